@@ -1,0 +1,178 @@
+/*
+ * drain.pml - who may touch a per-CPU list, with no atomic on the owner's path
+ *
+ * Wrong if it failed: a frame could be lost, or handed out twice, when one thread drains the
+ * list of another.
+ *
+ * The owner's path is: store busy; look at the limit; work; store idle. Its fences are
+ * compiler barriers alone, so on a processor of the x86 kind its stores wait in a store
+ * buffer, in order, while its loads overtake them. Each of the two threads has such a buffer
+ * here, drained by a process of its own at any moment; a load looks into the own buffer
+ * first. The heavy barrier (membarrier, an IPI) empties all buffers.
+ *
+ * With NO_HEAVY_BARRIER defined the barrier does nothing, and the property must fail:
+ * see drain_without_barrier_must_fail.pml.
+ */
+
+#define FRAMES 2 /* on the list at first */
+#define ROUNDS 2 /* of the owner: one operation each */
+#define DRAINS 2 /* of the drainer */
+
+#define OWNER 0
+#define DRAINER 1
+
+/* The shared words. */
+#define BUSY 0
+#define LIMIT 1
+#define COUNT 2
+#define NR_WORDS 3
+
+byte memory[NR_WORDS];
+
+/* Store buffers: (word, value), oldest first. */
+chan buffer0 = [4] of { byte, byte };
+chan buffer1 = [4] of { byte, byte };
+
+/* What each has in flight of each word: how many stores, and the youngest value. */
+byte pending[6];
+byte youngest[6];
+
+#define SLOT(cpu, word) ((cpu) * NR_WORDS + (word))
+
+inline store0(word, value)
+{
+	atomic {
+		nfull(buffer0) -> buffer0 ! word, value;
+		pending[SLOT(OWNER, word)]++;
+		youngest[SLOT(OWNER, word)] = value
+	}
+}
+
+inline store1(word, value)
+{
+	atomic {
+		nfull(buffer1) -> buffer1 ! word, value;
+		pending[SLOT(DRAINER, word)]++;
+		youngest[SLOT(DRAINER, word)] = value
+	}
+}
+
+inline load(cpu, word, result)
+{
+	atomic {
+		if
+		:: pending[SLOT(cpu, word)] > 0 -> result = youngest[SLOT(cpu, word)]
+		:: else -> result = memory[word]
+		fi
+	}
+}
+
+/* What the property counts: seen by nobody, outside the memory model. */
+byte owner_has;     /* frames that the owner took and did not give back */
+byte zone_has;      /* frames that the drainer gave to the zone */
+bool owner_works;   /* the owner was let in, and has not stored idle yet */
+bool drainer_works; /* the drainer is at the list */
+bool owner_done;
+
+proctype buffer_of_owner()
+{
+	byte word, value;
+end:
+	do
+	:: atomic {
+		buffer0 ? word, value ->
+		memory[word] = value;
+		pending[SLOT(OWNER, word)]--
+	}
+	od
+}
+
+proctype buffer_of_drainer()
+{
+	byte word, value;
+end:
+	do
+	:: atomic {
+		buffer1 ? word, value ->
+		memory[word] = value;
+		pending[SLOT(DRAINER, word)]--
+	}
+	od
+}
+
+proctype owner()
+{
+	byte limit, count, round;
+
+	for (round : 1 .. ROUNDS) {
+		store0(BUSY, 1);
+		/* Compiler barrier. */
+		atomic {
+			load(OWNER, LIMIT, limit);
+			owner_works = (limit != 0)
+		}
+		assert(!(owner_works && drainer_works));
+		if
+		:: limit == 0 -> skip /* to the slow path, which takes a lock */
+		:: else ->
+			load(OWNER, COUNT, count);
+			if
+			:: count > 0 -> /* take one */
+				store0(COUNT, count - 1);
+				owner_has++
+			:: owner_has > 0 -> /* or give one back */
+				store0(COUNT, count + 1);
+				owner_has--
+			:: count == 0 && owner_has == 0 -> skip
+			fi
+		fi;
+		/* Compiler barrier. */
+		owner_works = false;
+		store0(BUSY, 0)
+	}
+	empty(buffer0);
+	owner_done = true
+}
+
+proctype drainer()
+{
+	byte busy, count, round;
+
+	for (round : 1 .. DRAINS) {
+		store1(LIMIT, 0);
+#ifndef NO_HEAVY_BARRIER
+		/* The own buffer first, then that of every other processor. */
+		empty(buffer1);
+		empty(buffer0);
+#endif
+		do
+		:: load(DRAINER, BUSY, busy);
+			if
+			:: busy == 0 -> break
+			:: else -> skip
+			fi
+		od;
+		drainer_works = true;
+		assert(!(owner_works && drainer_works));
+		load(DRAINER, COUNT, count);
+		zone_has = zone_has + count;
+		store1(COUNT, 0);
+		drainer_works = false;
+		store1(LIMIT, 1)
+	}
+	empty(buffer1);
+	owner_done;
+	/* Nothing lost, nothing doubled. */
+	assert(owner_has + zone_has + memory[COUNT] == FRAMES)
+}
+
+init {
+	atomic {
+		memory[LIMIT] = 1;
+		memory[COUNT] = FRAMES;
+		run buffer_of_owner();
+		run buffer_of_drainer();
+		run owner();
+		run drainer()
+	}
+}
