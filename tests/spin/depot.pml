@@ -23,13 +23,16 @@ typedef magazine {
 };
 
 magazine mag[MAGAZINES];
-byte loaded[2];
 
-/* The depot: two stacks of magazines. */
-byte filled[MAGAZINES];
-byte nr_filled;
-byte spare[MAGAZINES];
-byte nr_spare;
+typedef stack {
+	byte count;
+	byte item[MAGAZINES]
+};
+
+/* The depot: a stack of full magazines and one of empty ones. */
+#define FULL 0
+#define EMPTY 1
+stack depot[2];
 bool locked;
 
 bool held[OBJECTS]; /* by the program */
@@ -44,21 +47,19 @@ byte done;
 #endif
 
 /* Give my magazine to one stack, take one from the other. */
-inline exchange(from, nr_from, to, nr_to, got)
+inline exchange(from, to)
 {
 	lock();
-	n = nr_from;
+	n = depot[from].count;
 	if
 	:: n == 0 -> got = false
 	:: else ->
-		other = from[n - 1];
-		nr_from = n - 1;
-		n = nr_to;
-		to[n] = mine;
-		nr_to = n + 1;
-		loaded[me] = other;
-		mine = other;
-		got = true
+		other = depot[from].item[n - 1];
+		depot[from].count = n - 1;
+		n = depot[to].count;
+		depot[to].item[n] = mine;
+		depot[to].count = n + 1;
+		mine = other
 	fi;
 	unlock()
 }
@@ -68,13 +69,13 @@ proctype thread(byte me)
 	byte mine, other, n, object, step;
 	bool got;
 
-	mine = loaded[me];
+	mine = me + 2;
 	for (step : 1 .. STEPS) {
 		if
 		:: true -> /* allocate */
 			got = true;
 			if
-			:: mag[mine].count == 0 -> exchange(filled, nr_filled, spare, nr_spare, got)
+			:: mag[mine].count == 0 -> exchange(FULL, EMPTY)
 			:: else -> skip
 			fi;
 			if
@@ -91,7 +92,7 @@ proctype thread(byte me)
 		:: held[0] || held[1] || held[2] || held[3] -> /* free any object, whoever took it */
 			got = true;
 			if
-			:: mag[mine].count == SIZE -> exchange(spare, nr_spare, filled, nr_filled, got)
+			:: mag[mine].count == SIZE -> exchange(EMPTY, FULL)
 			:: else -> skip
 			fi;
 			if
@@ -128,10 +129,9 @@ init {
 			mag[i].count = SIZE;
 			mag[i].object[0] = i * SIZE;
 			mag[i].object[1] = i * SIZE + 1;
-			filled[i] = i;
-			loaded[i] = i + 2
+			depot[FULL].item[i] = i
 		}
-		nr_filled = 2;
+		depot[FULL].count = 2;
 		run thread(0);
 		run thread(1)
 	}
