@@ -1,0 +1,41 @@
+# What `make install` lays down: headers, libraries, the program, its manual, and the two ways
+# in which other builds find them (pkg-config and find_package).
+include(CMakePackageConfigHelpers)
+
+install(DIRECTORY include/quarry DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
+install(TARGETS quarry-static quarry-shared EXPORT quarry-targets)
+foreach(target quarry-malloc quarry-tool)
+    if(TARGET ${target})
+        install(TARGETS ${target})
+    endif()
+endforeach()
+
+# Manual pages are written as docs/man/NAME.SECTION.scd.
+file(GLOB pages CONFIGURE_DEPENDS docs/man/*.scd)
+find_program(SCDOC scdoc)
+if(pages AND SCDOC)
+    foreach(page ${pages})
+        get_filename_component(name ${page} NAME_WLE)
+        string(REGEX MATCH "[0-9]$" section ${name})
+        set(built ${PROJECT_BINARY_DIR}/man/${name})
+        add_custom_command(OUTPUT ${built} DEPENDS ${page}
+            COMMAND ${CMAKE_COMMAND} -E make_directory ${PROJECT_BINARY_DIR}/man
+            COMMAND ${SCDOC} < ${page} > ${built})
+        list(APPEND manual ${built})
+        install(FILES ${built} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
+    endforeach()
+    add_custom_target(quarry-manual ALL DEPENDS ${manual})
+endif()
+
+set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/quarry)
+install(EXPORT quarry-targets NAMESPACE quarry:: DESTINATION ${config_dir})
+configure_package_config_file(cmake/quarry-config.cmake.in quarry-config.cmake
+    INSTALL_DESTINATION ${config_dir})
+write_basic_package_version_file(quarry-config-version.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/quarry-config.cmake
+    ${PROJECT_BINARY_DIR}/quarry-config-version.cmake DESTINATION ${config_dir})
+
+# Paths relative to the .pc file itself, so that an installed tree can be moved.
+file(RELATIVE_PATH pc_prefix ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
+configure_file(cmake/quarry.pc.in quarry.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/quarry.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -1,0 +1,154 @@
+# Every test, found by where it lies: to add one, add a file (and run make test again).
+#
+#   tests/unit|model|rules|fault|race/test_NAME.c   a cmocka program, linked with core, port and model
+#   tests/support/*.c                               linked into each of those and into the fuzzers
+#   tests/fuzz/fuzz_NAME.c                          a libFuzzer target; seeds in tests/fuzz/NAME/
+#   tests/contract/NAME.c|.cpp                      a plain program, run on libquarry-malloc.so:
+#                                                   0 is a pass, 77 a skip; lib_NAME.c is built as
+#                                                   a module beside them, for dlopen
+#   tests/spin/NAME.pml                             a spin model; NAME_broken.pml must find an error
+#   tests/FOLDER/run                                a script that prints 'N passed, M failed'
+#
+# Which build runs what: dev (gcc) all but the fuzzers, unit tests once more under valgrind;
+# asan (clang) unit, model, rules, fault and the fuzzers; tsan the races.
+enable_testing()
+enable_language(CXX)
+
+get_filename_component(config ${PROJECT_BINARY_DIR} NAME)
+set(tests ${PROJECT_SOURCE_DIR}/tests)
+
+# quarry_test(LABEL NAME SECONDS COMMAND...): one test, with the label, timeout and skip code of its kind.
+function(quarry_test label name seconds)
+    add_test(NAME ${config}.${label}.${name} COMMAND ${ARGN})
+    set_tests_properties(${config}.${label}.${name} PROPERTIES
+        LABELS "${label}" TIMEOUT ${seconds} SKIP_RETURN_CODE 77)
+endfunction()
+
+# --- cmocka programs -------------------------------------------------------------------------
+
+pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
+find_program(VALGRIND valgrind)
+
+file(GLOB support CONFIGURE_DEPENDS ${tests}/support/*.c)
+add_library(quarry-test INTERFACE)
+target_sources(quarry-test INTERFACE ${support})
+target_include_directories(quarry-test INTERFACE . include src port/linux tests tests/support)
+target_link_libraries(quarry-test INTERFACE $<TARGET_NAME_IF_EXISTS:quarry-model> quarry-static m)
+
+function(quarry_programs label seconds)
+    file(GLOB sources CONFIGURE_DEPENDS ${tests}/${label}/test_*.c)
+    foreach(source ${sources})
+        get_filename_component(name ${source} NAME_WE)
+        string(REPLACE test_ "" name ${name})
+        add_executable(test-${label}-${name} ${source})
+        target_link_libraries(test-${label}-${name} PRIVATE quarry-test PkgConfig::CMOCKA)
+        quarry_test(${label} ${name} ${seconds} test-${label}-${name})
+        if(label STREQUAL unit AND VALGRIND AND NOT QUARRY_SANITIZE)
+            quarry_test(valgrind ${name} 300 ${VALGRIND} -q --error-exitcode=9 --leak-check=full
+                $<TARGET_FILE:test-${label}-${name}>)
+        endif()
+    endforeach()
+endfunction()
+
+if(NOT QUARRY_SANITIZE MATCHES thread)
+    quarry_programs(unit 60)
+    quarry_programs(model 240)
+    quarry_programs(rules 120)
+    quarry_programs(fault 240)
+endif()
+if(NOT QUARRY_SANITIZE MATCHES address)
+    quarry_programs(race 240)
+endif()
+
+# --- Fuzzers ---------------------------------------------------------------------------------
+
+if(quarry_fuzz)
+    math(EXPR limit "${QUARRY_FUZZ_SECONDS} + 120")
+    file(GLOB sources CONFIGURE_DEPENDS ${tests}/fuzz/fuzz_*.c)
+    foreach(source ${sources})
+        get_filename_component(name ${source} NAME_WE)
+        string(REPLACE fuzz_ "" name ${name})
+        set(found ${PROJECT_BINARY_DIR}/fuzz/${name})
+        file(MAKE_DIRECTORY ${found})
+        set(seeds ${tests}/fuzz/${name})
+        if(NOT IS_DIRECTORY ${seeds})
+            set(seeds "")
+        endif()
+        add_executable(fuzz-${name} ${source})
+        target_link_libraries(fuzz-${name} PRIVATE quarry-test)
+        target_link_options(fuzz-${name} PRIVATE -fsanitize=fuzzer)
+        quarry_test(fuzz ${name} ${limit} fuzz-${name} -max_total_time=${QUARRY_FUZZ_SECONDS}
+            -timeout=20 -print_final_stats=1 -artifact_prefix=${found}- ${found} ${seeds})
+    endforeach()
+endif()
+
+if(QUARRY_SANITIZE)
+    return()
+endif()
+
+# --- malloc's contract: plain programs on libquarry-malloc.so ---------------------------------
+
+file(GLOB sources CONFIGURE_DEPENDS ${tests}/contract/*.c ${tests}/contract/*.cpp)
+foreach(source ${sources})
+    get_filename_component(name ${source} NAME_WE)
+    if(NOT TARGET quarry-malloc)
+        break()
+    elseif(name MATCHES "^lib_")
+        add_library(contract-${name} MODULE ${source})
+        set_target_properties(contract-${name} PROPERTIES PREFIX "" OUTPUT_NAME ${name})
+    else()
+        add_executable(contract-${name} ${source})
+        target_link_libraries(contract-${name} PRIVATE Threads::Threads ${CMAKE_DL_LIBS} m)
+        quarry_test(contract ${name} 120 contract-${name})
+        quarry_test(contract-hardened ${name} 240 contract-${name})
+        set_tests_properties(${config}.contract.${name} PROPERTIES
+            ENVIRONMENT "LD_PRELOAD=$<TARGET_FILE:quarry-malloc>")
+        set_tests_properties(${config}.contract-hardened.${name} PROPERTIES
+            ENVIRONMENT "LD_PRELOAD=$<TARGET_FILE:quarry-malloc>;QUARRY_HARDEN=1")
+    endif()
+    # What the program says is what happens: no malloc is folded away.
+    target_compile_options(contract-${name} PRIVATE -O1 -fno-builtin)
+endforeach()
+
+# --- Models of the lock-free protocols --------------------------------------------------------
+
+find_program(SPIN spin)
+file(GLOB models CONFIGURE_DEPENDS ${tests}/spin/*.pml)
+foreach(model ${models})
+    get_filename_component(name ${model} NAME_WE)
+    set(scratch ${PROJECT_BINARY_DIR}/spin/${name})
+    file(MAKE_DIRECTORY ${scratch})
+    quarry_test(spin ${name} 120 ${SPIN} -run -m1000000 ${model})
+    if(name MATCHES "_broken$")
+        set(expected "errors: [1-9]")
+    else()
+        set(expected "errors: 0")
+    endif()
+    set_tests_properties(${config}.spin.${name} PROPERTIES
+        WORKING_DIRECTORY ${scratch} PASS_REGULAR_EXPRESSION "${expected}")
+endforeach()
+
+# --- Scripts ---------------------------------------------------------------------------------
+
+set(script_environment
+    "BUILD_DIR=${PROJECT_BINARY_DIR}"
+    "CC=${CMAKE_C_COMPILER}" "CXX=${CMAKE_CXX_COMPILER}")
+if(TARGET quarry-tool AND TARGET quarry-malloc)
+    list(APPEND script_environment
+        "QUARRY_BIN=$<TARGET_FILE:quarry-tool>" "QUARRY_MALLOC_LIB=$<TARGET_FILE:quarry-malloc>")
+endif()
+
+file(GLOB scripts CONFIGURE_DEPENDS ${tests}/*/run)
+foreach(script ${scripts})
+    get_filename_component(folder ${script} DIRECTORY)
+    get_filename_component(name ${folder} NAME)
+    quarry_test(${name} run 600 ${script})
+    set_tests_properties(${config}.${name}.run PROPERTIES
+        ENVIRONMENT "${script_environment}" WORKING_DIRECTORY ${folder})
+endforeach()
+
+# What `make check` asks and what needs no more than a compiler and Python is a test as well.
+foreach(check layers conditionals rules length headers freestanding symbols fastpath)
+    quarry_test(check ${check} 120 ${PROJECT_SOURCE_DIR}/scripts/check-${check})
+    set_tests_properties(${config}.check.${check} PROPERTIES ENVIRONMENT "${script_environment}")
+endforeach()

@@ -1,0 +1,124 @@
+/*
+ * null.c - the cold calls of the smallest port, and the compiler's four memory functions
+ */
+#include <quarry_port.h>
+
+/* A kernel has these already. Bytes one by one, and volatile, or the compiler would see
+ * memset() in memset()'s loop. */
+void *memset(void *to, int byte, size_t bytes);
+void *memcpy(void *restrict to, const void *restrict from, size_t bytes);
+void *memmove(void *to, const void *from, size_t bytes);
+int memcmp(const void *a, const void *b, size_t bytes);
+
+void *memset(void *to, int byte, size_t bytes)
+{
+    volatile unsigned char *out = to;
+    for (size_t i = 0; i < bytes; i++)
+        out[i] = (unsigned char)byte;
+    return to;
+}
+
+void *memmove(void *to, const void *from, size_t bytes)
+{
+    volatile unsigned char *out = to;
+    const unsigned char *in = from;
+    if ((uintptr_t)to < (uintptr_t)from)
+        for (size_t i = 0; i < bytes; i++)
+            out[i] = in[i];
+    else
+        for (size_t i = bytes; i-- > 0;)
+            out[i] = in[i];
+    return to;
+}
+
+void *memcpy(void *restrict to, const void *restrict from, size_t bytes)
+{
+    return memmove(to, from, bytes);
+}
+
+int memcmp(const void *a, const void *b, size_t bytes)
+{
+    const volatile unsigned char *left = a;
+    const volatile unsigned char *right = b;
+    for (size_t i = 0; i < bytes; i++)
+        if (left[i] != right[i])
+            return left[i] < right[i] ? -1 : 1;
+    return 0;
+}
+
+/* No per-CPU lists: every call goes to the zone. */
+struct qy_cpu *qy_port_cpu(struct qy_mm *mm)
+{
+    (void)mm;
+    return NULL;
+}
+
+struct qy_cpu *qy_port_attach(struct qy_mm *mm)
+{
+    (void)mm;
+    return NULL;
+}
+
+_Noreturn void qy_port_panic(const char *why)
+{
+    (void)why;
+    for (;;)
+        atomic_signal_fence(memory_order_seq_cst);
+}
+
+void qy_port_write(const char *text, size_t bytes)
+{
+    (void)text;
+    (void)bytes;
+}
+
+/* All memory is there, and is never given back. */
+int qy_port_commit(struct qy_mm *mm, void *address, size_t bytes)
+{
+    (void)mm;
+    memset(address, 0, bytes);
+    return 0;
+}
+
+int qy_port_decommit(struct qy_mm *mm, void *address, size_t bytes)
+{
+    (void)mm;
+    memset(address, 0, bytes);
+    return 0;
+}
+
+void qy_port_populate(struct qy_mm *mm, void *address, size_t bytes)
+{
+    (void)mm;
+    (void)address;
+    (void)bytes;
+}
+
+void qy_port_heavy_barrier(void)
+{
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
+/* Time stands still: what decays with it is kept. */
+uint64_t qy_port_clock_ns(void)
+{
+    return 0;
+}
+
+/* One CPU never finds a lock taken, so nobody sleeps. */
+void qy_port_sleep(_Atomic uint32_t *word, uint32_t value)
+{
+    (void)word;
+    (void)value;
+}
+
+void qy_port_wake(_Atomic uint32_t *word)
+{
+    (void)word;
+}
+
+uint32_t *qy_port_held_ranks(void)
+{
+    static uint32_t held;
+    return &held;
+}

@@ -1,0 +1,53 @@
+/*
+ * quarry_port.h - the smallest port: one CPU, all memory there from the start, nobody to wait for
+ *
+ * Nothing of the core is left out and nothing of a system is needed, which is what
+ * scripts/check-freestanding proves with it. To port Quarry, copy this folder and make each
+ * line true of your machine; docs/PORTING.md says what each must do.
+ */
+#ifndef QUARRY_PORT_H
+#define QUARRY_PORT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct qy_mm;
+struct qy_cpu;
+
+#define QY_PAGE_SHIFT 12
+#define QY_CACHE_LINE 64
+
+/* ---- hot ---- */
+
+struct qy_cpu *qy_port_cpu(struct qy_mm *mm);
+
+static inline void qy_port_relax(void)
+{
+}
+
+/* One CPU sees its own stores in order: the compiler alone must not mix them. */
+static inline void qy_port_light_barrier(void)
+{
+    atomic_signal_fence(memory_order_seq_cst);
+}
+
+/* ---- cold ---- */
+
+_Noreturn void qy_port_panic(const char *why);
+void qy_port_write(const char *text, size_t bytes);
+
+int qy_port_commit(struct qy_mm *mm, void *address, size_t bytes);
+int qy_port_decommit(struct qy_mm *mm, void *address, size_t bytes);
+void qy_port_populate(struct qy_mm *mm, void *address, size_t bytes);
+
+void qy_port_heavy_barrier(void);
+uint64_t qy_port_clock_ns(void);
+void qy_port_sleep(_Atomic uint32_t *word, uint32_t value);
+void qy_port_wake(_Atomic uint32_t *word);
+
+struct qy_cpu *qy_port_attach(struct qy_mm *mm);
+uint32_t *qy_port_held_ranks(void);
+
+#endif
