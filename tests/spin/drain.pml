@@ -4,8 +4,8 @@
  * Wrong if it failed: a frame could be lost, or handed out twice, when one thread drains the
  * list of another.
  *
- * The owner's path is: store busy; look at the limit; work; store idle. Its fences are
- * compiler barriers alone, so on a processor of the x86 kind its stores wait in a store
+ * The owner's path (base/percpu.h) is: store busy; look at the limit; work; store idle. Its
+ * fences are compiler barriers alone, so on a processor of the x86 kind its stores wait in a store
  * buffer, in order, while its loads overtake them. Each of the two threads has such a buffer
  * here, drained by a process of its own at any moment; a load looks into the own buffer
  * first. The heavy barrier (membarrier, an IPI) empties all buffers.
@@ -14,9 +14,9 @@
  * see drain_without_barrier_must_fail.pml.
  */
 
-#define FRAMES 2 /* on the list at first */
-#define ROUNDS 2 /* of the owner: one operation each */
-#define DRAINS 2 /* of the drainer */
+#define FRAMES 3 /* on the list at first */
+#define ROUNDS 4 /* of the owner: one operation each */
+#define DRAINS 3 /* of the drainer */
 
 #define OWNER 0
 #define DRAINER 1
@@ -25,17 +25,18 @@
 #define BUSY 0
 #define LIMIT 1
 #define COUNT 2
-#define NR_WORDS 3
+#define STOP 3
+#define NR_WORDS 4
 
 byte memory[NR_WORDS];
 
 /* Store buffers: (word, value), oldest first. */
-chan buffer0 = [4] of { byte, byte };
-chan buffer1 = [4] of { byte, byte };
+chan buffer0 = [5] of { byte, byte };
+chan buffer1 = [5] of { byte, byte };
 
 /* What each has in flight of each word: how many stores, and the youngest value. */
-byte pending[6];
-byte youngest[6];
+byte pending[8];
+byte youngest[8];
 
 #define SLOT(cpu, word) ((cpu) * NR_WORDS + (word))
 
@@ -72,6 +73,7 @@ byte owner_has;     /* frames that the owner took and did not give back */
 byte zone_has;      /* frames that the drainer gave to the zone */
 bool owner_works;   /* the owner was let in, and has not stored idle yet */
 bool drainer_works; /* the drainer is at the list */
+bool asleep;        /* the owner, in qy_port_sleep(&stop, 1) */
 bool owner_done;
 
 proctype buffer_of_owner()
@@ -105,26 +107,37 @@ proctype owner()
 	byte limit, count, round;
 
 	for (round : 1 .. ROUNDS) {
-		store0(BUSY, 1);
-		/* Compiler barrier. */
-		atomic {
-			load(OWNER, LIMIT, limit);
-			owner_works = (limit != 0)
-		}
-		assert(!(owner_works && drainer_works));
-		if
-		:: limit == 0 -> skip /* to the slow path, which takes a lock */
-		:: else ->
-			load(OWNER, COUNT, count);
+		do
+		:: store0(BUSY, 1);
+			/* Compiler barrier. */
+			atomic {
+				load(OWNER, LIMIT, limit);
+				owner_works = (limit != 0)
+			}
 			if
-			:: count > 0 -> /* take one */
-				store0(COUNT, count - 1);
-				owner_has++
-			:: owner_has > 0 -> /* or give one back */
-				store0(COUNT, count + 1);
-				owner_has--
-			:: count == 0 && owner_has == 0 -> skip
+			:: limit != 0 -> break
+			:: else -> /* stopped: back off, and sleep as long as stop is set */
+				store0(BUSY, 0);
+				empty(buffer0); /* a system call */
+				atomic {
+					if
+					:: memory[STOP] == 1 -> asleep = true
+					:: else -> skip
+					fi
+				}
+				!asleep
 			fi
+		od;
+		assert(!drainer_works);
+		load(OWNER, COUNT, count);
+		if
+		:: count > 0 -> /* take one */
+			store0(COUNT, count - 1);
+			owner_has++
+		:: owner_has > 0 -> /* or give one back */
+			store0(COUNT, count + 1);
+			owner_has--
+		:: count == 0 && owner_has == 0 -> skip
 		fi;
 		/* Compiler barrier. */
 		owner_works = false;
@@ -139,6 +152,7 @@ proctype drainer()
 	byte busy, count, round;
 
 	for (round : 1 .. DRAINS) {
+		store1(STOP, 1);
 		store1(LIMIT, 0);
 #ifndef NO_HEAVY_BARRIER
 		/* The own buffer first, then that of every other processor. */
@@ -153,16 +167,19 @@ proctype drainer()
 			fi
 		od;
 		drainer_works = true;
-		assert(!(owner_works && drainer_works));
+		assert(!owner_works);
 		load(DRAINER, COUNT, count);
 		zone_has = zone_has + count;
 		store1(COUNT, 0);
 		drainer_works = false;
-		store1(LIMIT, 1)
+		store1(LIMIT, 1);
+		store1(STOP, 0);
+		empty(buffer1); /* a system call: */
+		asleep = false  /* qy_port_wake(&stop) */
 	}
-	empty(buffer1);
 	owner_done;
-	/* Nothing lost, nothing doubled. */
+	/* Nothing lost, nothing doubled; and nobody sleeps for ever, or spin reports that the
+	 * end is invalid. */
 	assert(owner_has + zone_has + memory[COUNT] == FRAMES)
 }
 

@@ -1,0 +1,100 @@
+/*
+ * memory.c - a small memory for a test, and the end of a test that found something
+ */
+#include "memory.h"
+
+#include <quarry/view.h>
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+void test_fail(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fflush(stdout);
+    fputs("\nFAILED: ", stderr);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+    va_end(arguments);
+    abort();
+}
+
+static void *map_bytes(uint64_t bytes)
+{
+    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (at == MAP_FAILED)
+        test_fail("no address space for %llu bytes", (unsigned long long)bytes);
+    return at;
+}
+
+/* Aligned as the physical addresses are, up to 4 MiB. */
+static char *map_frames(qy_phys_t base, uint64_t bytes)
+{
+    const uint64_t slack = 4 * MIB;
+    char *at = map_bytes(bytes + slack);
+    uint64_t skip = (base - (uintptr_t)at) & (slack - 1);
+    if (skip > 0)
+        munmap(at, skip);
+    munmap(at + skip + bytes, slack - skip);
+    return at + skip;
+}
+
+void test_memory_build(struct test_memory *memory, const struct qy_memmap *map,
+                       const struct qy_mm_options *options, qy_phys_t virt_base,
+                       uint64_t virt_bytes)
+{
+    struct qy_error error = {0};
+    struct qy_mm_options chosen = options ? *options : (struct qy_mm_options){0};
+
+    *memory = (struct test_memory){.frames_bytes = virt_bytes};
+    memory->meta_bytes = qy_mm_meta_bytes(map);
+    if (memory->meta_bytes == 0)
+        test_fail("the map is bad");
+    memory->meta = map_bytes(memory->meta_bytes);
+    chosen.meta = memory->meta;
+    chosen.no_virt = virt_bytes == 0;
+    if (virt_bytes > 0) {
+        memory->frames = map_frames(virt_base, virt_bytes);
+        chosen.virt_offset = (uintptr_t)memory->frames - virt_base;
+    }
+    memory->mm = qy_mm_create(map, &chosen, &error);
+    if (!memory->mm)
+        test_fail("qy_mm_create: %s", error.text);
+}
+
+void test_memory_simple(struct test_memory *memory, qy_phys_t base, uint64_t bytes, bool virt)
+{
+    const struct qy_range range = {.base = base, .bytes = bytes, .type = QY_RANGE_RAM};
+    const struct qy_memmap map = {
+        .ranges = &range,
+        .nr_ranges = 1,
+        .nr_nodes = 1,
+        .dma_end = 16 * MIB,
+        .dma32_end = 4 * GIB,
+    };
+    const struct qy_mm_options options = {.min_free_kbytes = 1};
+
+    test_memory_build(memory, &map, &options, base, virt ? bytes : 0);
+}
+
+void test_memory_free(struct test_memory *memory)
+{
+    munmap(memory->meta, memory->meta_bytes);
+    if (memory->frames)
+        munmap(memory->frames, memory->frames_bytes);
+}
+
+void test_rules(struct qy_mm *mm)
+{
+    static char buffer[8192];
+    struct qy_text text = {.buffer = buffer, .bytes = sizeof(buffer)};
+
+    buffer[0] = '\0';
+    size_t broken = qy_check_rules(mm, &text);
+    if (broken > 0)
+        test_fail("%zu rules broken:\n%s", broken, buffer);
+}
