@@ -1,10 +1,10 @@
 # Every test, found by where it lies: to add one, add a file (and run make test again).
 #
 #   tests/unit|model|rules|fault|race/test_NAME.c   a cmocka program, linked with core, port and model
-#   tests/support/*.c                               linked into each of those and into the fuzzers
 #   tests/fuzz/fuzz_NAME.c                          a libFuzzer target; seeds in tests/fuzz/NAME/
 #   tests/contract/NAME.c|.cpp                      a plain program, run on libquarry-malloc.so:
 #                                                   0 is a pass, 77 a skip; once more hardened
+#   examples/NAME.c                                 a program on the public headers; 0 is a pass
 #   tests/spin/NAME.pml                             a spin model; NAME_must_fail.pml must find an error
 #   tests/FOLDER/run                                a script that prints 'N passed, M failed'; it gets
 #                                                   QUARRY_BIN, QUARRY_MALLOC_LIB, BUILD_DIR, CC, CXX
@@ -29,11 +29,10 @@ endfunction()
 pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
 find_program(VALGRIND valgrind)
 
-file(GLOB support CONFIGURE_DEPENDS ${tests}/support/*.c)
 add_library(quarry-test INTERFACE)
-target_sources(quarry-test INTERFACE ${support})
-target_include_directories(quarry-test INTERFACE . include src port/linux tests tests/support)
-target_link_libraries(quarry-test INTERFACE $<TARGET_NAME_IF_EXISTS:quarry-model> quarry-static m)
+target_include_directories(quarry-test INTERFACE . include src port/linux tests)
+target_link_libraries(quarry-test INTERFACE
+    $<TARGET_NAME_IF_EXISTS:quarry-model> quarry-static PkgConfig::CMOCKA m)
 
 function(quarry_programs label seconds)
     file(GLOB sources CONFIGURE_DEPENDS ${tests}/${label}/test_*.c)
@@ -41,7 +40,7 @@ function(quarry_programs label seconds)
         get_filename_component(name ${source} NAME_WE)
         string(REPLACE test_ "" name ${name})
         add_executable(test-${label}-${name} ${source})
-        target_link_libraries(test-${label}-${name} PRIVATE quarry-test PkgConfig::CMOCKA)
+        target_link_libraries(test-${label}-${name} PRIVATE quarry-test)
         quarry_test(${label} ${name} ${seconds} test-${label}-${name})
         if(label STREQUAL unit AND VALGRIND AND NOT QUARRY_SANITIZE)
             quarry_test(valgrind ${name} 300 ${VALGRIND} -q --error-exitcode=9 --leak-check=full
@@ -85,6 +84,16 @@ endif()
 if(QUARRY_SANITIZE)
     return()
 endif()
+
+# --- Examples: each is a program, and each must run --------------------------------------------
+
+file(GLOB sources CONFIGURE_DEPENDS examples/*.c)
+foreach(source ${sources})
+    get_filename_component(name ${source} NAME_WE)
+    add_executable(example-${name} ${source})
+    target_link_libraries(example-${name} PRIVATE quarry-static)
+    quarry_test(examples ${name} 60 example-${name})
+endforeach()
 
 # --- malloc's contract: plain programs on libquarry-malloc.so ---------------------------------
 
