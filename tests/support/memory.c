@@ -5,14 +5,17 @@
 
 #include <quarry/view.h>
 
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 void test_fail(const char *format, ...)
 {
     va_list arguments;
+    test_quiet(false);
     va_start(arguments, format);
     fflush(stdout);
     fputs("\nFAILED: ", stderr);
@@ -97,4 +100,17 @@ void test_rules(struct qy_mm *mm)
     size_t broken = qy_check_rules(mm, &text);
     if (broken > 0)
         test_fail("%zu rules broken:\n%s", broken, buffer);
+}
+
+void test_quiet(bool quiet)
+{
+    static int shown = -1, nowhere = -1;
+
+    if (shown < 0) {
+        shown = dup(STDERR_FILENO);
+        nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    }
+    fflush(stderr);
+    if (dup2(quiet ? nowhere : shown, STDERR_FILENO) < 0)
+        abort();
 }

@@ -42,4 +42,8 @@ void test_memory_free(struct test_memory *memory);
 /** Every rule of every layer holds, or the test ends here. */
 void test_rules(struct qy_mm *mm);
 
+/** From true to false, what goes to the standard error is not shown: the reports of faults
+ *  that a test makes on purpose. */
+void test_quiet(bool quiet);
+
 #endif
