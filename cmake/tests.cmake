@@ -1,6 +1,7 @@
 # Every test, found by where it lies: to add one, add a file (and run make test again).
 #
 #   tests/unit|model|rules|fault|race/test_NAME.c   a cmocka program, linked with core, port and model
+#   tests/support/*.c                               linked into each of those and into the fuzzers
 #   tests/fuzz/fuzz_NAME.c                          a libFuzzer target; seeds in tests/fuzz/NAME/
 #   tests/contract/NAME.c|.cpp                      a plain program, run on libquarry-malloc.so:
 #                                                   0 is a pass, 77 a skip; once more hardened
@@ -29,10 +30,10 @@ endfunction()
 pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
 find_program(VALGRIND valgrind)
 
-add_library(quarry-test INTERFACE)
-target_include_directories(quarry-test INTERFACE . include src port/linux tests)
-target_link_libraries(quarry-test INTERFACE
-    $<TARGET_NAME_IF_EXISTS:quarry-model> quarry-static PkgConfig::CMOCKA m)
+file(GLOB sources CONFIGURE_DEPENDS ${tests}/support/*.c)
+add_library(quarry-test STATIC EXCLUDE_FROM_ALL ${sources})
+target_include_directories(quarry-test PUBLIC . include src port/linux tests/support)
+target_link_libraries(quarry-test PUBLIC quarry-model quarry-static PkgConfig::CMOCKA m)
 
 function(quarry_programs label seconds)
     file(GLOB sources CONFIGURE_DEPENDS ${tests}/${label}/test_*.c)
