@@ -77,8 +77,9 @@ if(quarry_fuzz)
         add_executable(fuzz-${name} ${source})
         target_link_libraries(fuzz-${name} PRIVATE quarry-test)
         target_link_options(fuzz-${name} PRIVATE -fsanitize=fuzzer)
+        # A finding ends with 1: libFuzzer's own 77 would read as a skip.
         quarry_test(fuzz ${name} ${limit} fuzz-${name} -max_total_time=${QUARRY_FUZZ_SECONDS}
-            -timeout=20 -print_final_stats=1 -artifact_prefix=${found}- ${found} ${seeds})
+            -timeout=20 -error_exitcode=1 -timeout_exitcode=1 -print_final_stats=1 -artifact_prefix=${found}- ${found} ${seeds})
     endforeach()
 endif()
 

@@ -117,6 +117,10 @@ void qy_port_wake(_Atomic uint32_t *word)
     (void)word;
 }
 
+void qy_port_yield(void)
+{
+}
+
 uint32_t *qy_port_held_ranks(void)
 {
     static uint32_t held;

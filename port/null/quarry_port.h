@@ -46,6 +46,7 @@ void qy_port_heavy_barrier(void);
 uint64_t qy_port_clock_ns(void);
 void qy_port_sleep(_Atomic uint32_t *word, uint32_t value);
 void qy_port_wake(_Atomic uint32_t *word);
+void qy_port_yield(void);
 
 struct qy_cpu *qy_port_attach(struct qy_mm *mm);
 uint32_t *qy_port_held_ranks(void);
