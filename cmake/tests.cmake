@@ -1,6 +1,7 @@
 # Every test, found by where it lies: to add one, add a file (and run make test again).
 #
-#   tests/unit|model|rules|fault|race/test_NAME.c   a cmocka program, linked with core, port and model
+#   tests/unit|model|rules|fault|race/test_NAME.c   a cmocka program, linked with the core, the model
+#                                                   and port/linux, or port/sim if it includes "sim.h"
 #   tests/support/*.c                               linked into each of those and into the fuzzers
 #   tests/fuzz/fuzz_NAME.c                          a libFuzzer target; seeds in tests/fuzz/NAME/
 #   tests/contract/NAME.c|.cpp                      a plain program, run on libquarry-malloc.so:
@@ -32,8 +33,25 @@ find_program(VALGRIND valgrind)
 
 file(GLOB sources CONFIGURE_DEPENDS ${tests}/support/*.c)
 add_library(quarry-test STATIC EXCLUDE_FROM_ALL ${sources})
-target_include_directories(quarry-test PUBLIC . include src port/linux tests/support)
-target_link_libraries(quarry-test PUBLIC quarry-model quarry-static PkgConfig::CMOCKA m)
+target_include_directories(quarry-test PUBLIC . include src tests/support PRIVATE port/linux)
+target_link_libraries(quarry-test PUBLIC quarry-model PkgConfig::CMOCKA m)
+
+# The core once more, on the port whose CPUs and failures a test chooses.
+file(GLOB sources CONFIGURE_DEPENDS port/sim/*.c)
+add_library(quarry-sim STATIC EXCLUDE_FROM_ALL ${core_sources} ${sources})
+target_include_directories(quarry-sim PUBLIC include port/sim PRIVATE src)
+
+# quarry_link(TARGET SOURCE): a test's libraries; including sim.h is asking for port/sim.
+function(quarry_link target source)
+    file(STRINGS ${source} sim REGEX "^#include \"sim.h\"")
+    if(sim)
+        target_link_libraries(${target} PRIVATE quarry-test quarry-sim)
+    else()
+        target_include_directories(${target} PRIVATE port/linux)
+        target_link_libraries(${target} PRIVATE quarry-test quarry-static)
+    endif()
+    set(sim "${sim}" PARENT_SCOPE)
+endfunction()
 
 function(quarry_programs label seconds)
     file(GLOB sources CONFIGURE_DEPENDS ${tests}/${label}/test_*.c)
@@ -41,7 +59,10 @@ function(quarry_programs label seconds)
         get_filename_component(name ${source} NAME_WE)
         string(REPLACE test_ "" name ${name})
         add_executable(test-${label}-${name} ${source})
-        target_link_libraries(test-${label}-${name} PRIVATE quarry-test)
+        quarry_link(test-${label}-${name} ${source})
+        if(sim AND QUARRY_SANITIZE MATCHES thread)
+            continue()    # one thread plays all CPUs: nothing to see for the thread sanitizer
+        endif()
         quarry_test(${label} ${name} ${seconds} test-${label}-${name})
         if(label STREQUAL unit AND VALGRIND AND NOT QUARRY_SANITIZE)
             quarry_test(valgrind ${name} 300 ${VALGRIND} -q --error-exitcode=9 --leak-check=full
@@ -75,7 +96,7 @@ if(quarry_fuzz)
             set(seeds "")
         endif()
         add_executable(fuzz-${name} ${source})
-        target_link_libraries(fuzz-${name} PRIVATE quarry-test)
+        quarry_link(fuzz-${name} ${source})
         target_link_options(fuzz-${name} PRIVATE -fsanitize=fuzzer)
         # A finding ends with 1: libFuzzer's own 77 would read as a skip.
         quarry_test(fuzz ${name} ${limit} fuzz-${name} -max_total_time=${QUARRY_FUZZ_SECONDS}
