@@ -37,5 +37,6 @@ install(FILES ${PROJECT_BINARY_DIR}/quarry-config.cmake
 
 # Paths relative to the .pc file itself, so that an installed tree can be moved.
 file(RELATIVE_PATH pc_prefix ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
+string(REGEX REPLACE "/$" "" pc_prefix "${pc_prefix}")
 configure_file(cmake/quarry.pc.in quarry.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/quarry.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
