@@ -1,5 +1,4 @@
 """The allocators that are compared, and where they are found."""
-import glob
 import os
 import re
 import subprocess
@@ -23,9 +22,12 @@ def libraries():
     return dict(reversed(lines))  # the cache lists the preferred one first
 
 
-def newest_quarry():
-    built = glob.glob(os.path.join(ROOT, "build", "*", "**", "libquarry-malloc.so"), recursive=True)
-    return max(built, key=os.path.getmtime) if built else None
+def quarry_build():
+    """The folder with Quarry's optimised build. Never one with assertions or sanitizers."""
+    for folder in [os.environ.get("BUILD_DIR"), f"{ROOT}/build/release", f"{ROOT}/build/default"]:
+        if folder and os.path.exists(os.path.join(folder, "libquarry-malloc.so")):
+            return folder
+    return None
 
 
 def find(only_peers=False, quarry=None):
@@ -38,11 +40,11 @@ def find(only_peers=False, quarry=None):
         else:
             absent.append(f"{name} is absent: package {package} is not installed")
     if not only_peers:
-        path = quarry or newest_quarry()
-        if path and os.path.exists(path):
+        path = quarry or os.path.join(quarry_build() or ".", "libquarry-malloc.so")
+        if os.path.exists(path):
             found.append((QUARRY, os.path.abspath(path)))
         else:
-            absent.append("quarry is absent: libquarry-malloc.so is not built (or give --quarry PATH)")
+            absent.append("quarry is absent: libquarry-malloc.so is not in build/release; build it, set BUILD_DIR or give --quarry PATH")
     return found, absent
 
 

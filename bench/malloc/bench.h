@@ -80,7 +80,12 @@ static inline size_t rng_size(uint64_t *state, size_t low, size_t high)
     return base + (size_t)rng_below(state, base + 1);
 }
 
-enum touch { TOUCH_NONE, TOUCH_FIRST, TOUCH_PAGES, TOUCH_ALL };
+enum touch {
+    TOUCH_NONE,
+    TOUCH_FIRST,
+    TOUCH_PAGES,
+    TOUCH_ALL
+};
 
 static inline enum touch arg_touch(int argc, char **argv, int i)
 {
@@ -137,10 +142,11 @@ static inline uint64_t clock_ns(clockid_t id)
 
 static inline struct stopwatch stopwatch_start(void)
 {
-    return (struct stopwatch){ clock_ns(CLOCK_MONOTONIC), clock_ns(CLOCK_PROCESS_CPUTIME_ID) };
+    return (struct stopwatch){clock_ns(CLOCK_MONOTONIC), clock_ns(CLOCK_PROCESS_CPUTIME_ID)};
 }
 
-static inline void report_ns(const char *name, struct stopwatch since, uint64_t ops, uint64_t checksum)
+static inline void report_ns(const char *name, struct stopwatch since, uint64_t ops,
+                             uint64_t checksum)
 {
     struct stopwatch now = stopwatch_start();
     printf("%s ns %.3f %.3f %016llx\n", name, (double)(now.wall_ns - since.wall_ns) / (double)ops,

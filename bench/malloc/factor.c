@@ -47,18 +47,18 @@ static void drop(struct cell *c)
 }
 
 /* Each gives a new cell and drops both operands. */
-#define OPERATION(name, expression)                             \
-    static struct cell *name(struct cell *a, struct cell *b)    \
-    {                                                           \
-        wide x = value(a), y = value(b);                        \
-        struct cell *result = cell(expression);                 \
-        drop(a);                                                \
-        drop(b);                                                \
-        return result;                                          \
+#define OPERATION(name, expression)                                                                \
+    static struct cell *name(struct cell *a, struct cell *b)                                       \
+    {                                                                                              \
+        wide x = value(a), y = value(b);                                                           \
+        struct cell *result = cell(expression);                                                    \
+        drop(a);                                                                                   \
+        drop(b);                                                                                   \
+        return result;                                                                             \
     }
 OPERATION(add, x + y)
 OPERATION(subtract, x - y)
-OPERATION(multiply, x * y)
+OPERATION(multiply, x *y)
 OPERATION(divide, x / y)
 OPERATION(remainder_of, x % y)
 
@@ -74,7 +74,8 @@ static wide root(wide n)
 /* What is left of q after dividing by the first primes. */
 static struct cell *sieve(struct cell *q)
 {
-    static const unsigned primes[] = { 2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71 };
+    static const unsigned primes[] = {2,  3,  5,  7,  11, 13, 17, 19, 23, 29,
+                                      31, 37, 41, 43, 47, 53, 59, 61, 67, 71};
     for (unsigned i = 0; i < sizeof(primes) / sizeof(*primes); i++)
         for (;;) {
             struct cell *rest = remainder_of(hold(q), cell(primes[i]));
@@ -93,7 +94,7 @@ int main(int argc, char **argv)
     struct cell *n = cell(((wide)65521 << 64) + 0x9E3779B97F4A7C15ull);
     struct cell *g = cell(root(value(n)));
     struct cell *p = cell(0), *q = cell(1), *quotient = hold(g), *before = cell(1), *a = hold(g);
-    struct cell *kept[512] = { 0 };
+    struct cell *kept[512] = {0};
 
     struct stopwatch start = stopwatch_start();
     for (uint64_t i = 0; i < terms; i++) {

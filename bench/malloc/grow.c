@@ -35,7 +35,7 @@ static uint64_t drop(struct string *s)
     for (size_t i = 0; i < s->capacity; i += BENCH_PAGE)
         sum = sum * 31 + (unsigned char)s->bytes[i];
     free(s->bytes);
-    *s = (struct string){ 0 };
+    *s = (struct string){0};
     return sum;
 }
 
@@ -55,7 +55,8 @@ int main(int argc, char **argv)
 
     struct stopwatch start = stopwatch_start();
     for (uint64_t i = 0; i < count; i++) {
-        for (size_t bytes = by_doubling ? 16 : step; bytes <= limit; bytes = by_doubling ? bytes * 2 : bytes + step)
+        for (size_t bytes = by_doubling ? 16 : step; bytes <= limit;
+             bytes = by_doubling ? bytes * 2 : bytes + step)
             for (uint64_t s = 0; s < n; s++)
                 append(&strings[s], bytes, (int)(bytes / 16 + s + i));
         for (uint64_t s = 0; s < n; s++)

@@ -19,7 +19,7 @@ static void rest(const char *how)
     for (int i = 0; i < 200; i++) {
         if (tick)
             free(take(64));
-        nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
     }
 }
 
@@ -30,7 +30,10 @@ int main(int argc, char **argv)
     const char *how = argc > 3 ? argv[3] : "sleep";
     uint64_t rng = 31337, sum = 0, kept = 0, n = 0;
     size_t room = live / 16;
-    struct { void *p; size_t bytes; } *blocks = calloc(room, sizeof(*blocks));
+    struct {
+        void *p;
+        size_t bytes;
+    } *blocks = calloc(room, sizeof(*blocks));
     if (!blocks)
         die("out of memory");
     for (uint64_t bytes = 0; bytes < live && n < room; n++) {

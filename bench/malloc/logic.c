@@ -22,7 +22,7 @@ struct cover {
 static struct cover *cover_new(void)
 {
     struct cover *c = take(sizeof(*c));
-    *c = (struct cover){ 0 };
+    *c = (struct cover){0};
     return c;
 }
 
@@ -35,7 +35,7 @@ static void cover_add(struct cover *c, uint64_t yes, uint64_t no)
             die("out of memory");
     }
     struct cube *cube = take(sizeof(*cube));
-    *cube = (struct cube){ yes, no };
+    *cube = (struct cube){yes, no};
     c->cubes[c->n++] = cube;
 }
 
@@ -91,7 +91,8 @@ static struct cover *complement(const struct cover *c, unsigned variables)
         struct cover *half = cofactor(c, v, positive);
         struct cover *rest = complement(half, variables);
         for (size_t i = 0; i < rest->n; i++)
-            cover_add(result, rest->cubes[i]->yes | (positive ? v : 0), rest->cubes[i]->no | (positive ? 0 : v));
+            cover_add(result, rest->cubes[i]->yes | (positive ? v : 0),
+                      rest->cubes[i]->no | (positive ? 0 : v));
         cover_free(rest);
         cover_free(half);
     }
@@ -115,7 +116,8 @@ int main(int argc, char **argv)
         for (size_t a = 0; a < off->n; a++) {
             sum = sum * 31 + off->cubes[a]->yes * 3 + off->cubes[a]->no;
             for (size_t b = 0; b < on->n; b++)
-                if (!((off->cubes[a]->yes & on->cubes[b]->no) | (off->cubes[a]->no & on->cubes[b]->yes)))
+                if (!((off->cubes[a]->yes & on->cubes[b]->no) |
+                      (off->cubes[a]->no & on->cubes[b]->yes)))
                     die("the complement overlaps the cover");
         }
         cover_free(off);

@@ -46,7 +46,8 @@ int main(int argc, char **argv)
     FILE *result = fopen(argv[1], "w");
     if (!result)
         die("cannot write the result");
-    fprintf(result, "%llu %llu %ld %d\n", (unsigned long long)wall, (unsigned long long)cpu_us * 1000, used.ru_maxrss,
+    fprintf(result, "%llu %llu %ld %d\n", (unsigned long long)wall,
+            (unsigned long long)cpu_us * 1000, used.ru_maxrss,
             WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
     return fclose(result) ? 1 : 0;
 }

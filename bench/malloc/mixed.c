@@ -65,7 +65,7 @@ int main(int argc, char **argv)
 
     struct stopwatch start = stopwatch_start();
     for (unsigned i = 0; i < n; i++) {
-        workers[i] = (struct worker){ .rng = 1000 + i, .ops = count / n };
+        workers[i] = (struct worker){.rng = 1000 + i, .ops = count / n};
         if (pthread_create(&workers[i].thread, NULL, work, &workers[i]))
             die("no thread");
     }

@@ -64,7 +64,7 @@ int main(int argc, char **argv)
 
     struct chain *chains = take(n_chains * sizeof(*chains));
     for (uint64_t c = 0; c < n_chains; c++) {
-        chains[c] = (struct chain){ take(n_slots * sizeof(void *)), 77 + c, 0, ops / n_chains + 1 };
+        chains[c] = (struct chain){take(n_slots * sizeof(void *)), 77 + c, 0, ops / n_chains + 1};
         for (uint64_t i = 0; i < n_slots; i++) {
             size_t bytes = object_bytes(&chains[c].rng);
             chains[c].slots[i] = take(bytes);

@@ -32,7 +32,7 @@ static uint64_t drop_all(unsigned n, unsigned order)
 
 int main(int argc, char **argv)
 {
-    static const unsigned groups[] = { 25, 100, 400, MAX_GROUP };
+    static const unsigned groups[] = {25, 100, 400, MAX_GROUP};
     uint64_t count = arg_count(argc, argv, 1, 10000000), ops = 0, sum = 0, rng = 99991;
 
     struct stopwatch start = stopwatch_start();

@@ -87,8 +87,10 @@ int main(int argc, char **argv)
     uint64_t ops = arg_count(argc, argv, 2, 1000000);
     std::string which = argc > 1 ? argv[1] : "map";
     stopwatch start = stopwatch_start();
-    uint64_t sum = which == "map" ? map_work(ops) : which == "hash" ? hash_work(ops)
-                 : which == "strings" ? strings_work(ops) : list_work(ops);
+    uint64_t sum = which == "map"       ? map_work(ops)
+                   : which == "hash"    ? hash_work(ops)
+                   : which == "strings" ? strings_work(ops)
+                                        : list_work(ops);
     report_ns("stl", start, ops, sum);
     return 0;
 }

@@ -46,7 +46,8 @@ int main(int argc, char **argv)
         if (i >= alive)
             pthread_join(threads[i % alive], &result);
         sum += (uintptr_t)result;
-        if (i < count && pthread_create(&threads[i % alive], NULL, task, (void *)(uintptr_t)(i + 1)))
+        if (i < count &&
+            pthread_create(&threads[i % alive], NULL, task, (void *)(uintptr_t)(i + 1)))
             die("no thread");
     }
     report_ns("threads", start, count, sum);

@@ -1,0 +1,89 @@
+/*
+ * ageing.c - does placement keep blocks of 2 MiB whole?
+ *
+ * The workload of the LLFree paper (Wrenger et al. 2023): nine tenths of the memory are taken as single frames, half of them are given back at
+ * random, and then, a hundred times, a random tenth of what is taken is given back and taken again. Of the 2 MiB blocks
+ * that the free frames could make up, how many are wholly free, and how many order-9 requests succeed?
+ * The benchmark keeps its own book of who has which frame; it does not ask the allocator.
+ *
+ *   ageing ROUNDS     prints whole and got (shares of the possible, 1.00 is all), before and after, and the
+ *                     time of a give + take
+ */
+#include "frames.h"
+
+static qy_pfn_t pfns[MEMORY_FRAMES];
+static uint16_t taken[MEMORY_FRAMES / BLOCK];
+
+static uint64_t block_of(qy_pfn_t pfn)
+{
+    return (pfn - MEMORY_BASE / BENCH_PAGE) / BLOCK;
+}
+
+static double whole_share(uint64_t n)
+{
+    uint64_t whole = 0;
+    for (uint64_t i = 0; i < MEMORY_FRAMES / BLOCK; i++)
+        whole += taken[i] == 0;
+    return (double)whole / (double)((MEMORY_FRAMES - n) / BLOCK);
+}
+
+/* Order-9 blocks that can really be had; given back again. */
+static double got_share(struct qy_mm *mm, uint64_t n)
+{
+    static qy_pfn_t got[MEMORY_FRAMES / BLOCK];
+    uint64_t have = 0;
+    while (have < MEMORY_FRAMES / BLOCK) {
+        qy_pfn_t pfn =
+            qy_alloc_pages(mm, QY_GFP_HIGHUSER_MOVABLE | QY_GFP_NOWARN, QY_PAGEBLOCK_ORDER);
+        if (pfn == QY_PFN_NONE)
+            break;
+        if (taken[block_of(pfn)])
+            die("an order-9 block overlaps frames that are taken");
+        got[have++] = pfn;
+    }
+    for (uint64_t i = 0; i < have; i++)
+        frame_give(mm, got[i], QY_PAGEBLOCK_ORDER);
+    return (double)have / (double)((MEMORY_FRAMES - n) / BLOCK);
+}
+
+static void show(const char *when, double share)
+{
+    printf("%s x %.4f 0 0\n", when, share);
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t rounds = arg(argc, argv, 1, 100), rng = 20230711;
+    struct qy_mm *mm = memory_new();
+    uint64_t n = MEMORY_FRAMES / 10 * 9;
+    for (uint64_t i = 0; i < n; i++) {
+        pfns[i] = frame_take(mm, 0);
+        taken[block_of(pfns[i])]++;
+    }
+    shuffle(pfns, n, &rng);
+    for (uint64_t half = n / 2; n > half; n--) {
+        frame_give(mm, pfns[n - 1], 0);
+        taken[block_of(pfns[n - 1])]--;
+    }
+    show("whole-before", whole_share(n));
+
+    uint64_t tenth = n / 10;
+    struct stopwatch start = stopwatch_start();
+    for (uint64_t round = 0; round < rounds; round++) {
+        shuffle(pfns, n, &rng);
+        for (uint64_t i = 0; i < tenth; i++) {
+            taken[block_of(pfns[i])]--;
+            frame_give(mm, pfns[i], 0);
+        }
+        for (uint64_t i = 0; i < tenth; i++) {
+            pfns[i] = frame_take(mm, 0);
+            taken[block_of(pfns[i])]++;
+        }
+    }
+    if (rounds)
+        report_ns("ageing", start, rounds * tenth, 0);
+    qy_drain_all_pages(mm);
+    show("whole-after", whole_share(n));
+    show("got-after", got_share(mm, n));
+    return 0;
+}
