@@ -1,0 +1,172 @@
+/*
+ * main.c - the program `quarry`: finds the command and hands over
+ */
+#include "tool.h"
+
+#include <quarry/linux.h>
+
+#include <argp.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct command {
+    const char *name;
+    int (*main)(int argc, char **argv);
+    const char *summary;
+} commands[] = {
+    {"run", command_run, "run a program on Quarry and show its memory at the end"},
+    {"show", command_show, "buddyinfo, slabinfo ... of a process or of this machine"},
+};
+static const size_t nr_commands = sizeof(commands) / sizeof(commands[0]);
+
+const char *argp_program_version = "quarry " QUARRY_VERSION;
+
+void complain(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fputs("quarry: ", stderr);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+    va_end(arguments);
+}
+
+/** How many letters must be changed, added or left out; two neighbours swapped count once. */
+static size_t distance(const char *one, const char *other)
+{
+    enum { LONGEST = 32 };
+    size_t rows = strnlen(one, LONGEST), columns = strnlen(other, LONGEST);
+    size_t cost[LONGEST + 1][LONGEST + 1];
+    for (size_t r = 0; r <= rows; r++) {
+        for (size_t c = 0; c <= columns; c++) {
+            if (r == 0 || c == 0) {
+                cost[r][c] = r + c;
+                continue;
+            }
+            size_t best = cost[r - 1][c - 1] + (one[r - 1] != other[c - 1]);
+            size_t shorter = cost[r - 1][c] + 1, longer = cost[r][c - 1] + 1;
+            best = shorter < best ? shorter : best;
+            best = longer < best ? longer : best;
+            if (r > 1 && c > 1 && one[r - 1] == other[c - 2] && one[r - 2] == other[c - 1] &&
+                cost[r - 2][c - 2] + 1 < best)
+                best = cost[r - 2][c - 2] + 1;
+            cost[r][c] = best;
+        }
+    }
+    return cost[rows][columns];
+}
+
+const char *nearest(const char *word, const char *const *names, size_t count)
+{
+    const char *found = NULL;
+    size_t least = 3; /* further off is another word, not a slip */
+    for (size_t n = 0; n < count; n++) {
+        size_t letters = distance(word, names[n]);
+        if (letters < least && letters < strlen(names[n])) {
+            least = letters;
+            found = names[n];
+        }
+    }
+    return found;
+}
+
+static const struct command *find_command(const char *name)
+{
+    const char *names[sizeof(commands) / sizeof(commands[0])];
+    for (size_t c = 0; c < nr_commands; c++) {
+        if (strcmp(name, commands[c].name) == 0)
+            return &commands[c];
+        names[c] = commands[c].name;
+    }
+    const char *meant = nearest(name, names, nr_commands);
+    if (meant != NULL)
+        complain("there is no command '%s'; did you mean '%s'?", name, meant);
+    else
+        complain("there is no command '%s'; 'quarry --help' lists them", name);
+    return NULL;
+}
+
+static char *command_list(int key, const char *text, void *input)
+{
+    (void)input;
+    if (key != ARGP_KEY_HELP_POST_DOC)
+        return (char *)text;
+    char *list = NULL;
+    size_t bytes;
+    FILE *out = open_memstream(&list, &bytes);
+    if (out == NULL)
+        return (char *)text;
+    fputs("Commands:\n", out);
+    for (size_t c = 0; c < nr_commands; c++)
+        fprintf(out, "  %-6s %s\n", commands[c].name, commands[c].summary);
+    fputs("\n'quarry help COMMAND' or 'quarry COMMAND --help' says more; quarry(1) says all.\n",
+          out);
+    fclose(out);
+    return list;
+}
+
+struct choice {
+    int next; /* index of the command in argv */
+};
+
+static error_t parse(int key, char *argument, struct argp_state *state)
+{
+    (void)argument;
+    struct choice *choice = state->input;
+    switch (key) {
+    case ARGP_KEY_ARG:
+        choice->next = state->next - 1;
+        state->next = state->argc; /* the rest is the command's */
+        return 0;
+    case ARGP_KEY_NO_ARGS:
+        argp_state_help(state, stderr, ARGP_HELP_STD_HELP & ~ARGP_HELP_EXIT_OK);
+        exit(EXIT_USAGE);
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static int hand_over(const struct command *command, int argc, char **argv)
+{
+    char name[64];
+    snprintf(name, sizeof(name), "quarry %s", command->name);
+    argv[0] = name;
+    return command->main(argc, argv);
+}
+
+static const struct argp front = {
+    .parser = parse,
+    .args_doc = "COMMAND [ARGUMENT...]",
+    .doc = "Run programs on Quarry's memory, and see where memory is.\v",
+    .help_filter = command_list,
+};
+
+static int help_on(int argc, char **argv)
+{
+    if (argc < 2) {
+        argp_help(&front, stdout, ARGP_HELP_STD_HELP, (char *)"quarry");
+        return EXIT_OK;
+    }
+    const struct command *command = find_command(argv[1]);
+    if (command == NULL)
+        return EXIT_USAGE;
+    char *help[] = {NULL, (char *)"--help", NULL};
+    return hand_over(command, 2, help);
+}
+
+int main(int argc, char **argv)
+{
+    struct choice choice = {0};
+    argp_err_exit_status = EXIT_USAGE;
+    argv[0] = (char *)"quarry";
+    argp_parse(&front, argc, argv, ARGP_IN_ORDER, NULL, &choice);
+
+    argc -= choice.next;
+    argv += choice.next;
+    if (strcmp(argv[0], "help") == 0)
+        return help_on(argc, argv);
+    const struct command *command = find_command(argv[0]);
+    return command == NULL ? EXIT_USAGE : hand_over(command, argc, argv);
+}

@@ -1,0 +1,204 @@
+/*
+ * run.c - `quarry run`: a program on Quarry, and its memory at the end
+ */
+#include "tool.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LIBRARY "libquarry-malloc.so"
+
+enum { KEY_LIMIT = 256, KEY_REPORT, KEY_JSON, KEY_HARDEN, KEY_QUIET };
+
+struct request {
+    char limit[24]; /* bytes, as text; "": none */
+    const char *report;
+    bool json, harden, quiet;
+    char **argv; /* NULL: not given */
+};
+
+/** "512M" in bytes; 0: it is not a size. */
+static uint64_t parse_size(const char *text)
+{
+    static const char units[] = "KMGTPE";
+    char *end;
+    errno = 0;
+    uint64_t size = strtoull(text, &end, 10);
+    if (errno != 0 || end == text || *text == '-')
+        return 0;
+    const char *unit = *end == '\0' ? NULL : strchr(units, *end >= 'a' ? *end - 'a' + 'A' : *end);
+    if (unit != NULL) {
+        unsigned shift = 10 * (unsigned)(unit - units + 1);
+        if (size > UINT64_MAX >> shift)
+            return 0;
+        size <<= shift;
+        end++;
+        end += strcasecmp(end, "ib") == 0 ? 2 : 0;
+    }
+    end += strcasecmp(end, "b") == 0 ? 1 : 0;
+    return *end == '\0' ? size : 0;
+}
+
+static error_t parse(int key, char *argument, struct argp_state *state)
+{
+    struct request *request = state->input;
+    uint64_t size;
+    switch (key) {
+    case KEY_LIMIT:
+        size = parse_size(argument);
+        if (size == 0)
+            argp_failure(state, EXIT_RUN_FAILED, 0, "--limit: '%s' is no size such as 512M or 2G",
+                         argument);
+        snprintf(request->limit, sizeof(request->limit), "%llu", (unsigned long long)size);
+        return 0;
+    case KEY_REPORT:
+        request->report = argument;
+        return 0;
+    case KEY_JSON:
+        request->json = true;
+        return 0;
+    case KEY_HARDEN:
+        request->harden = true;
+        return 0;
+    case KEY_QUIET:
+        request->quiet = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        request->argv = &state->argv[state->next - 1];
+        state->next = state->argc; /* the rest is the program's */
+        return 0;
+    case ARGP_KEY_END:
+        if (request->argv == NULL)
+            argp_failure(state, EXIT_RUN_FAILED, 0, "run what? quarry run [OPTION...] -- PROGRAM...");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/** Beside this program, where it was installed, or where QUARRY_MALLOC_LIB says. */
+static bool find_library(char path[PATH_MAX])
+{
+    static const char *const places[] = {"", QUARRY_LIBDIR "/", "../lib/", "../lib/quarry/"};
+    const char *given = getenv("QUARRY_MALLOC_LIB");
+    char self[PATH_MAX], candidate[2 * PATH_MAX];
+    if (given != NULL && *given != '\0')
+        return realpath(given, path) != NULL;
+    ssize_t length = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    if (length <= 0)
+        return false;
+    self[length] = '\0';
+    const char *folder = dirname(self);
+    for (size_t p = 0; p < sizeof(places) / sizeof(places[0]); p++) {
+        snprintf(candidate, sizeof(candidate), "%s/%s%s", folder, places[p], LIBRARY);
+        if (realpath(candidate, path) != NULL)
+            return true;
+    }
+    return false;
+}
+
+/** What the dynamic loader could not read out of LD_PRELOAD is refused here. */
+static int check_library(char path[PATH_MAX])
+{
+    if (!find_library(path)) {
+        complain("%s is neither beside this program nor in its lib folder; QUARRY_MALLOC_LIB "
+                 "may name it", LIBRARY);
+        return EXIT_RUN_FAILED;
+    }
+    if (strpbrk(path, ": ") != NULL) {
+        complain("%s: LD_PRELOAD cannot hold a path with a blank or a colon", path);
+        return EXIT_RUN_FAILED;
+    }
+    return EXIT_OK;
+}
+
+static bool make_folder(char folder[PATH_MAX])
+{
+    const char *temporary = getenv("TMPDIR");
+    if (temporary == NULL || *temporary != '/')
+        temporary = "/tmp";
+    snprintf(folder, PATH_MAX, "%s/quarry-run.XXXXXX", temporary);
+    if (mkdtemp(folder) != NULL)
+        return true;
+    complain("%s: %s", folder, strerror(errno));
+    return false;
+}
+
+static FILE *open_report(const struct request *request)
+{
+    if (request->report == NULL)
+        return stderr;
+    FILE *out = fopen(request->report, "we");
+    if (out == NULL)
+        complain("--report %s: %s", request->report, strerror(errno));
+    return out;
+}
+
+static int run(const struct request *request, FILE *out)
+{
+    char library[PATH_MAX], folder[PATH_MAX];
+    int status = check_library(library);
+    if (status != EXIT_OK || !make_folder(folder))
+        return EXIT_RUN_FAILED;
+
+    struct launch order = {
+        .argv = request->argv,
+        .library = library,
+        .folder = folder,
+        .limit = request->limit[0] == '\0' ? NULL : request->limit,
+        .harden = request->harden,
+    };
+    struct ending ending;
+    struct reports reports;
+    status = launch(&order, &ending);
+    reports_collect(&reports, folder);
+    if (status == EXIT_OK) {
+        status = ending.status;
+        if (request->json)
+            summary_json(out, &reports, &ending, request->argv);
+        else if (!request->quiet)
+            summary_text(out, &reports, &ending, request->argv);
+    }
+    reports_free(&reports);
+    return status;
+}
+
+int command_run(int argc, char **argv)
+{
+    static const struct argp_option options[] = {
+        {"limit", KEY_LIMIT, "SIZE", 0,
+         "Most memory that each process may take from Quarry: bytes, or 512M, 2G", 0},
+        {"report", KEY_REPORT, "FILE", 0, "Write the report there instead of stderr", 0},
+        {"json", KEY_JSON, NULL, 0, "The report as JSON", 0},
+        {"harden", KEY_HARDEN, NULL, 0, "Check every object for overruns and stale pointers", 0},
+        {"quiet", KEY_QUIET, NULL, 0, "No report", 0},
+        {0},
+    };
+    static const struct argp argp = {
+        .options = options,
+        .parser = parse,
+        .args_doc = "[--] PROGRAM [ARGUMENT...]",
+        .doc = "Run a program with Quarry as its malloc, and show at the end what memory it and "
+               "the processes that it started had. The exit status is the program's; 128 + N "
+               "when signal N killed it, 127 when there is no such program, 126 when it cannot "
+               "be executed, 125 when Quarry itself failed.",
+    };
+    struct request request = {.argv = NULL};
+    argp_err_exit_status = EXIT_RUN_FAILED;
+    argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &request);
+
+    FILE *out = open_report(&request);
+    if (out == NULL)
+        return EXIT_RUN_FAILED;
+    int status = run(&request, out);
+    if (out != stderr && fclose(out) != 0) {
+        complain("--report %s: %s", request.report, strerror(errno));
+        return EXIT_RUN_FAILED;
+    }
+    return status;
+}

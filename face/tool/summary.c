@@ -1,0 +1,229 @@
+/*
+ * summary.c - what `quarry run` says at the end
+ */
+#include "json.h"
+#include "tool.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+/** Lines of a table, at most; the rest is counted. */
+#define PROCESSES_SHOWN 20
+#define CACHES_SHOWN 10
+
+static const char *bold(FILE *out)
+{
+    return wants_colour(out) ? "\033[1m" : "";
+}
+
+static const char *plain(FILE *out)
+{
+    return wants_colour(out) ? "\033[0m" : "";
+}
+
+static double seconds(const struct timeval *time)
+{
+    return (double)time->tv_sec + (double)time->tv_usec / 1e6;
+}
+
+/** Why a process has no views. */
+static void reason(const struct report *report, const struct ending *ending, char *text,
+                   size_t bytes)
+{
+    if ((pid_t)report->process.pid == ending->pid && ending->signal != 0)
+        snprintf(text, bytes, "no report: killed by signal %d (%s)", ending->signal,
+                 strsignal(ending->signal));
+    else if (kill((pid_t)report->process.pid, 0) == 0 && (pid_t)report->process.pid != ending->pid)
+        snprintf(text, bytes, "no report: still running");
+    else
+        snprintf(text, bytes, "no report: ended by _exit() or a signal");
+}
+
+static void headline(FILE *out, const struct reports *reports, const struct ending *ending,
+                     char *const *argv)
+{
+    fprintf(out, "%squarry: %s", bold(out), argv[0]);
+    if (reports->count > 1)
+        fprintf(out, " and %zu more process%s", reports->count - 1,
+                reports->count == 2 ? "" : "es");
+    if (ending->signal != 0)
+        fprintf(out, ", killed by signal %d (%s)", ending->signal, strsignal(ending->signal));
+    else
+        fprintf(out, ", exit status %d", ending->status);
+    fprintf(out, "%s\n", plain(out));
+    fprintf(out, "%.3f s elapsed, %.3f s user, %.3f s system, %ld page faults in all\n",
+            (double)ending->wall_ns / 1e9, seconds(&ending->usage.ru_utime),
+            seconds(&ending->usage.ru_stime), ending->usage.ru_minflt + ending->usage.ru_majflt);
+}
+
+static void process_line(FILE *out, const struct report *report, const struct ending *ending)
+{
+    const struct qy_process_view *process = &report->process;
+    fprintf(out, "%8" PRIu64 "  %-15.15s ", process->pid, process->name);
+    if (!report->has_views) {
+        char why[80];
+        reason(report, ending, why, sizeof(why));
+        fprintf(out, "%s\n", why);
+        return;
+    }
+    fprintf(out, "%10s %10s %11s %8.3f %9" PRIu64 "\n", human_bytes(process->peak_rss_kb * 1024),
+            human_bytes(report_heap_peak_bytes(report)), human_bytes(report_live_bytes(report)),
+            (double)(process->user_us + process->system_us) / 1e6,
+            process->minor_faults + process->major_faults);
+}
+
+static void process_table(FILE *out, const struct reports *reports, const struct ending *ending)
+{
+    fprintf(out, "\n%s%8s  %-15s %10s %10s %11s %8s %9s%s\n", bold(out), "PID", "PROGRAM",
+            "PEAK RSS", "PEAK HEAP", "LIVE AT END", "CPU s", "FAULTS", plain(out));
+    size_t shown = reports->count < PROCESSES_SHOWN ? reports->count : PROCESSES_SHOWN;
+    for (size_t r = 0; r < shown; r++)
+        process_line(out, &reports->list[r], ending);
+    if (shown < reports->count)
+        fprintf(out, "%8s  and %zu smaller ones\n", "", reports->count - shown);
+}
+
+static void buddyinfo(FILE *out, const struct views *views)
+{
+    fprintf(out, "\n%sFREE BLOCKS OF ", bold(out));
+    for (unsigned order = 0; order < QY_NR_ORDERS; order++) {
+        uint64_t kb = views->memory.page_bytes / 1024 << order;
+        fprintf(out, "%4" PRIu64 "%c", kb < 1024 ? kb : kb / 1024, kb < 1024 ? 'K' : 'M');
+        fputs(order + 1 < QY_NR_ORDERS ? " " : "", out);
+    }
+    fprintf(out, "%s\n", plain(out));
+    for (size_t z = 0; z < views->nr_zones; z++) {
+        const struct qy_zone_view *zone = &views->zones[z];
+        if (!zone->populated)
+            continue;
+        fprintf(out, "node %" PRIu64 " %-7s", zone->node, zone->name);
+        for (unsigned order = 0; order < QY_NR_ORDERS; order++)
+            fprintf(out, " %5" PRIu64, zone->nr_free[order]);
+        fputc('\n', out);
+    }
+}
+
+static uint64_t cache_frames(const struct qy_cache_view *cache)
+{
+    return cache->num_slabs * cache->pagesperslab;
+}
+
+static int larger_cache_first(const void *one, const void *other)
+{
+    const struct qy_cache_view *a = one, *b = other;
+    if (cache_frames(a) != cache_frames(b))
+        return cache_frames(a) < cache_frames(b) ? 1 : -1;
+    return strcmp(a->name, b->name);
+}
+
+static void caches(FILE *out, struct views *views)
+{
+    uint64_t page = views->memory.page_bytes;
+    if (views->nr_caches > 0)
+        qsort(views->caches, views->nr_caches, sizeof(*views->caches), larger_cache_first);
+    fprintf(out, "\n%s%-20s %8s %10s %10s %5s %7s %10s%s\n", bold(out), "CACHE", "OBJSIZE", "LIVE",
+            "ROOM", "USED", "SLABS", "MEMORY", plain(out));
+    size_t shown = 0, left = 0;
+    for (size_t c = 0; c < views->nr_caches; c++) {
+        const struct qy_cache_view *cache = &views->caches[c];
+        if (cache->num_slabs == 0)
+            continue;
+        if (shown++ >= CACHES_SHOWN) {
+            left++;
+            continue;
+        }
+        fprintf(out, "%-20.20s %8" PRIu64 " %10" PRIu64 " %10" PRIu64 " %4.0f%% %7" PRIu64 " %10s\n",
+                cache->name, cache->objsize, cache->active_objs, cache->num_objs,
+                cache->num_objs == 0 ? 0 : 100.0 * (double)cache->active_objs / (double)cache->num_objs,
+                cache->num_slabs, human_bytes(cache_frames(cache) * page));
+    }
+    if (left > 0)
+        fprintf(out, "and %zu smaller ones\n", left);
+}
+
+static void cost(FILE *out, const struct views *views)
+{
+    uint64_t page = views->memory.page_bytes, pcp = 0, managed = 0;
+    for (size_t z = 0; z < views->nr_zones; z++) {
+        pcp += views->zones[z].pcp;
+        managed += views->zones[z].managed;
+    }
+    fprintf(out, "\nQuarry's own: %s of metadata for %s of frames; ",
+            human_bytes(views->memory.meta_bytes), human_bytes(managed * page));
+    fprintf(out, "%s in threads' lists;\n", human_bytes(pcp * page));
+    fprintf(out, "%s free and not yet given back", human_bytes(views->memory.backed * page));
+    if (views->memory.limit > 0)
+        fprintf(out, "; limit %s", human_bytes(views->memory.limit * page));
+    fputs(".\n", out);
+}
+
+void summary_text(FILE *out, const struct reports *reports, const struct ending *ending,
+                  char *const *argv)
+{
+    headline(out, reports, ending, argv);
+    if (reports->count == 0) {
+        fprintf(out, "\nno report: %s never loaded Quarry (is it static, or set-user-ID?)\n", argv[0]);
+        return;
+    }
+    process_table(out, reports, ending);
+    for (size_t r = 0; r < reports->count; r++) {
+        struct report *report = &reports->list[r];
+        if (!report->has_views)
+            continue;
+        fprintf(out, "\n%s%s (%" PRIu64 ") at its end%s\n", bold(out), report->process.name,
+                report->process.pid, plain(out));
+        buddyinfo(out, &report->views);
+        caches(out, &report->views);
+        cost(out, &report->views);
+        return;
+    }
+}
+
+static json_t *process_json(const struct report *report)
+{
+    const struct qy_process_view *process = &report->process;
+    json_t *object = json_pack("{s:I, s:s, s:I, s:b}", "pid", (json_int_t)process->pid, "program",
+                               process->name, "parent", (json_int_t)process->parent, "report",
+                               (int)report->has_views);
+    if (!report->has_views)
+        return object;
+    const struct {
+        const char *name;
+        uint64_t value;
+    } figures[] = {
+        {"peak_rss_bytes", process->peak_rss_kb * 1024},
+        {"peak_heap_bytes", report_heap_peak_bytes(report)},
+        {"live_at_end_bytes", report_live_bytes(report)},
+        {"metadata_bytes", report->views.memory.meta_bytes},
+        {"user_us", process->user_us},
+        {"system_us", process->system_us},
+        {"minor_faults", process->minor_faults},
+        {"major_faults", process->major_faults},
+    };
+    for (size_t f = 0; f < sizeof(figures) / sizeof(figures[0]); f++)
+        json_object_set_new(object, figures[f].name, json_integer((json_int_t)figures[f].value));
+    for (size_t w = 0; w < nr_whats; w++)
+        if (whats[w].print != qy_show_sysrq_m)
+            json_object_set_new(object, whats[w].name, json_what(&whats[w], &report->views));
+    return object;
+}
+
+void summary_json(FILE *out, const struct reports *reports, const struct ending *ending,
+                  char *const *argv)
+{
+    json_t *command = json_array(), *processes = json_array();
+    for (size_t a = 0; argv[a] != NULL; a++)
+        json_array_append_new(command, json_string(argv[a]));
+    for (size_t r = 0; r < reports->count; r++)
+        json_array_append_new(processes, process_json(&reports->list[r]));
+    json_t *object = json_pack(
+        "{s:o, s:i, s:i, s:f, s:f, s:f, s:o}", "command", command, "exit_status", ending->status,
+        "signal", ending->signal, "elapsed_s", (double)ending->wall_ns / 1e9, "user_s",
+        seconds(&ending->usage.ru_utime), "system_s", seconds(&ending->usage.ru_stime), "processes",
+        processes);
+    json_dumpf(object, out, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
+    fputc('\n', out);
+    json_decref(object);
+}

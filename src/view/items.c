@@ -1,0 +1,267 @@
+/*
+ * items.c - the caches and the named counters of a memory that is in use
+ *
+ * WHAT    An object is live when it is neither free in its slab nor in a magazine: of a
+ *         slot, of a slot's full ones, or of the cache's depot. So active_objs is a
+ *         difference, and nothing is counted when an object is taken or given.
+ *         The names of meminfo and vmstat are Linux's where Linux has such a thing, so that
+ *         free(1) and exporters find what they ask for; Quarry's own begin with quarry_.
+ *
+ * RULES   none: it only reads.
+ *
+ * LOCKS   cpus_lock for the walk along the slots, if it can be had at once (live.c).
+ *
+ * COST    A cache: a walk along the slots. An item: at most a pass over all caches.
+ */
+#include "base/text.h"
+#include "slab/magazine.h"
+#include "view/live.h"
+
+/* ---- caches ---- */
+
+/** Objects in the loaded magazine. Where it ends is in the pointer; whether there is one at
+ *  all needs a look at it only when it seems full (slab/magazine.h). */
+static uint64_t loaded_objects(const struct qy_kmem_cache *cache, void *const *top)
+{
+    uint64_t place = (uintptr_t)top / sizeof(*top) % QY_MAGAZINE_WORDS;
+    uint64_t bottom = QY_MAGAZINE_MOST - (uint64_t)cache->places;
+    if (top == NULL || place <= bottom)
+        return 0;
+    if (place == QY_MAGAZINE_MOST && *top == NULL)
+        return 0;
+    return place - bottom;
+}
+
+struct slot_walk {
+    const struct qy_kmem_cache *cache;
+    uint64_t objects;
+};
+
+static void count_slot(const struct qy_cpu *cpu, void *context)
+{
+    struct slot_walk *walk = context;
+    const struct qy_kmem_cache *cache = walk->cache;
+    walk->objects += loaded_objects(cache, cpu->top[cache->tag]);
+    if (cpu->depot != NULL)
+        walk->objects += (uint64_t)cpu->depot[cache->tag].nr_full * cache->places;
+}
+
+/** The index-th cache in order of creation; NULL: there are no more. */
+static const struct qy_kmem_cache *cache_at(const struct qy_mm *mm, size_t index)
+{
+    for (unsigned tag = QY_TAG_CACHE; tag < QY_NR_TAGS; tag++)
+        if (mm->cache_of[tag] != NULL && index-- == 0)
+            return mm->cache_of[tag];
+    return NULL;
+}
+
+static uint64_t cache_slabs(const struct qy_kmem_cache *cache)
+{
+    return cache->slabs_full.count + cache->slabs_partial.count + cache->slabs_empty.count;
+}
+
+bool qy_live_cache(const struct qy_live *live, size_t index, struct qy_cache_view *view)
+{
+    const struct qy_kmem_cache *cache = cache_at(live->mm, index);
+    if (cache == NULL)
+        return false;
+    struct slot_walk walk = {.cache = cache};
+    if (cache->places != 0)
+        qy_live_slots(live, count_slot, &walk);
+    uint64_t slabs = cache_slabs(cache);
+    uint64_t in_depot = (uint64_t)cache->nr_depot * cache->places;
+    uint64_t idle = cache->nr_free + in_depot + walk.objects;
+    *view = (struct qy_cache_view){
+        .num_objs = slabs * cache->nr_objects,
+        .objsize = cache->stride,
+        .objperslab = cache->nr_objects,
+        .pagesperslab = UINT64_C(1) << (cache->order & 15),
+        .limit = cache->places,
+        .batchcount = cache->places,
+        .sharedfactor = cache->most_in_depot,
+        .active_slabs = slabs - cache->slabs_empty.count,
+        .num_slabs = slabs,
+        .sharedavail = in_depot,
+    };
+    view->active_objs = view->num_objs > idle ? view->num_objs - idle : 0;
+    qy_view_name(view->name, cache->name);
+    return true;
+}
+
+/* ---- named counters ---- */
+
+struct totals {
+    uint64_t managed, free, pcp, backed, taken, given, stolen;
+    uint64_t slab, slab_reclaimable, refills, flushes;
+    uint64_t peak, limit, meta, faults;
+};
+
+static void count_caches(const struct qy_mm *mm, struct totals *totals)
+{
+    for (unsigned tag = QY_TAG_CACHE; tag < QY_NR_TAGS; tag++) {
+        const struct qy_kmem_cache *cache = mm->cache_of[tag];
+        if (cache == NULL)
+            continue;
+        uint64_t frames = cache_slabs(cache) << (cache->order & 15);
+        totals->slab += frames;
+        totals->slab_reclaimable += cache->flags & QY_SLAB_RECLAIMABLE ? frames : 0;
+        totals->refills += cache->nr_refills;
+        totals->flushes += cache->nr_flushes;
+    }
+}
+
+static void count_all(const struct qy_live *live, struct totals *totals)
+{
+    const struct qy_mm *mm = live->mm;
+    *totals = (struct totals){
+        .peak = atomic_load_explicit(&mm->peak, memory_order_relaxed),
+        .limit = mm->options.limit_pages,
+        .meta = atomic_load_explicit(&mm->meta_bytes, memory_order_relaxed) / QY_PAGE_BYTES,
+        .faults = atomic_load_explicit(&mm->nr_faults, memory_order_relaxed),
+    };
+    for (size_t z = 0; z < QY_MAX_ZONES; z++) {
+        const struct qy_zone *zone = &mm->zones[z];
+        if (!qy_zone_populated(zone))
+            continue;
+        totals->managed += zone->managed;
+        totals->free += atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
+        totals->pcp += qy_live_pcp(live, zone);
+        totals->backed += zone->nr_backed;
+        totals->taken += zone->nr_taken;
+        totals->given += zone->nr_given;
+        totals->stolen += zone->nr_stolen;
+    }
+    count_caches(mm, totals);
+}
+
+/** Frames of blocks that are larger than an object: neither free nor a slab's. */
+static uint64_t large_frames(const struct totals *totals)
+{
+    uint64_t idle = totals->free + totals->pcp + totals->slab;
+    return totals->managed > idle ? totals->managed - idle : 0;
+}
+
+enum figure {
+    ZERO, MANAGED, FREE, AVAILABLE, PCP, BACKED, LARGE, SLAB, SLAB_RECLAIMABLE, SLAB_UNRECLAIMABLE,
+    PEAK, LIMIT, META, TAKEN, GIVEN, STOLEN, REFILLS, FLUSHES, FAULTS
+};
+
+static uint64_t figure(const struct totals *totals, enum figure which)
+{
+    const uint64_t values[] = {
+        [ZERO] = 0,
+        [MANAGED] = totals->managed,
+        [FREE] = totals->free,
+        [AVAILABLE] = totals->free + totals->pcp,
+        [PCP] = totals->pcp,
+        [BACKED] = totals->backed,
+        [LARGE] = large_frames(totals),
+        [SLAB] = totals->slab,
+        [SLAB_RECLAIMABLE] = totals->slab_reclaimable,
+        [SLAB_UNRECLAIMABLE] = totals->slab - totals->slab_reclaimable,
+        [PEAK] = totals->peak,
+        [LIMIT] = totals->limit,
+        [META] = totals->meta,
+        [TAKEN] = totals->taken,
+        [GIVEN] = totals->given,
+        [STOLEN] = totals->stolen,
+        [REFILLS] = totals->refills,
+        [FLUSHES] = totals->flushes,
+        [FAULTS] = totals->faults,
+    };
+    return values[which];
+}
+
+static const struct {
+    const char *name;
+    uint8_t set;
+    uint8_t figure;
+} items[] = {
+    {"MemTotal", QY_ITEMS_MEMINFO, MANAGED},
+    {"MemFree", QY_ITEMS_MEMINFO, FREE},
+    {"MemAvailable", QY_ITEMS_MEMINFO, AVAILABLE},
+    {"Buffers", QY_ITEMS_MEMINFO, ZERO},
+    {"Cached", QY_ITEMS_MEMINFO, ZERO},
+    {"SwapCached", QY_ITEMS_MEMINFO, ZERO},
+    {"Active", QY_ITEMS_MEMINFO, ZERO},
+    {"Inactive", QY_ITEMS_MEMINFO, ZERO},
+    {"SwapTotal", QY_ITEMS_MEMINFO, ZERO},
+    {"SwapFree", QY_ITEMS_MEMINFO, ZERO},
+    {"Dirty", QY_ITEMS_MEMINFO, ZERO},
+    {"Writeback", QY_ITEMS_MEMINFO, ZERO},
+    {"Shmem", QY_ITEMS_MEMINFO, ZERO},
+    {"KReclaimable", QY_ITEMS_MEMINFO, SLAB_RECLAIMABLE},
+    {"Slab", QY_ITEMS_MEMINFO, SLAB},
+    {"SReclaimable", QY_ITEMS_MEMINFO, SLAB_RECLAIMABLE},
+    {"SUnreclaim", QY_ITEMS_MEMINFO, SLAB_UNRECLAIMABLE},
+    {"Percpu", QY_ITEMS_MEMINFO, PCP},
+    {"CmaTotal", QY_ITEMS_MEMINFO, ZERO},
+    {"CmaFree", QY_ITEMS_MEMINFO, ZERO},
+    {"quarry_large", QY_ITEMS_MEMINFO, LARGE},
+    {"quarry_backed", QY_ITEMS_MEMINFO, BACKED},
+    {"quarry_peak", QY_ITEMS_MEMINFO, PEAK},
+    {"quarry_limit", QY_ITEMS_MEMINFO, LIMIT},
+    {"quarry_metadata", QY_ITEMS_MEMINFO, META},
+    {"nr_free_pages", QY_ITEMS_VMSTAT, FREE},
+    {"nr_free_cma", QY_ITEMS_VMSTAT, ZERO},
+    {"nr_slab_reclaimable", QY_ITEMS_VMSTAT, SLAB_RECLAIMABLE},
+    {"nr_slab_unreclaimable", QY_ITEMS_VMSTAT, SLAB_UNRECLAIMABLE},
+    {"quarry_nr_pcp_pages", QY_ITEMS_VMSTAT, PCP},
+    {"quarry_nr_backed_pages", QY_ITEMS_VMSTAT, BACKED},
+    {"quarry_nr_large_pages", QY_ITEMS_VMSTAT, LARGE},
+    {"quarry_peak_pages", QY_ITEMS_VMSTAT, PEAK},
+    {"quarry_buddy_take", QY_ITEMS_VMSTAT, TAKEN},
+    {"quarry_buddy_give", QY_ITEMS_VMSTAT, GIVEN},
+    {"quarry_pageblock_steal", QY_ITEMS_VMSTAT, STOLEN},
+    {"quarry_magazine_refill", QY_ITEMS_VMSTAT, REFILLS},
+    {"quarry_magazine_flush", QY_ITEMS_VMSTAT, FLUSHES},
+    {"quarry_wrong_free", QY_ITEMS_VMSTAT, FAULTS},
+};
+#define NR_ITEMS (sizeof(items) / sizeof(items[0]))
+
+static bool whole_memory_item(const struct qy_live *live, size_t index, struct qy_item_view *view)
+{
+    struct totals totals;
+    count_all(live, &totals);
+    *view = (struct qy_item_view){.set = items[index].set};
+    qy_view_name(view->name, items[index].name);
+    view->value = figure(&totals, (enum figure)items[index].figure);
+    if (items[index].set == QY_ITEMS_MEMINFO) {
+        view->is_kb = true;
+        view->value *= QY_PAGE_BYTES / 1024;
+    }
+    return true;
+}
+
+/** The counters of each populated zone; none of Quarry's belong to a node. */
+static bool zone_item(const struct qy_live *live, size_t index, struct qy_item_view *view)
+{
+    enum { FREE_PAGES, BACKED_PAGES, TAKES, GIVES, STEALS, NR_OF_ZONE };
+    static const char *const names[NR_OF_ZONE] = {
+        "nr_free_pages", "quarry_nr_backed_pages", "quarry_buddy_take", "quarry_buddy_give",
+        "quarry_pageblock_steal",
+    };
+    for (size_t z = 0; z < QY_MAX_ZONES; z++) {
+        const struct qy_zone *zone = &live->mm->zones[z];
+        if (!qy_zone_populated(zone))
+            continue;
+        if (index >= NR_OF_ZONE) {
+            index -= NR_OF_ZONE;
+            continue;
+        }
+        const uint64_t values[NR_OF_ZONE] = {
+            atomic_load_explicit(&zone->nr_free, memory_order_relaxed), zone->nr_backed,
+            zone->nr_taken, zone->nr_given, zone->nr_stolen,
+        };
+        *view = (struct qy_item_view){.set = QY_ITEMS_ZONE, .owner = z, .value = values[index]};
+        qy_view_name(view->name, names[index]);
+        return true;
+    }
+    return false;
+}
+
+bool qy_live_item(const struct qy_live *live, size_t index, struct qy_item_view *view)
+{
+    return index < NR_ITEMS ? whole_memory_item(live, index, view)
+                            : zone_item(live, index - NR_ITEMS, view);
+}
