@@ -1,0 +1,165 @@
+/*
+ * test_trim.c - buddy/trim.c: the memory behind free frames goes back
+ */
+#include "oracle.h"
+#include "support.h"
+
+#include "memory/mm.h"
+
+#include <quarry/buddy.h>
+
+#define BASE (4 * GIB)
+#define BYTES (32 * MIB)
+
+static struct test_memory memory;
+static struct oracle oracle;
+
+static int build(void **state)
+{
+    (void)state;
+    const struct qy_range range = {.base = BASE, .bytes = BYTES};
+    const struct qy_memmap map = {.ranges = &range, .nr_ranges = 1, .nr_nodes = 1};
+    const struct qy_mm_options options = {.min_free_kbytes = 1, .lazy_backing = true};
+
+    test_memory_build(&memory, &map, &options, BASE, BYTES);
+    oracle_create(&oracle, &map);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    oracle_destroy(&oracle);
+    test_memory_free(&memory);
+    return 0;
+}
+
+static uint64_t backed(void)
+{
+    struct qy_mm_stat stat;
+    qy_drain_all_pages(memory.mm);
+    qy_mm_stat(memory.mm, &stat);
+    return stat.backed;
+}
+
+/* Take frames, write into them, give them back. */
+static void use(uint64_t frames)
+{
+    qy_pfn_t pfn = qy_alloc_pages_exact(memory.mm, QY_GFP_KERNEL, frames, 0);
+    assert_true(pfn != QY_PFN_NONE);
+    memset(qy_page_address(memory.mm, pfn), 0x77, frames * PAGE);
+    assert_int_equal(qy_free_pages_exact(memory.mm, pfn, frames), 0);
+}
+
+/* Wrong if it failed: idle memory would be kept, or trim would spoil the lists. */
+static void whole_blocks_lose_their_memory(void **state)
+{
+    (void)state;
+    assert_int_equal(backed(), 0);
+    use(BYTES / PAGE);
+    assert_int_equal(backed(), BYTES / PAGE);
+    oracle_compare(&oracle, memory.mm);
+    assert_int_equal(qy_mm_trim(memory.mm, 0), BYTES / PAGE);
+    assert_int_equal(backed(), 0);
+    oracle_compare(&oracle, memory.mm);
+    test_rules(memory.mm);
+    assert_int_equal(qy_mm_trim(memory.mm, 0), 0);
+}
+
+/* Wrong if it failed: pairs of pageblocks would come apart, or lists lose what follows. */
+static void pageblocks_keep_their_places_on_the_lists(void **state)
+{
+    (void)state;
+    qy_pfn_t single[4];
+
+    use(BYTES / PAGE);
+    for (unsigned i = 0; i < 4; i++) /* single pageblocks on the list of order 9 */
+        single[i] = qy_alloc_pages(memory.mm, QY_GFP_KERNEL, 9);
+    for (unsigned i = 0; i < 4; i++)
+        oracle_took(&oracle, single[i], 9, QY_GFP_KERNEL);
+    for (unsigned i = 0; i < 4; i += 2) {
+        assert_int_equal(qy_free_pages(memory.mm, single[i], 9), 0);
+        oracle_gave(&oracle, single[i], 9);
+    }
+    oracle_compare(&oracle, memory.mm);
+    qy_mm_trim(memory.mm, 0);
+    oracle_compare(&oracle, memory.mm);
+    test_rules(memory.mm);
+    for (unsigned i = 1; i < 4; i += 2)
+        assert_int_equal(qy_free_pages(memory.mm, single[i], 9), 0);
+}
+
+/* Wrong if it failed: trim would take more than it was told to leave. */
+static void as_many_frames_are_kept_as_asked(void **state)
+{
+    (void)state;
+    use(BYTES / PAGE);
+    const uint64_t keep = 3 * 1024;
+    uint64_t dropped = qy_mm_trim(memory.mm, keep);
+    assert_int_equal(backed() + dropped, BYTES / PAGE);
+    assert_in_range(backed(), keep - 512 + 1, keep);
+    assert_int_equal(qy_mm_trim(memory.mm, UINT64_MAX), 0);
+    test_rules(memory.mm);
+}
+
+/* Wrong if it failed: a frame without memory would be thought to have its old content, or a
+ * used one to be clean. */
+static void trimmed_frames_read_as_zero_and_used_ones_are_cleared(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 2; round++) {
+        use(2048);
+        if (round == 1)
+            qy_mm_trim(memory.mm, 0);
+        qy_pfn_t pfn = qy_alloc_pages_exact(memory.mm, QY_GFP_KERNEL | QY_GFP_ZERO, 2048, 0);
+        const char *at = qy_page_address(memory.mm, pfn);
+        for (size_t i = 0; i < 2048u * PAGE; i += 64)
+            assert_int_equal(at[i], 0);
+        assert_int_equal(qy_free_pages_exact(memory.mm, pfn, 2048), 0);
+    }
+}
+
+/* Wrong if it failed: trim would drop the memory of a frame that is in use. */
+static void memory_in_use_is_left_alone(void **state)
+{
+    (void)state;
+    enum {
+        FRAMES = 3000
+    };
+    static qy_pfn_t pfns[FRAMES];
+    struct random random = {test_seed()};
+
+    for (unsigned i = 0; i < FRAMES; i++) {
+        pfns[i] = qy_alloc_pages(memory.mm, QY_GFP_KERNEL, 0);
+        assert_true(pfns[i] != QY_PFN_NONE);
+        memcpy(qy_page_address(memory.mm, pfns[i]), &pfns[i], sizeof(pfns[i]));
+    }
+    for (unsigned i = 0; i < FRAMES; i++)
+        if (random_one_in(&random, 2)) {
+            assert_int_equal(qy_free_pages(memory.mm, pfns[i], 0), 0);
+            pfns[i] = QY_PFN_NONE;
+        }
+    qy_drain_all_pages(memory.mm);
+    qy_mm_trim(memory.mm, 0);
+    test_rules(memory.mm);
+    for (unsigned i = 0; i < FRAMES; i++)
+        if (pfns[i] != QY_PFN_NONE) {
+            assert_memory_equal(qy_page_address(memory.mm, pfns[i]), &pfns[i], sizeof(pfns[i]));
+            assert_int_equal(qy_free_pages(memory.mm, pfns[i], 0), 0);
+        }
+    oracle_compare(&oracle, memory.mm);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(whole_blocks_lose_their_memory, build, tear_down),
+        cmocka_unit_test_setup_teardown(pageblocks_keep_their_places_on_the_lists, build,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(as_many_frames_are_kept_as_asked, build, tear_down),
+        cmocka_unit_test_setup_teardown(trimmed_frames_read_as_zero_and_used_ones_are_cleared,
+                                        build, tear_down),
+        cmocka_unit_test_setup_teardown(memory_in_use_is_left_alone, build, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
