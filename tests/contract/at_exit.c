@@ -2,7 +2,7 @@
  * If this failed: programs that free, or still allocate, in atexit handlers, destructors and
  * stream buffers would crash on their way out, after all their work was done.
  */
-#include "contract.h"
+#include "last_of_all.h"
 
 static char *from_constructor, *from_main;
 
@@ -25,13 +25,19 @@ __attribute__((constructor(101))) static void first_constructor(void)
     pattern_fill(from_constructor, 5000, 1);
 }
 
-/* Runs after the destructors of everything but the libraries. */
+/* Runs before the destructors of the libraries, malloc's own among them. */
 __attribute__((destructor(101))) static void last_destructor(void)
 {
     EXPECT(pattern_broken(from_constructor, 5000, 1) < 0,
            "the constructor's block in the destructor");
     free(from_constructor);
     work("a destructor");
+}
+
+static void last_of_all(int status, void *unused)
+{
+    (void)status, (void)unused;
+    work("a handler after all destructors");
 }
 
 static void handler(void)

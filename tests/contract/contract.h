@@ -48,17 +48,17 @@
 #define STATUS_SKIP 77
 
 /* EXPECT(p == NULL, "NULL from malloc(%zu)", n): stops the program, with one line, if it is not so. */
-#define EXPECT(condition, ...)                                    \
-    do {                                                          \
-        if (!(condition))                                         \
-            fail_at(__FILE__, __LINE__, #condition, __VA_ARGS__); \
+#define EXPECT(condition, ...)                                                                     \
+    do {                                                                                           \
+        if (!(condition))                                                                          \
+            fail_at(__FILE__, __LINE__, #condition, __VA_ARGS__);                                  \
     } while (0)
 
-#define EXPECT_ERRNO(wanted, ...)                                                \
-    do {                                                                         \
-        int errno_now = errno;                                                   \
-        if (errno_now != (wanted))                                               \
-            fail_errno_at(__FILE__, __LINE__, (wanted), errno_now, __VA_ARGS__); \
+#define EXPECT_ERRNO(wanted, ...)                                                                  \
+    do {                                                                                           \
+        int errno_now = errno;                                                                     \
+        if (errno_now != (wanted))                                                                 \
+            fail_errno_at(__FILE__, __LINE__, (wanted), errno_now, __VA_ARGS__);                   \
     } while (0)
 
 /* One line to stderr. Not dprintf: that takes stdio's lock, which a fork may hold at this moment. */
