@@ -1,0 +1,34 @@
+/*
+ * quarry/linux.h - Quarry inside a Linux process
+ */
+#ifndef QUARRY_LINUX_H
+#define QUARRY_LINUX_H
+
+#include <quarry/mm.h>
+#include <quarry/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct qy_linux_options {
+    uint64_t limit_bytes; /* all that this instance ever takes, metadata included; 0: none */
+    uint64_t span_bytes;  /* width of the address range it may grow in; 0: 1 TiB */
+    uint32_t kmalloc_flags; /* QY_SLAB_* for the caches behind kmalloc: slab.h */
+    bool fixed;           /* all span_bytes are brought online at once */
+};
+
+/**
+ * A memory of this process's own: frames are pages of an address range that is mapped as it
+ * is needed. Returns NULL with *error filled in (ENOMEM: no such range, EINVAL).
+ */
+QY_API QY_MUST_CHECK struct qy_mm *qy_linux_mm_create(const struct qy_linux_options *options,
+                                                      struct qy_error *error);
+
+/** Unmap all of it. No thread may use it any more, nor any block out of it. */
+QY_API void qy_linux_mm_destroy(struct qy_mm *mm);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
