@@ -1,0 +1,89 @@
+/*
+ * quarry_port.h - what the core asks of the world it runs in: a Linux process
+ *
+ * The contract is docs/PORTING.md. Hot calls are inlines here; cold ones are linked.
+ */
+#ifndef QUARRY_PORT_H
+#define QUARRY_PORT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct qy_mm;
+struct qy_cpu;
+
+#define QY_PAGE_SHIFT 12
+#define QY_CACHE_LINE 64
+
+/* ---- hot ---- */
+
+/** This thread's slot of @mm; NULL where it has none (yet). */
+struct qy_cpu *qy_port_cpu(struct qy_mm *mm);
+
+/** A hint to the processor that this is a spin loop. */
+static inline void qy_port_relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb");
+#else
+    atomic_signal_fence(memory_order_seq_cst);
+#endif
+}
+
+/**
+ * The owner's half of the asymmetric fence: orders the store before it and the load after it
+ * against qy_port_heavy_barrier() of another thread. A compiler barrier alone; the heavy
+ * barrier pays for both (membarrier(2)). ThreadSanitizer knows no membarrier: it gets the
+ * real thing.
+ */
+static inline void qy_port_light_barrier(void)
+{
+#if defined(__SANITIZE_THREAD__)
+    static _Atomic int fence;
+    atomic_fetch_add_explicit(&fence, 0, memory_order_seq_cst);
+#else
+    atomic_signal_fence(memory_order_seq_cst);
+#endif
+}
+
+/* ---- cold ---- */
+
+/** The program cannot go on. The report was written already. */
+_Noreturn void qy_port_panic(const char *why);
+/** One line of text to whoever reads reports. */
+void qy_port_write(const char *text, size_t bytes);
+
+/** Make [address, address + bytes) usable memory that reads as zero; whole pages.
+ *  0, -ENOMEM (there is none), -EEXIST (the range belongs to somebody else). */
+int qy_port_commit(struct qy_mm *mm, void *address, size_t bytes);
+/** Give the memory behind the range back; it stays usable and reads as zero. 0 or -errno:
+ *  then its content is unchanged. */
+int qy_port_decommit(struct qy_mm *mm, void *address, size_t bytes);
+/** Advice: all of the range is about to be written. */
+void qy_port_populate(struct qy_mm *mm, void *address, size_t bytes);
+
+/** Every other thread's loads and stores before and after this call are ordered by it. */
+void qy_port_heavy_barrier(void);
+
+/** Monotonic nanoseconds, may be as coarse as some milliseconds. */
+uint64_t qy_port_clock_ns(void);
+
+/** Sleep while *word == value; may return early. Wake all who sleep on it. */
+void qy_port_sleep(_Atomic uint32_t *word, uint32_t value);
+void qy_port_wake(_Atomic uint32_t *word);
+
+/** Let other threads run: somebody inside a short section must come out of it. */
+void qy_port_yield(void);
+
+/** Give this thread a slot of @mm if it can have one: calls qy_cpu_attach(), and sees to it
+ *  that qy_cpu_detach() is called before the thread is gone. NULL: serve without one. */
+struct qy_cpu *qy_port_attach(struct qy_mm *mm);
+
+/** Debug builds: this thread's set of held lock ranks. */
+uint32_t *qy_port_held_ranks(void);
+
+#endif

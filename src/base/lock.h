@@ -1,0 +1,64 @@
+/*
+ * lock.h - a lock, and the order in which locks may be taken
+ *
+ * WHAT    One word: free, held, or held with sleepers. The uncontended pair is one
+ *         compare-exchange and one exchange; who must wait spins shortly, then sleeps
+ *         through the port (Drepper, "Futexes Are Tricky", 2005, mutex2).
+ *
+ * RULES   L1  A thread takes locks in rising rank only.
+ *         Checked at each qy_lock() in debug builds.
+ */
+#ifndef QY_BASE_LOCK_H
+#define QY_BASE_LOCK_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/** Every lock of the core, outermost first. */
+enum qy_lock_rank {
+    QY_RANK_CPUS,   /* mm->cpus_lock: the slots and who drains them; nothing else held */
+    QY_RANK_CHAIN,  /* mm->chain_lock: the chain of caches */
+    QY_RANK_CACHE,  /* cache->lock: its slabs and shared depot */
+    QY_RANK_GROW,   /* mm->grow_lock: sections coming online */
+    QY_RANK_ZONE,   /* zone->lock: its free frames */
+    QY_NR_RANKS
+};
+
+struct qy_lock {
+    _Atomic uint32_t word; /* 0 free, 1 held, 2 held and somebody may sleep on it */
+    uint32_t rank;
+};
+
+void qy_lock_init(struct qy_lock *lock, enum qy_lock_rank rank);
+void qy_lock_slow(struct qy_lock *lock);
+void qy_lock_wake(struct qy_lock *lock);
+void qy_lock_check_rank(const struct qy_lock *lock, bool taking);
+
+static inline bool qy_trylock(struct qy_lock *lock)
+{
+    uint32_t expected = 0;
+    bool taken = atomic_compare_exchange_strong_explicit(
+        &lock->word, &expected, 1, memory_order_acquire, memory_order_relaxed);
+    if (taken)
+        qy_lock_check_rank(lock, true);
+    return taken;
+}
+
+static inline void qy_lock(struct qy_lock *lock)
+{
+    uint32_t expected = 0;
+    if (!atomic_compare_exchange_strong_explicit(&lock->word, &expected, 1, memory_order_acquire,
+                                                 memory_order_relaxed))
+        qy_lock_slow(lock);
+    qy_lock_check_rank(lock, true);
+}
+
+static inline void qy_unlock(struct qy_lock *lock)
+{
+    qy_lock_check_rank(lock, false);
+    if (atomic_exchange_explicit(&lock->word, 0, memory_order_release) == 2)
+        qy_lock_wake(lock);
+}
+
+#endif

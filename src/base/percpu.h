@@ -1,0 +1,104 @@
+/*
+ * percpu.h - the slot of a CPU or thread, which its owner uses without a lock
+ *
+ * WHAT    What is taken and given most often stands in a slot of its own: the magazines of
+ *         every cache and the per-CPU lists of every zone. Only the owner works in it, so it
+ *         needs neither lock nor atomic. Somebody else (trim, memory pressure, fork) may
+ *         still have to take what lies there; it asks asymmetrically, so that all of the
+ *         cost is on its side:
+ *
+ *           owner                            drainer (holds cpus_lock)
+ *           busy = 1                         stop = 1, limits = 0
+ *           light barrier                    heavy barrier
+ *           limits != 0 ? work : slow path   wait until busy == 0
+ *           busy = 0                         work; limits back; stop = 0
+ *
+ *         "Limits" are the bounds that the fast paths compare against anyway: how large a
+ *         small size is, how many frames there are. A stopped slot has bounds of 0, so the
+ *         look at stop costs no instruction. A slot that is all zero is a stopped one: a
+ *         thread's first call takes the slow path, which attaches it.
+ *
+ * WHY     The heavy barrier orders the owner's store of busy before its load of the limits,
+ *         whenever it runs: so either the owner sees the limits at 0, or the drainer sees
+ *         busy. Both may happen (then the owner backs off); neither cannot. Proved for
+ *         store-buffering processors in tests/spin/drain.pml.
+ *
+ * RULES   C1  Only the owner, between enter and leave, or the drainer of a stopped and idle
+ *             slot touches its magazines and lists.
+ *         C2  A slot on mm->cpus has limits of 0 exactly while stop is set.
+ *
+ * LOCKS   (o) the owner, or the drainer of a stopped slot; (p) mm->cpus_lock.
+ *         cpus_lock is never taken while busy.
+ */
+#ifndef QY_BASE_PERCPU_H
+#define QY_BASE_PERCPU_H
+
+#include "base/assert.h"
+#include "base/list.h"
+
+#include <quarry/types.h>
+#include <quarry_port.h>
+
+#include <stdatomic.h>
+
+/** A tag is a byte that says what a frame is; a cache's number is one of them. */
+#define QY_NR_TAGS 256
+/** kmalloc sizes up to this are looked up in a table of 16-byte steps. */
+#define QY_SMALL_BYTES 1024
+#define QY_SMALL_STEP 16
+
+struct qy_pcp;
+struct qy_depot;
+
+struct qy_cpu {
+    _Atomic uint32_t busy;       /* the owner is inside */
+    _Atomic size_t small_bytes;  /* QY_SMALL_BYTES, or 0: stopped; written by (p) */
+    _Atomic uint64_t nr_frames;  /* frames that have a tag, or 0: stopped; written by (p), and
+                                    raised by the owner when there are more by now */
+    uintptr_t base;              /* address of the span's first frame */
+    const uint8_t *tags;
+    uint8_t class_of[QY_SMALL_BYTES / QY_SMALL_STEP]; /* by (bytes - 1) / 16: a cache's tag */
+    void **top[QY_NR_TAGS];      /* (o) the last full place of each loaded magazine */
+
+    struct qy_pcp *pcp;          /* (o) one a zone */
+    struct qy_depot *depot;      /* (o) one a tag */
+    void *spare;                 /* (o) empty magazines, linked */
+    unsigned nr_spare;           /* (o) */
+    struct qy_mm *mm;
+    struct qy_list link;         /* (p) mm->cpus */
+    _Atomic uint32_t stop;       /* (p) 1: somebody drains; the owner sleeps on it */
+};
+
+/** Go in. False: stopped, or never attached; the slow path must be taken, and is busy. */
+static inline bool qy_cpu_enter(struct qy_cpu *cpu)
+{
+    atomic_store_explicit(&cpu->busy, 1, memory_order_relaxed);
+    qy_port_light_barrier();
+    return qy_likely(atomic_load_explicit(&cpu->nr_frames, memory_order_acquire) != 0);
+}
+
+static inline void qy_cpu_leave(struct qy_cpu *cpu)
+{
+    atomic_store_explicit(&cpu->busy, 0, memory_order_release);
+}
+
+/** Go in, waiting while somebody drains the slot. */
+void qy_cpu_enter_wait(struct qy_cpu *cpu);
+
+/** Put an attached slot on @cpus and open it. Caller holds cpus_lock, and is the owner. */
+void qy_cpu_open(struct qy_cpu *cpu, struct qy_list *cpus, uint64_t nr_frames, size_t small_bytes);
+
+/** The owner, inside, has seen that more frames have tags by now. */
+static inline void qy_cpu_extend(struct qy_cpu *cpu, uint64_t nr_frames)
+{
+    if (atomic_load_explicit(&cpu->stop, memory_order_relaxed) == 0)
+        atomic_store_explicit(&cpu->nr_frames, nr_frames, memory_order_release);
+}
+
+/** Stop every slot of @cpus and wait until no owner is inside. Caller holds cpus_lock and is
+ *  in no slot. */
+void qy_cpus_stop(struct qy_list *cpus);
+/** Open them again, with the limits that they had. */
+void qy_cpus_resume(struct qy_list *cpus, uint64_t nr_frames, size_t small_bytes);
+
+#endif
