@@ -1,0 +1,31 @@
+/*
+ * fault.h - telling what somebody did wrong, by the rule's name
+ *
+ * One line, always of this form, the parenthesis where it is known:
+ *
+ *   quarry: double free of 0x7f3210004040 (cache kmalloc-64, object 0x7f3210004040+64): rule S3
+ */
+#ifndef QY_MEMORY_FAULT_H
+#define QY_MEMORY_FAULT_H
+
+#include <quarry/types.h>
+
+struct qy_fault {
+    const char *what;  /* "double free", "interior free", "foreign free", "wrong size free" … */
+    const char *rule;  /* "S3" */
+    uint64_t address;  /* what was handed in: an address, or a frame number */
+    const char *cache; /* NULL: not known, and the next two are meaningless */
+    uint64_t object;
+    size_t object_bytes;
+    const char *note;  /* more, at the end of the line; NULL: none */
+};
+
+/** Report it, remember it as the instance's last, and panic if it is set to. -EINVAL. */
+int qy_fault_report(struct qy_mm *mm, const struct qy_fault *fault);
+
+/** Fill in an error, which may be NULL: text, number unless it is UINT64_MAX, rest.
+ *  Returns code. */
+int qy_error_set(struct qy_error *error, int code, const char *text, uint64_t number,
+                 const char *rest);
+
+#endif

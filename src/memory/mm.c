@@ -1,0 +1,225 @@
+/*
+ * mm.c - building a machine-full of memory: metadata, then zones without frames
+ *
+ * WHAT    The metadata of the whole span lie in one window of addresses, array after array
+ *         (mm.h). The caller hands the window in, or it is cut off the end of the map's
+ *         largest run of RAM: the early allocator, needed once. With meta_lazy the window is
+ *         only addresses; it is committed from each array's start as far as the highest
+ *         online frame, so a terabyte that is not used costs nothing.
+ *
+ * RULES   M3  Metadata of every online frame is committed.
+ *         M4  charged, in frames and metadata pages, never exceeds the limit.
+ *         Checked by check_memory() in view/rules.c.
+ *
+ * LOCKS   grow_lock for what is committed; charged is a counter of its own.
+ *
+ * COST    Once per section.
+ */
+#include "memory/mm.h"
+
+#include "base/assert.h"
+#include "base/errno.h"
+#include "memory/fault.h"
+#include "memory/pageblock.h"
+
+/** Lazy metadata is committed in steps of this: fewer system calls. */
+#define COMMIT_STEP (UINT64_C(64) << 10)
+
+static uint64_t round_up(uint64_t n, uint64_t step)
+{
+    return (n + step - 1) / step * step;
+}
+
+/** Bytes of each array for so many frames. */
+static uint64_t array_bytes(enum qy_meta which, uint64_t nr_frames)
+{
+    uint64_t blocks = nr_frames / QY_PAGEBLOCK_FRAMES;
+    switch (which) {
+    case QY_META_MM:
+        return sizeof(struct qy_mm);
+    case QY_META_BLOCKS:
+        return blocks * QY_PAGEBLOCK_BYTES;
+    case QY_META_FREE_BITS:
+    case QY_META_BACKED_BITS:
+        return blocks * sizeof(struct qy_bits512);
+    case QY_META_TAGS:
+        return nr_frames;
+    case QY_META_PAGES:
+        return nr_frames * sizeof(struct qy_page);
+    default:
+        return 0;
+    }
+}
+
+size_t qy_layout_meta(const struct qy_layout *layout, size_t offset[QY_NR_META])
+{
+    size_t bytes = 0;
+    for (unsigned which = 0; which < QY_NR_META; which++) {
+        offset[which] = bytes;
+        bytes += round_up(array_bytes((enum qy_meta)which, layout->end - layout->start),
+                          QY_PAGE_BYTES);
+    }
+    return bytes;
+}
+
+size_t qy_mm_meta_bytes(const struct qy_memmap *map)
+{
+    struct qy_layout layout;
+    size_t offset[QY_NR_META];
+    return qy_layout_read(&layout, map, NULL) == 0 ? qy_layout_meta(&layout, offset) : 0;
+}
+
+/** Cut @bytes off the end of the largest run of RAM. NULL: no run is large enough. */
+static void *allocate_early(struct qy_layout *layout, uintptr_t virt_offset, size_t bytes)
+{
+    uint64_t frames = bytes >> QY_PAGE_SHIFT;
+    struct qy_span *largest = NULL;
+    for (unsigned i = 0; i < layout->nr_ram; i++) {
+        struct qy_span *run = &layout->ram[i];
+        if (largest == NULL || run->end - run->start > largest->end - largest->start)
+            largest = run;
+    }
+    if (largest == NULL || largest->end - largest->start <= frames)
+        return NULL;
+    largest->end -= frames;
+    layout->reserved[layout->nr_reserved++] =
+        (struct qy_span){largest->end, largest->end + frames, largest->node};
+    char *window = (char *)(virt_offset + (uintptr_t)(largest->end << QY_PAGE_SHIFT));
+    for (size_t i = 0; i < bytes; i++)
+        window[i] = 0;
+    return window;
+}
+
+int qy_mm_charge(struct qy_mm *mm, uint64_t pages)
+{
+    uint64_t limit = mm->options.limit_pages;
+    uint64_t before = atomic_fetch_add_explicit(&mm->charged, pages, memory_order_relaxed);
+    if (limit == 0 || before + pages <= limit)
+        return 0;
+    atomic_fetch_sub_explicit(&mm->charged, pages, memory_order_relaxed);
+    return -QY_ENOMEM;
+}
+
+void qy_mm_uncharge(struct qy_mm *mm, uint64_t pages)
+{
+    atomic_fetch_sub_explicit(&mm->charged, pages, memory_order_relaxed);
+}
+
+static int commit_array(struct qy_mm *mm, struct qy_meta_array *array, uint64_t bytes)
+{
+    if (bytes <= array->committed)
+        return 0;
+    uint64_t more = bytes - array->committed;
+    if (qy_mm_charge(mm, more >> QY_PAGE_SHIFT) != 0)
+        return -QY_ENOMEM;
+    if (mm->options.meta_lazy && qy_port_commit(mm, array->start + array->committed, more) != 0) {
+        qy_mm_uncharge(mm, more >> QY_PAGE_SHIFT);
+        return -QY_ENOMEM;
+    }
+    array->committed = bytes;
+    atomic_fetch_add_explicit(&mm->meta_bytes, more, memory_order_relaxed);
+    return 0;
+}
+
+int qy_meta_reach(struct qy_mm *mm, qy_pfn_t end)
+{
+    uint64_t step = mm->options.meta_lazy ? COMMIT_STEP : QY_PAGE_BYTES;
+    for (unsigned which = QY_META_BLOCKS; which < QY_NR_META; which++) {
+        struct qy_meta_array *array = &mm->meta[which];
+        uint64_t whole = round_up(array_bytes((enum qy_meta)which, mm->nr_frames), QY_PAGE_BYTES);
+        uint64_t bytes =
+            round_up(array_bytes((enum qy_meta)which, qy_frame_index(mm, end)), step);
+        if (commit_array(mm, array, bytes < whole ? bytes : whole) != 0)
+            return -QY_ENOMEM;
+    }
+    if (qy_frame_index(mm, end) > qy_described_frames(mm))
+        atomic_store_explicit(&mm->described, qy_frame_index(mm, end), memory_order_release);
+    return 0;
+}
+
+static void set_arrays(struct qy_mm *mm, char *window, const size_t offset[QY_NR_META])
+{
+    for (unsigned which = 0; which < QY_NR_META; which++)
+        mm->meta[which] = (struct qy_meta_array){.start = window + offset[which]};
+    mm->meta[QY_META_MM].committed = round_up(sizeof(*mm), QY_PAGE_BYTES);
+    mm->blocks = (void *)mm->meta[QY_META_BLOCKS].start;
+    mm->free_bits = (void *)mm->meta[QY_META_FREE_BITS].start;
+    mm->backed_bits = (void *)mm->meta[QY_META_BACKED_BITS].start;
+    mm->tags = (void *)mm->meta[QY_META_TAGS].start;
+    mm->pages = (void *)mm->meta[QY_META_PAGES].start;
+}
+
+static void set_hotplug(struct qy_mm *mm, const struct qy_layout *layout)
+{
+    mm->nr_hotplug = layout->nr_hotplug;
+    for (unsigned i = 0; i < layout->nr_hotplug; i++)
+        mm->hotplug[i] = layout->hotplug[i];
+    if (layout->nr_hotplug > 0)
+        mm->grow_pfn = layout->hotplug[0].start;
+}
+
+static char *find_window(struct qy_layout *layout, const struct qy_mm_options *options,
+                         size_t bytes, struct qy_error *error)
+{
+    if (options->meta != NULL)
+        return options->meta;
+    if (options->no_virt) {
+        qy_error_set(error, -QY_EINVAL, "no_virt needs metadata of the caller's: ", bytes,
+                     " bytes");
+        return NULL;
+    }
+    char *window = allocate_early(layout, options->virt_offset, bytes);
+    if (window == NULL)
+        qy_error_set(error, -QY_ENOMEM, "no run of RAM has room for metadata of ", bytes,
+                     " bytes");
+    return window;
+}
+
+struct qy_mm *qy_memory_build(struct qy_layout *layout, const struct qy_memmap *map,
+                              const struct qy_mm_options *options, struct qy_error *error)
+{
+    size_t offset[QY_NR_META];
+    size_t bytes = qy_layout_meta(layout, offset);
+    char *window = find_window(layout, options, bytes, error);
+    if (window == NULL)
+        return NULL;
+    struct qy_mm *mm = (struct qy_mm *)window;
+    uint64_t own_bytes = round_up(sizeof(*mm), QY_PAGE_BYTES);
+    if (options->meta_lazy && qy_port_commit(NULL, window, own_bytes) != 0) {
+        qy_error_set(error, -QY_ENOMEM, "no memory for struct qy_mm: ", own_bytes, " bytes");
+        return NULL;
+    }
+    mm->options = *options;
+    mm->start_pfn = layout->start;
+    mm->nr_frames = layout->end - layout->start;
+    if (!options->no_virt)
+        mm->base = options->virt_offset + (uintptr_t)(layout->start << QY_PAGE_SHIFT);
+    atomic_init(&mm->meta_bytes, own_bytes);
+    atomic_init(&mm->charged, own_bytes >> QY_PAGE_SHIFT);
+    qy_lock_init(&mm->grow_lock, QY_RANK_GROW);
+    qy_lock_init(&mm->cpus_lock, QY_RANK_CPUS);
+    qy_lock_init(&mm->chain_lock, QY_RANK_CHAIN);
+    qy_list_init(&mm->cpus);
+    qy_list_init(&mm->chain);
+    set_arrays(mm, window, offset);
+    set_hotplug(mm, layout);
+    qy_zones_init(mm, map, layout);
+    return mm;
+}
+
+void qy_mm_stat(struct qy_mm *mm, struct qy_mm_stat *stat)
+{
+    *stat = (struct qy_mm_stat){
+        .limit = mm->options.limit_pages,
+        .meta_bytes = atomic_load_explicit(&mm->meta_bytes, memory_order_relaxed),
+        .peak = atomic_load_explicit(&mm->peak, memory_order_relaxed),
+    };
+    for (unsigned i = 0; i < QY_MAX_ZONES; i++) {
+        const struct qy_zone *zone = &mm->zones[i];
+        stat->spanned += zone->end_pfn - zone->start_pfn;
+        stat->present += zone->present;
+        stat->managed += zone->managed;
+        stat->free += atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
+        stat->backed += zone->nr_backed;
+    }
+}

@@ -1,0 +1,192 @@
+/*
+ * mm.h - struct qy_mm: a machine-full of memory
+ *
+ * WHAT    Everything that one instance has hangs from here; the core has no other state.
+ *         Metadata are five arrays over the whole span of the map, in one window of
+ *         addresses; with meta_lazy only what describes online frames is committed.
+ *
+ *           blocks[]       32 bytes a pageblock: its list, its largest free order
+ *           free_bits[]    64 bytes a pageblock: bit set = frame free
+ *           backed_bits[]  64 bytes a pageblock: bit set = memory behind it may be dirty
+ *           tags[]          1 byte a frame      (memory/page.h)
+ *           pages[]         8 bytes a frame     (memory/page.h)
+ *
+ *         The first three, 160 bytes for 2 MiB (0.008 %), are all that free memory costs.
+ *
+ * LOCKS   (i) fixed since creation; (g) grow_lock; (p) cpus_lock; (h) chain_lock.
+ */
+#ifndef QY_MEMORY_MM_H
+#define QY_MEMORY_MM_H
+
+#include "base/bits512.h"
+#include "base/list.h"
+#include "base/lock.h"
+#include "base/percpu.h"
+#include "memory/page.h"
+#include "memory/pageblock.h"
+#include "memory/zone.h"
+
+#include <quarry/config.h>
+#include <quarry/mm.h>
+
+#define QY_PAGE_BYTES (UINT64_C(1) << QY_PAGE_SHIFT)
+/** Frames come online, and zones begin and end, in sections of the largest block: 4 MiB. */
+#define QY_SECTION_FRAMES (UINT64_C(1) << QY_MAX_ORDER)
+#define QY_MAX_ZONES (QY_MAX_NODES * QY_NR_ZONE_TYPES)
+
+/** The arrays of metadata, in the order in which they lie in the window. */
+enum qy_meta {
+    QY_META_MM,
+    QY_META_BLOCKS,
+    QY_META_FREE_BITS,
+    QY_META_BACKED_BITS,
+    QY_META_TAGS,
+    QY_META_PAGES,
+    QY_NR_META
+};
+
+struct qy_meta_array {
+    char *start;       /* (i) */
+    size_t committed;  /* (g) bytes, from the start */
+};
+
+/** A run of frames: RAM without what is reserved, or a HOTPLUG range. */
+struct qy_span {
+    qy_pfn_t start, end;
+    uint32_t node;
+};
+
+struct qy_mm {
+    qy_pfn_t start_pfn;      /* (i) first frame of the span, a multiple of a section */
+    uint64_t nr_frames;      /* (i) width of the span, a multiple of a section */
+    uintptr_t base;          /* (i) address of start_pfn; 0: no_virt */
+    struct qy_mm_options options; /* (i) */
+
+    struct qy_pageblock *blocks;
+    struct qy_bits512 *free_bits;
+    struct qy_bits512 *backed_bits;
+    uint8_t *tags;
+    struct qy_page *pages;
+    struct qy_meta_array meta[QY_NR_META];
+    _Atomic uint64_t meta_bytes; /* committed */
+    _Atomic uint64_t described;  /* (g) frames whose metadata is committed; only grows */
+
+    unsigned nr_nodes;       /* (i) */
+    uint8_t distance[QY_MAX_NODES][QY_MAX_NODES]; /* (i) */
+    qy_phys_t zone_end[QY_NR_ZONE_TYPES];         /* (i) each zone's address limit */
+    struct qy_zone zones[QY_MAX_ZONES];
+    /** For each node: indexes of populated zones, nearest node first, highest zone first. */
+    uint8_t zonelist[QY_MAX_NODES][QY_MAX_ZONES]; /* (g) */
+    uint8_t zonelist_length;                      /* (g) */
+    uint8_t nr_pcp;                               /* (i) zones that the map can populate */
+
+    struct qy_lock grow_lock;
+    struct qy_span hotplug[QY_MAX_RANGES]; /* (i) */
+    uint32_t nr_hotplug;                   /* (i) */
+    uint32_t grow_range;     /* (g) where the next section comes from */
+    qy_pfn_t grow_pfn;       /* (g) */
+    _Atomic uint64_t managed;   /* frames of all zones */
+    _Atomic uint64_t charged;   /* frames and metadata pages that count against the limit */
+    _Atomic uint64_t peak;      /* most frames in use, seen at slow paths */
+
+    struct qy_lock cpus_lock;
+    struct qy_list cpus;     /* (p) every attached slot */
+    uint32_t nr_cpus;        /* (p) */
+    uint32_t port_index;     /* (i) the port's */
+    void *port_window;       /* (i) the port's */
+    size_t port_window_bytes;/* (i) the port's */
+
+    /** Who can give frames back when there are none: reclaim(), compaction. */
+    uint64_t (*reclaim)(struct qy_mm *mm, qy_gfp_t gfp, unsigned order); /* (i) */
+
+    struct qy_lock chain_lock;
+    struct qy_list chain;    /* (h) every kmem_cache */
+    struct qy_kmem_cache *cache_of[QY_NR_TAGS]; /* (h) for writing; by tag */
+    uint8_t class_of[QY_SMALL_BYTES / QY_SMALL_STEP]; /* (i) kmalloc: a cache's tag */
+    size_t small_bytes;      /* (i) QY_SMALL_BYTES; 0: no kmalloc here */
+    size_t largest_class_bytes; /* (i) kmalloc: above, whole pages */
+    size_t class_slack;      /* (i) kmalloc: bytes added to each request for a red zone */
+    uint8_t kmalloc_tag;     /* (i) of the smallest class; the others follow */
+    uint8_t kmalloc_end;     /* (i) one past the largest: caches below are never destroyed */
+
+    bool panic_on_fault;     /* a wrong free ends the program */
+    const char *last_fault;  /* the last broken rule's name; NULL: none. Racy. */
+    _Atomic uint64_t nr_faults;
+};
+
+static inline uint64_t qy_frame_index(const struct qy_mm *mm, qy_pfn_t pfn)
+{
+    return pfn - mm->start_pfn;
+}
+
+static inline uint32_t qy_block_of(const struct qy_mm *mm, qy_pfn_t pfn)
+{
+    return (uint32_t)(qy_frame_index(mm, pfn) >> QY_PAGEBLOCK_ORDER);
+}
+
+static inline qy_pfn_t qy_block_pfn(const struct qy_mm *mm, uint32_t block)
+{
+    return mm->start_pfn + ((uint64_t)block << QY_PAGEBLOCK_ORDER);
+}
+
+static inline void *qy_frame_address(const struct qy_mm *mm, qy_pfn_t pfn)
+{
+    return (void *)(mm->base + (qy_frame_index(mm, pfn) << QY_PAGE_SHIFT));
+}
+
+/** [pfn, pfn + nr_frames) lies within the span. */
+static inline bool qy_in_span(const struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames)
+{
+    uint64_t index = qy_frame_index(mm, pfn);
+    return index < mm->nr_frames && nr_frames <= mm->nr_frames - index;
+}
+
+/** How many frames, from the first, have a tag: all a slot may look at. */
+static inline uint64_t qy_described_frames(const struct qy_mm *mm)
+{
+    return atomic_load_explicit(&mm->described, memory_order_acquire);
+}
+
+/** The frame's pageblock is online; index: of the span, any number. */
+static inline bool qy_frame_online(const struct qy_mm *mm, uint64_t index)
+{
+    return index < qy_described_frames(mm) &&
+           (mm->blocks[index >> QY_PAGEBLOCK_ORDER].flags & QY_BLOCK_ONLINE);
+}
+
+/** The map, checked and sorted: memory/memmap.c. */
+struct qy_layout {
+    struct qy_span ram[2 * QY_MAX_RANGES];  /* RAM without what is reserved */
+    unsigned nr_ram;
+    struct qy_span hotplug[QY_MAX_RANGES];
+    unsigned nr_hotplug;
+    struct qy_span reserved[QY_MAX_RANGES]; /* within RAM: present, never managed */
+    unsigned nr_reserved;
+    qy_pfn_t start, end; /* whole sections */
+};
+
+QY_MUST_CHECK int qy_layout_read(struct qy_layout *layout, const struct qy_memmap *map,
+                                 struct qy_error *error);
+/** Bytes of the metadata window for this layout, and where each array starts in it. */
+size_t qy_layout_meta(const struct qy_layout *layout, size_t offset[QY_NR_META]);
+
+/** Build nodes and zones; every frame is offline. NULL: error says why. */
+QY_MUST_CHECK struct qy_mm *qy_memory_build(struct qy_layout *layout, const struct qy_memmap *map,
+                                            const struct qy_mm_options *options,
+                                            struct qy_error *error);
+
+/** See that metadata of [pfn, end) is there. grow_lock held. 0 or -ENOMEM. */
+QY_MUST_CHECK int qy_meta_reach(struct qy_mm *mm, qy_pfn_t end);
+
+/** Count @pages against the limit. 0, or -ENOMEM with nothing changed. */
+QY_MUST_CHECK int qy_mm_charge(struct qy_mm *mm, uint64_t pages);
+void qy_mm_uncharge(struct qy_mm *mm, uint64_t pages);
+
+struct qy_zone *qy_zone_for(struct qy_mm *mm, qy_pfn_t pfn, uint32_t node);
+/** Count frames as present and managed in their zone; watermarks and zonelists follow.
+ *  grow_lock held. */
+void qy_zone_extend(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t pfn, uint64_t present,
+                    uint64_t managed);
+void qy_zones_init(struct qy_mm *mm, const struct qy_memmap *map, const struct qy_layout *layout);
+
+#endif
