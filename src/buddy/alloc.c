@@ -1,0 +1,357 @@
+/*
+ * alloc.c - from a request to a block: which zone, which migratetype, what if there is none
+ *
+ * WHAT    The order of events:
+ *           1. the slot's own list                      (no lock)
+ *           2. the zones of the zonelist, while they stay above the low watermark
+ *           3. more memory is brought online, where the instance may grow
+ *           4. the zones again, down to min; urgent requests below it
+ *           5. reclaim, then 4 again, as long as something comes of it
+ *         Within a zone: the lists of the request's own migratetype, then a pageblock taken
+ *         over from another (Linux: fallbacks[], steal_suitable_fallback), then single
+ *         blocks out of others' pageblocks.
+ *
+ * RULES   A1  A zone is not taken below the watermark of the step, its lowmem reserve
+ *             included.
+ *         T1, T2  in memory/page.h: an allocated block's head carries its order, and free
+ *             frames carry nothing.
+ *         F1  What is freed lies in managed memory.
+ *         F2  It is the head of an allocated block.
+ *         F3  It is freed with the order it was allocated with.
+ *         F1..F3 are checked at each free; T1, T2 by check_tags() in view/rules.c.
+ *
+ * LOCKS   zone->lock, one at a time. Step 3 takes grow_lock, step 5 runs outside all locks
+ *         and outside the slot.
+ *
+ * COST    Step 1: about 20 instructions, the slot's line, the frame's header and its tag.
+ */
+#include "buddy/alloc.h"
+
+#include "base/assert.h"
+#include "base/errno.h"
+#include "buddy/pcp.h"
+#include "memory/fault.h"
+
+#include <quarry/buddy.h>
+
+#define NR_FALLBACKS 2
+
+/** Whose pageblocks a request may use next (Linux: mm/page_alloc.c, fallbacks[]). */
+static const uint8_t fallbacks[QY_PCP_TYPES][NR_FALLBACKS] = {
+    [QY_MIGRATE_UNMOVABLE] = {QY_MIGRATE_RECLAIMABLE, QY_MIGRATE_MOVABLE},
+    [QY_MIGRATE_MOVABLE] = {QY_MIGRATE_RECLAIMABLE, QY_MIGRATE_UNMOVABLE},
+    [QY_MIGRATE_RECLAIMABLE] = {QY_MIGRATE_UNMOVABLE, QY_MIGRATE_MOVABLE},
+};
+
+bool qy_request_read(struct qy_request *request, unsigned node, qy_gfp_t gfp, unsigned order)
+{
+    if ((gfp & ~QY_GFP_MASK) || order > QY_MAX_ORDER)
+        return false;
+    if ((gfp & QY_GFP_MOVABLE) && (gfp & QY_GFP_RECLAIMABLE))
+        return false;
+    if ((gfp & QY_GFP_NOFAIL) && (!(gfp & QY_GFP_DIRECT_RECLAIM) || order > 1))
+        return false;
+    *request = (struct qy_request){.gfp = gfp, .order = order, .node = node};
+    request->migratetype = gfp & QY_GFP_MOVABLE       ? QY_MIGRATE_MOVABLE
+                           : gfp & QY_GFP_RECLAIMABLE ? QY_MIGRATE_RECLAIMABLE
+                                                      : QY_MIGRATE_UNMOVABLE;
+    request->highest = gfp & QY_GFP_DMA       ? QY_ZONE_DMA
+                       : gfp & QY_GFP_DMA32   ? QY_ZONE_DMA32
+                       : gfp & QY_GFP_MOVABLE ? QY_ZONE_MOVABLE
+                                              : QY_ZONE_NORMAL;
+    return true;
+}
+
+/* ---- within a zone ---- */
+
+/** The pageblock with the largest free block among those of a migratetype. */
+static uint32_t largest_block(const struct qy_zone *zone, unsigned migratetype)
+{
+    unsigned lists = zone->nonempty[migratetype];
+    if (lists == 0)
+        return QY_BLOCK_NONE;
+    return zone->list[migratetype][31 - __builtin_clz(lists)].first;
+}
+
+/** May a pageblock be taken over? A whole one, or one more than half free; those who cannot
+ *  move take any that has a large block, so that they spoil few (Linux:
+ *  can_steal_fallback). */
+static bool worth_taking_over(const struct qy_pageblock *pb, enum qy_migratetype migratetype)
+{
+    if (pb->nr_free >= QY_PAGEBLOCK_FRAMES / 2)
+        return true;
+    return migratetype != QY_MIGRATE_MOVABLE && pb->order >= QY_PAGEBLOCK_ORDER / 2;
+}
+
+void qy_zone_claim_locked(struct qy_mm *mm, struct qy_zone *zone, enum qy_migratetype migratetype,
+                          unsigned order)
+{
+    if (zone->nonempty[migratetype] >> order != 0)
+        return;
+    for (unsigned i = 0; i < NR_FALLBACKS; i++) {
+        uint32_t block = largest_block(zone, fallbacks[migratetype][i]);
+        if (block == QY_BLOCK_NONE || mm->blocks[block].order < (int)order ||
+            !worth_taking_over(&mm->blocks[block], migratetype))
+            continue;
+        bool pair = mm->blocks[block].order == QY_MAX_ORDER && order == QY_MAX_ORDER;
+        qy_buddy_set_migratetype_locked(mm, zone, block, migratetype);
+        if (pair)
+            qy_buddy_set_migratetype_locked(mm, zone, block ^ 1u, migratetype);
+        zone->nr_stolen += 1 + pair;
+        return;
+    }
+}
+
+static qy_pfn_t take_from_zone_locked(struct qy_mm *mm, struct qy_zone *zone,
+                                      const struct qy_request *request, bool *fresh)
+{
+    qy_zone_claim_locked(mm, zone, request->migratetype, request->order);
+    qy_pfn_t pfn =
+        qy_buddy_take_locked(mm, zone, request->migratetype, request->order, fresh);
+    for (unsigned i = 0; i < NR_FALLBACKS && pfn == QY_PFN_NONE; i++)
+        pfn = qy_buddy_take_locked(mm, zone, fallbacks[request->migratetype][i],
+                                   request->order, fresh);
+    return pfn;
+}
+
+static bool above_watermark(const struct qy_zone *zone, const struct qy_request *request,
+                            uint64_t nr_frames, uint64_t mark)
+{
+    uint64_t keep = mark + zone->lowmem_reserve[request->highest];
+    return atomic_load_explicit(&zone->nr_free, memory_order_relaxed) >= nr_frames + keep;
+}
+
+static bool may_use(const struct qy_zone *zone, const struct qy_request *request)
+{
+    if (zone->type > request->highest)
+        return false;
+    return !(request->gfp & QY_GFP_THISNODE) || zone->node == request->node;
+}
+
+/** What each step leaves in a zone. */
+static uint64_t mark_of(const struct qy_zone *zone, const struct qy_request *request,
+                        enum qy_watermark watermark)
+{
+    uint64_t mark = zone->watermark[watermark];
+    return request->gfp & QY_GFP_HIGH && watermark == QY_WMARK_MIN ? mark / 2 : mark;
+}
+
+static qy_pfn_t take_from_zones(struct qy_mm *mm, const struct qy_request *request,
+                                enum qy_watermark watermark, bool *fresh)
+{
+    for (unsigned i = 0; i < mm->zonelist_length; i++) {
+        struct qy_zone *zone = &mm->zones[mm->zonelist[request->node][i]];
+        if (!may_use(zone, request) || !above_watermark(zone, request, UINT64_C(1) << request->order,
+                                                         mark_of(zone, request, watermark)))
+            continue;
+        qy_lock(&zone->lock);
+        qy_pfn_t pfn = take_from_zone_locked(mm, zone, request, fresh);
+        qy_unlock(&zone->lock);
+        if (pfn != QY_PFN_NONE)
+            return pfn;
+    }
+    return QY_PFN_NONE;
+}
+
+/* ---- through the slot ---- */
+
+/** The first zone that the request may use: the one whose lists serve it. */
+static struct qy_zone *preferred_zone(struct qy_mm *mm, const struct qy_request *request)
+{
+    for (unsigned i = 0; i < mm->zonelist_length; i++) {
+        struct qy_zone *zone = &mm->zones[mm->zonelist[request->node][i]];
+        if (may_use(zone, request))
+            return zone;
+    }
+    return NULL;
+}
+
+static qy_pfn_t take_from_slot(struct qy_mm *mm, struct qy_cpu *cpu,
+                               const struct qy_request *request, bool *fresh)
+{
+    struct qy_zone *zone = preferred_zone(mm, request);
+    int slot = qy_pcp_slot(request->order);
+    if (zone == NULL || slot < 0)
+        return QY_PFN_NONE;
+    struct qy_pcp_list *list = &cpu->pcp[zone->pcp].list[request->migratetype][slot];
+    if (qy_unlikely(list->count == 0)) {
+        uint64_t frames = (uint64_t)list->batch << request->order;
+        if (!above_watermark(zone, request, frames, zone->watermark[QY_WMARK_LOW]) ||
+            !qy_pcp_refill(mm, zone, list, request->migratetype, request->order))
+            return QY_PFN_NONE;
+    }
+    uint32_t frame = list->frame[--list->count];
+    *fresh = frame & QY_FRAME_FRESH;
+    return mm->start_pfn + (frame & ~QY_FRAME_FRESH);
+}
+
+void qy_note_peak(struct qy_mm *mm)
+{
+    uint64_t used = atomic_load_explicit(&mm->managed, memory_order_relaxed);
+    for (unsigned i = 0; i < mm->zonelist_length; i++)
+        used -= atomic_load_explicit(&mm->zones[mm->zonelist[0][i]].nr_free,
+                                     memory_order_relaxed);
+    uint64_t peak = atomic_load_explicit(&mm->peak, memory_order_relaxed);
+    while (used > peak && used < mm->nr_frames &&
+           !atomic_compare_exchange_weak_explicit(&mm->peak, &peak, used, memory_order_relaxed,
+                                                  memory_order_relaxed))
+        ;
+}
+
+qy_pfn_t qy_take_pages(struct qy_mm *mm, struct qy_cpu *cpu, const struct qy_request *request,
+                       bool *fresh)
+{
+    qy_pfn_t pfn = QY_PFN_NONE;
+    if (cpu != NULL)
+        pfn = take_from_slot(mm, cpu, request, fresh);
+    if (pfn == QY_PFN_NONE)
+        pfn = take_from_zones(mm, request, QY_WMARK_LOW, fresh);
+    while (pfn == QY_PFN_NONE && mm->options.grow &&
+           qy_grow(mm, request, UINT64_C(1) << request->order) == 0)
+        pfn = take_from_zones(mm, request, QY_WMARK_LOW, fresh);
+    if (pfn == QY_PFN_NONE)
+        pfn = take_from_zones(mm, request, QY_WMARK_MIN, fresh);
+    return pfn;
+}
+
+void qy_give_pages(struct qy_mm *mm, struct qy_cpu *cpu, qy_pfn_t pfn, unsigned order, bool fresh)
+{
+    struct qy_zone *zone = qy_zone_of(mm, pfn);
+    unsigned migratetype = mm->blocks[qy_block_of(mm, pfn)].migratetype;
+    int slot = qy_pcp_slot(order);
+    if (cpu == NULL || slot < 0 || migratetype >= QY_PCP_TYPES) {
+        qy_lock(&zone->lock);
+        int given = qy_buddy_give_locked(mm, zone, pfn, order, fresh);
+        qy_unlock(&zone->lock);
+        qy_assert(given == 0, "B1");
+        (void)given;
+        return;
+    }
+    struct qy_pcp_list *list = &cpu->pcp[zone->pcp].list[migratetype][slot];
+    unsigned capacity = qy_pcp_capacity((unsigned)slot);
+    if (qy_unlikely(list->count == capacity))
+        qy_pcp_give_back(mm, zone, list, order, (capacity + 1) / 2);
+    list->frame[list->count++] =
+        (uint32_t)qy_frame_index(mm, pfn) | (fresh ? QY_FRAME_FRESH : 0);
+}
+
+/* ---- the public calls ---- */
+
+static void clear_frames(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames)
+{
+    if (mm->base != 0)
+        __builtin_memset(qy_frame_address(mm, pfn), 0, nr_frames << QY_PAGE_SHIFT);
+}
+
+static struct qy_cpu *enter_slot(struct qy_mm *mm)
+{
+    struct qy_cpu *cpu = qy_port_cpu(mm);
+    if (cpu == NULL)
+        cpu = qy_port_attach(mm);
+    if (cpu != NULL && !qy_cpu_enter(cpu)) {
+        qy_cpu_leave(cpu);
+        qy_cpu_enter_wait(cpu);
+    }
+    return cpu;
+}
+
+static qy_pfn_t alloc_with_reclaim(struct qy_mm *mm, const struct qy_request *request, bool *fresh)
+{
+    qy_pfn_t pfn = QY_PFN_NONE;
+    if (!(request->gfp & QY_GFP_DIRECT_RECLAIM))
+        return pfn;
+    qy_drain_all_pages(mm); /* what others' lists hold is free, too */
+    pfn = take_from_zones(mm, request, QY_WMARK_MIN, fresh);
+    if (pfn != QY_PFN_NONE || mm->reclaim == NULL)
+        return pfn;
+    do {
+        if (mm->reclaim(mm, request->gfp, request->order) == 0)
+            return take_from_zones(mm, request, QY_WMARK_MIN, fresh);
+        pfn = take_from_zones(mm, request, QY_WMARK_MIN, fresh);
+    } while (pfn == QY_PFN_NONE);
+    return pfn;
+}
+
+qy_pfn_t qy_alloc_pages_node(struct qy_mm *mm, unsigned node, qy_gfp_t gfp, unsigned order)
+{
+    struct qy_request request;
+    bool fresh = false;
+    if (node >= mm->nr_nodes || !qy_request_read(&request, node, gfp, order))
+        return QY_PFN_NONE;
+    struct qy_cpu *cpu = enter_slot(mm);
+    qy_pfn_t pfn = qy_take_pages(mm, cpu, &request, &fresh);
+    if (cpu != NULL)
+        qy_cpu_leave(cpu);
+    if (qy_unlikely(pfn == QY_PFN_NONE))
+        pfn = alloc_with_reclaim(mm, &request, &fresh);
+    if (qy_unlikely(pfn == QY_PFN_NONE))
+        return pfn;
+    mm->tags[qy_frame_index(mm, pfn)] = (uint8_t)(QY_TAG_BLOCK + order);
+    if ((gfp & QY_GFP_ZERO) && !fresh)
+        clear_frames(mm, pfn, UINT64_C(1) << order);
+    return pfn;
+}
+
+qy_pfn_t qy_alloc_pages(struct qy_mm *mm, qy_gfp_t gfp, unsigned order)
+{
+    return qy_alloc_pages_node(mm, 0, gfp, order);
+}
+
+/** Is there an allocated block of this order at pfn? If so its tag is cleared. */
+static int untag(struct qy_mm *mm, qy_pfn_t pfn, unsigned order)
+{
+    struct qy_fault fault = {.what = "wrong size free", .rule = "F3", .address = pfn};
+    if (!qy_in_span(mm, pfn, 1) || !qy_frame_online(mm, qy_frame_index(mm, pfn))) {
+        fault.what = "foreign free";
+        fault.rule = "F1";
+        return qy_fault_report(mm, &fault);
+    }
+    uint8_t *tag = &mm->tags[qy_frame_index(mm, pfn)];
+    if (qy_likely(order <= QY_MAX_ORDER && *tag == QY_TAG_BLOCK + order)) {
+        *tag = QY_TAG_NONE;
+        return 0;
+    }
+    if (*tag == QY_TAG_NONE || *tag >= QY_TAG_RUN) {
+        fault.what = *tag == QY_TAG_NONE ? "double free" : "invalid free";
+        fault.rule = "F2";
+    }
+    return qy_fault_report(mm, &fault);
+}
+
+int qy_free_pages(struct qy_mm *mm, qy_pfn_t pfn, unsigned order)
+{
+    if (qy_unlikely(untag(mm, pfn, order) != 0))
+        return -QY_EINVAL;
+    struct qy_cpu *cpu = enter_slot(mm);
+    qy_give_pages(mm, cpu, pfn, order, false);
+    if (cpu != NULL)
+        qy_cpu_leave(cpu);
+    return 0;
+}
+
+size_t qy_alloc_pages_bulk(struct qy_mm *mm, qy_gfp_t gfp, size_t count, qy_pfn_t *pfns)
+{
+    size_t taken = 0;
+    while (taken < count && (pfns[taken] = qy_alloc_pages(mm, gfp, 0)) != QY_PFN_NONE)
+        taken++;
+    return taken;
+}
+
+size_t qy_free_pages_bulk(struct qy_mm *mm, size_t count, const qy_pfn_t *pfns)
+{
+    size_t refused = 0;
+    for (size_t i = 0; i < count; i++)
+        refused += qy_free_pages(mm, pfns[i], 0) != 0;
+    return refused;
+}
+
+void *qy_page_address(const struct qy_mm *mm, qy_pfn_t pfn)
+{
+    return mm->base != 0 && qy_in_span(mm, pfn, 1) ? qy_frame_address(mm, pfn) : NULL;
+}
+
+qy_pfn_t qy_virt_to_pfn(const struct qy_mm *mm, const void *address)
+{
+    uint64_t index = ((uintptr_t)address - mm->base) >> QY_PAGE_SHIFT;
+    return mm->base != 0 && index < mm->nr_frames ? mm->start_pfn + index : QY_PFN_NONE;
+}

@@ -1,0 +1,61 @@
+/*
+ * alloc.h - frames for the layers above: with the slot they are in already, and without
+ *           the marks that qy_alloc_pages() leaves for wrong frees
+ */
+#ifndef QY_BUDDY_ALLOC_H
+#define QY_BUDDY_ALLOC_H
+
+#include "base/percpu.h"
+#include "memory/mm.h"
+
+/** What a request may use, read out of its gfp once. */
+struct qy_request {
+    qy_gfp_t gfp;
+    unsigned order;
+    unsigned node;
+    enum qy_migratetype migratetype;
+    enum qy_zone_type highest; /* zone */
+};
+
+/** False: the flags contradict each other or are unknown. */
+QY_MUST_CHECK bool qy_request_read(struct qy_request *request, unsigned node, qy_gfp_t gfp,
+                                   unsigned order);
+
+/**
+ * Take a block through the slot's lists, or from the zones. @cpu: the caller is inside this
+ * slot; NULL: no slot. Grows the memory if it may; never reclaims. Sets no tag.
+ */
+QY_MUST_CHECK qy_pfn_t qy_take_pages(struct qy_mm *mm, struct qy_cpu *cpu,
+                                     const struct qy_request *request, bool *fresh);
+
+/** Give a block back through the slot's lists (@cpu as above). Tags are none of its business;
+ *  fresh: its memory was not touched since it was taken fresh. */
+void qy_give_pages(struct qy_mm *mm, struct qy_cpu *cpu, qy_pfn_t pfn, unsigned order, bool fresh);
+
+/** A run of frames of any length, without tags; contig.c. The caller is in no slot. */
+QY_MUST_CHECK qy_pfn_t qy_take_run(struct qy_mm *mm, const struct qy_request *request,
+                                   uint64_t nr_frames, unsigned align_order, bool *fresh);
+void qy_give_run(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames, bool fresh);
+
+/** Take exactly these frames, if all of them are free and in one zone; untagged. */
+QY_MUST_CHECK bool qy_take_behind(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames);
+
+/** See that a request of this migratetype finds a pageblock of its own: if none of its lists
+ *  serves, take one over from another migratetype. zone->lock held. */
+void qy_zone_claim_locked(struct qy_mm *mm, struct qy_zone *zone, enum qy_migratetype migratetype,
+                          unsigned order);
+
+/** Bring at least @nr_frames contiguous frames online that the request may use. 0, or -ENOMEM. In no zone's lock. */
+QY_MUST_CHECK int qy_grow(struct qy_mm *mm, const struct qy_request *request, uint64_t nr_frames);
+
+/** Give the frames of the layout's RAM to their zones. */
+QY_MUST_CHECK int qy_online_ram(struct qy_mm *mm, const struct qy_layout *layout,
+                                struct qy_error *error);
+
+/** Remember the most frames that were ever in use. */
+void qy_note_peak(struct qy_mm *mm);
+
+/** Stop every slot, call work on each, open them again. The caller is in none. */
+void qy_for_each_stopped_cpu(struct qy_mm *mm, void (*work)(struct qy_mm *, struct qy_cpu *));
+
+#endif

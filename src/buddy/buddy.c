@@ -1,0 +1,502 @@
+/*
+ * buddy.c - the free frames of one zone
+ *
+ * WHAT    Which frames are free, and how to find 2^order of them, aligned, together.
+ *         A pageblock's 512 frames are 512 bits; two buddies are two neighbouring
+ *         aligned runs of set bits, so freeing merges by itself:
+ *
+ *         order 2   [1 1 1 1]      take order 1      [0 0 1 1]
+ *         pfn        8 9 . 11      ------------->     8 9 . 11   list: order 2 -> order 1
+ *
+ *         A zone keeps, for each migratetype and order, the list of pageblocks whose largest
+ *         free block has that order. A request takes the first pageblock of the first list
+ *         that serves, and in it the smallest block that serves.
+ *
+ * RULES   B1  A frame is free exactly when its bit is set.
+ *         B2, B5  in memory/pageblock.h: who is on which list.
+ *         B3  zone->nr_free is the number of set bits, and of each migratetype nr_free_of.
+ *         B4  A backed bit is set only where the free bit is; nr_backed is their number.
+ *         B6  Each word's largest order, and the pageblock's, are those of its bits.
+ *         Checked by check_buddy() in view/rules.c.
+ *
+ * LOCKS   zone->lock for all of it. Nothing here sleeps.
+ *
+ * COST    take and give touch one bit line, one header and at most one list; with
+ *         lazy_backing one more bit line. Nothing is done per frame but in
+ *         give_frames, and there one bit each.
+ *
+ * WHY     Fuller pageblocks stand towards the head of their list: they are used up first, so
+ *         that thin ones have time to become whole. An exact order would cost a search; the
+ *         comparison with the head alone already keeps whole pageblocks whole (measured in
+ *         tests/model/test_ageing.c).
+ */
+#include "buddy/buddy.h"
+
+#include "base/assert.h"
+#include "base/errno.h"
+
+#define ALL_WORDS_WHOLE UINT64_C(0x0606060606060606)
+
+/* ---- the lists ---- */
+
+static void unlink_block(struct qy_mm *mm, struct qy_zone *zone, struct qy_pageblock *pb)
+{
+    struct qy_block_list *list = &zone->list[pb->migratetype][pb->order];
+    if (pb->prev == QY_BLOCK_NONE)
+        list->first = pb->next;
+    else
+        mm->blocks[pb->prev].next = pb->next;
+    if (pb->next == QY_BLOCK_NONE)
+        list->last = pb->prev;
+    else
+        mm->blocks[pb->next].prev = pb->prev;
+    if (list->first == QY_BLOCK_NONE)
+        zone->nonempty[pb->migratetype] &= (uint16_t)~(1u << pb->order);
+}
+
+static void link_block(struct qy_mm *mm, struct qy_zone *zone, struct qy_pageblock *pb)
+{
+    struct qy_block_list *list = &zone->list[pb->migratetype][pb->order];
+    uint32_t block = (uint32_t)(pb - mm->blocks);
+    zone->nonempty[pb->migratetype] |= (uint16_t)(1u << pb->order);
+    if (list->first == QY_BLOCK_NONE) {
+        pb->next = pb->prev = QY_BLOCK_NONE;
+        list->first = list->last = block;
+    } else if (pb->nr_free <= mm->blocks[list->first].nr_free) {
+        pb->prev = QY_BLOCK_NONE;
+        pb->next = list->first;
+        mm->blocks[list->first].prev = block;
+        list->first = block;
+    } else {
+        pb->next = QY_BLOCK_NONE;
+        pb->prev = list->last;
+        mm->blocks[list->last].next = block;
+        list->last = block;
+    }
+}
+
+static void relist(struct qy_mm *mm, struct qy_zone *zone, struct qy_pageblock *pb, int order)
+{
+    if (pb->order >= 0)
+        unlink_block(mm, zone, pb);
+    pb->order = (int8_t)order;
+    if (order >= 0)
+        link_block(mm, zone, pb);
+}
+
+/* ---- pairs: order 10 ---- */
+
+static struct qy_pageblock *buddy_of(struct qy_mm *mm, const struct qy_pageblock *pb)
+{
+    return &mm->blocks[(uint32_t)(pb - mm->blocks) ^ 1u];
+}
+
+/** Two halves of a free block of order 10 become two of order 9. */
+static void split_pair(struct qy_mm *mm, struct qy_zone *zone, struct qy_pageblock *even)
+{
+    struct qy_pageblock *odd = buddy_of(mm, even);
+    qy_assert(even->order == QY_MAX_ORDER && (odd->flags & QY_BLOCK_TAIL), "B5");
+    odd->flags &= (uint8_t)~QY_BLOCK_TAIL;
+    odd->order = -1;
+    relist(mm, zone, odd, QY_PAGEBLOCK_ORDER);
+    relist(mm, zone, even, QY_PAGEBLOCK_ORDER);
+}
+
+static void change_type(struct qy_mm *mm, struct qy_zone *zone, struct qy_pageblock *pb,
+                        unsigned migratetype)
+{
+    int order = pb->order;
+    relist(mm, zone, pb, -1);
+    zone->nr_free_of[pb->migratetype] -= pb->nr_free;
+    zone->nr_free_of[migratetype] += pb->nr_free;
+    pb->migratetype = (uint8_t)migratetype;
+    relist(mm, zone, pb, order);
+}
+
+/** A pageblock became wholly free: if its buddy is too, they become one block. Of two
+ *  ordinary types it is MOVABLE, if one of them was, again; others do not mix. */
+static void merge_pair(struct qy_mm *mm, struct qy_zone *zone, struct qy_pageblock *pb)
+{
+    struct qy_pageblock *buddy = buddy_of(mm, pb);
+    if (!(buddy->flags & QY_BLOCK_ONLINE) || buddy->order != QY_PAGEBLOCK_ORDER ||
+        buddy->zone != pb->zone)
+        return;
+    if (buddy->migratetype != pb->migratetype) {
+        if (buddy->migratetype >= QY_MIGRATE_HIGHATOMIC || pb->migratetype >= QY_MIGRATE_HIGHATOMIC)
+            return;
+        if (pb->migratetype == QY_MIGRATE_MOVABLE)
+            change_type(mm, zone, buddy, pb->migratetype);
+        else
+            change_type(mm, zone, pb, buddy->migratetype);
+    }
+    struct qy_pageblock *even = pb < buddy ? pb : buddy;
+    struct qy_pageblock *odd = pb < buddy ? buddy : pb;
+    relist(mm, zone, odd, -1);
+    odd->order = QY_PAGEBLOCK_ORDER;
+    odd->flags |= QY_BLOCK_TAIL;
+    relist(mm, zone, even, QY_MAX_ORDER);
+}
+
+static void split_if_paired(struct qy_mm *mm, struct qy_zone *zone, struct qy_pageblock *pb)
+{
+    if (pb->flags & QY_BLOCK_TAIL)
+        split_pair(mm, zone, buddy_of(mm, pb));
+    else if (pb->order == QY_MAX_ORDER)
+        split_pair(mm, zone, pb);
+}
+
+/* ---- one pageblock ---- */
+
+static int largest_order(const struct qy_pageblock *pb)
+{
+    uint64_t orders;
+    __builtin_memcpy(&orders, pb->word_order, sizeof(orders));
+    if (orders == ALL_WORDS_WHOLE)
+        return QY_PAGEBLOCK_ORDER;
+    int largest = -1;
+    unsigned whole = 0;
+    for (unsigned w = 0; w < QY_BITS_WORDS; w++) {
+        largest = pb->word_order[w] > largest ? pb->word_order[w] : largest;
+        whole |= (unsigned)(pb->word_order[w] == QY_WORD_ORDER) << w;
+    }
+    if (largest < QY_WORD_ORDER)
+        return largest;
+    unsigned pairs = whole & whole >> 1 & 0x55;
+    unsigned fours = pairs & pairs >> 2 & 0x11;
+    return fours ? QY_WORD_ORDER + 2 : pairs ? QY_WORD_ORDER + 1 : QY_WORD_ORDER;
+}
+
+/** The pageblock's bits changed by so many frames: counts, list and pairs follow. */
+static void account(struct qy_mm *mm, struct qy_zone *zone, struct qy_pageblock *pb, int frames,
+                    int order)
+{
+    pb->nr_free = (uint16_t)(pb->nr_free + frames);
+    uint64_t nr_free = atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
+    atomic_store_explicit(&zone->nr_free, nr_free + (uint64_t)(int64_t)frames,
+                          memory_order_relaxed);
+    zone->nr_free_of[pb->migratetype] += (uint64_t)(int64_t)frames;
+    if (order == pb->order)
+        return;
+    relist(mm, zone, pb, order);
+    if (order == QY_PAGEBLOCK_ORDER)
+        merge_pair(mm, zone, pb);
+}
+
+/** Free frames of one word lose or gain their memory's content. */
+static void account_backed(struct qy_zone *zone, struct qy_pageblock *pb, int frames)
+{
+    pb->nr_backed = (uint16_t)(pb->nr_backed + frames);
+    zone->nr_backed += (uint64_t)(int64_t)frames;
+}
+
+/** Clear bits of one word. True: all of them were fresh. */
+static bool clear_bits(struct qy_mm *mm, struct qy_zone *zone, uint32_t block, unsigned word,
+                       uint64_t mask)
+{
+    struct qy_pageblock *pb = &mm->blocks[block];
+    uint64_t *free_word = &mm->free_bits[block].word[word];
+    qy_assert((*free_word & mask) == mask, "B1");
+    *free_word &= ~mask;
+    pb->word_order[word] = (int8_t)qy_word_largest(*free_word);
+    if (!mm->options.lazy_backing)
+        return false;
+    uint64_t *backed_word = &mm->backed_bits[block].word[word];
+    uint64_t backed = *backed_word & mask;
+    if (backed == 0)
+        return true;
+    *backed_word &= ~mask;
+    account_backed(zone, pb, -__builtin_popcountll(backed));
+    return false;
+}
+
+static void set_bits(struct qy_mm *mm, struct qy_zone *zone, uint32_t block, unsigned word,
+                     uint64_t mask, bool fresh)
+{
+    struct qy_pageblock *pb = &mm->blocks[block];
+    uint64_t *free_word = &mm->free_bits[block].word[word];
+    qy_assert((*free_word & mask) == 0, "B1");
+    *free_word |= mask;
+    pb->word_order[word] = (int8_t)qy_word_largest(*free_word);
+    if (mm->options.lazy_backing && !fresh) {
+        mm->backed_bits[block].word[word] |= mask;
+        account_backed(zone, pb, __builtin_popcountll(mask));
+    }
+}
+
+/** The word to take 2^order frames from: the one whose largest block is the smallest that
+ *  serves; order 0..6. */
+static unsigned best_word(const struct qy_pageblock *pb, unsigned order)
+{
+    unsigned best = 0;
+    int best_order = QY_WORD_ORDER + 1;
+    for (unsigned w = 0; w < QY_BITS_WORDS; w++)
+        if (pb->word_order[w] >= (int)order && pb->word_order[w] < best_order) {
+            best = w;
+            best_order = pb->word_order[w];
+        }
+    return best;
+}
+
+/** The first word of 2^order frames made of whole words, in the smallest block that serves;
+ *  order 7..9. */
+static unsigned best_words(const struct qy_pageblock *pb, unsigned order)
+{
+    unsigned width = 1u << (order - QY_WORD_ORDER);
+    unsigned found = 0;
+    for (unsigned first = 0; first < QY_BITS_WORDS; first += width) {
+        unsigned whole = 0;
+        while (whole < width && pb->word_order[first + whole] == QY_WORD_ORDER)
+            whole++;
+        if (whole < width)
+            continue;
+        found = first;
+        unsigned sibling = first ^ width;
+        bool sibling_whole = sibling < QY_BITS_WORDS;
+        for (unsigned w = sibling; sibling_whole && w < sibling + width; w++)
+            sibling_whole = pb->word_order[w] == QY_WORD_ORDER;
+        if (!sibling_whole)
+            break;
+    }
+    return found;
+}
+
+/** Take 2^order frames at a place in a pageblock; order 0..9. True: all fresh. */
+static bool take_at(struct qy_mm *mm, struct qy_zone *zone, uint32_t block, unsigned index,
+                    unsigned order)
+{
+    struct qy_pageblock *pb = &mm->blocks[block];
+    bool fresh = true;
+    split_if_paired(mm, zone, pb);
+    if (order <= QY_WORD_ORDER) {
+        uint64_t mask = qy_word_mask(order) << index % QY_WORD_BITS;
+        fresh = clear_bits(mm, zone, block, index / QY_WORD_BITS, mask);
+    } else {
+        for (unsigned w = 0; w < 1u << (order - QY_WORD_ORDER); w++)
+            fresh &= clear_bits(mm, zone, block, index / QY_WORD_BITS + w, ~UINT64_C(0));
+    }
+    account(mm, zone, pb, -(1 << order), largest_order(pb));
+    return fresh;
+}
+
+/* ---- take ---- */
+
+void qy_buddy_take_at_locked(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t pfn, unsigned order,
+                             bool *fresh)
+{
+    uint32_t block = qy_block_of(mm, pfn);
+    unsigned index = (unsigned)(qy_frame_index(mm, pfn) % QY_PAGEBLOCK_FRAMES);
+    if (order < QY_MAX_ORDER) {
+        *fresh = take_at(mm, zone, block, index, order);
+    } else {
+        *fresh = take_at(mm, zone, block, 0, QY_PAGEBLOCK_ORDER);
+        *fresh &= take_at(mm, zone, block + 1, 0, QY_PAGEBLOCK_ORDER);
+    }
+    zone->nr_taken++;
+}
+
+qy_pfn_t qy_buddy_take_locked(struct qy_mm *mm, struct qy_zone *zone,
+                              enum qy_migratetype migratetype, unsigned order, bool *fresh)
+{
+    unsigned lists = zone->nonempty[migratetype] >> order << order;
+    if (lists == 0)
+        return QY_PFN_NONE;
+    uint32_t block = zone->list[migratetype][__builtin_ctz(lists)].first;
+    const struct qy_pageblock *pb = &mm->blocks[block];
+    unsigned index = 0;
+    if (order <= QY_WORD_ORDER) {
+        unsigned word = best_word(pb, order);
+        index = word * QY_WORD_BITS +
+                qy_word_best_fit(mm->free_bits[block].word[word], order);
+    } else if (order < QY_PAGEBLOCK_ORDER) {
+        index = best_words(pb, order) * QY_WORD_BITS;
+    }
+    qy_pfn_t pfn = qy_block_pfn(mm, block) + index;
+    qy_buddy_take_at_locked(mm, zone, pfn, order, fresh);
+    return pfn;
+}
+
+/** Write the frames of a word's mask into the array. */
+static unsigned list_frames(uint32_t first, uint64_t mask, uint32_t flag, uint32_t *frames)
+{
+    unsigned count = 0;
+    for (; mask != 0; mask &= mask - 1)
+        frames[count++] = (first + (uint32_t)__builtin_ctzll(mask)) | flag;
+    return count;
+}
+
+/** Of a mask, the lowest @count bits. */
+static uint64_t lowest_bits(uint64_t mask, unsigned count)
+{
+    uint64_t rest = mask;
+    while (count-- > 0)
+        rest &= rest - 1;
+    return mask & ~rest;
+}
+
+/** Take up to count single frames of one pageblock. */
+static unsigned take_frames_of(struct qy_mm *mm, struct qy_zone *zone, uint32_t block,
+                               unsigned count, uint32_t *frames)
+{
+    struct qy_pageblock *pb = &mm->blocks[block];
+    unsigned taken = 0;
+    split_if_paired(mm, zone, pb);
+    for (unsigned w = 0; w < QY_BITS_WORDS && taken < count; w++) {
+        uint64_t mask = mm->free_bits[block].word[w];
+        if (mask == 0)
+            continue;
+        if ((unsigned)__builtin_popcountll(mask) > count - taken)
+            mask = lowest_bits(mask, count - taken);
+        uint64_t backed =
+            mm->options.lazy_backing ? mm->backed_bits[block].word[w] & mask : mask;
+        uint32_t first = block * QY_PAGEBLOCK_FRAMES + w * QY_WORD_BITS;
+        clear_bits(mm, zone, block, w, mask);
+        taken += list_frames(first, backed, 0, frames + taken);
+        taken += list_frames(first, mask & ~backed, QY_FRAME_FRESH, frames + taken);
+    }
+    account(mm, zone, pb, -(int)taken, largest_order(pb));
+    return taken;
+}
+
+unsigned qy_buddy_take_frames_locked(struct qy_mm *mm, struct qy_zone *zone,
+                                     enum qy_migratetype migratetype, unsigned count,
+                                     uint32_t *frames)
+{
+    unsigned taken = 0;
+    while (taken < count && zone->nonempty[migratetype] != 0) {
+        unsigned order = (unsigned)__builtin_ctz(zone->nonempty[migratetype]);
+        uint32_t block = zone->list[migratetype][order].first;
+        taken += take_frames_of(mm, zone, block, count - taken, frames + taken);
+        zone->nr_taken++;
+    }
+    return taken;
+}
+
+/* ---- give ---- */
+
+static bool any_free(const struct qy_mm *mm, uint32_t block, unsigned index, unsigned order)
+{
+    if (order <= QY_WORD_ORDER)
+        return mm->free_bits[block].word[index / QY_WORD_BITS] &
+               qy_word_mask(order) << index % QY_WORD_BITS;
+    for (unsigned w = 0; w < 1u << (order - QY_WORD_ORDER); w++)
+        if (mm->free_bits[block].word[index / QY_WORD_BITS + w] != 0)
+            return true;
+    return false;
+}
+
+static void give_at(struct qy_mm *mm, struct qy_zone *zone, uint32_t block, unsigned index,
+                    unsigned order, bool fresh)
+{
+    struct qy_pageblock *pb = &mm->blocks[block];
+    unsigned word = index / QY_WORD_BITS;
+    if (order <= QY_WORD_ORDER) {
+        set_bits(mm, zone, block, word, qy_word_mask(order) << index % QY_WORD_BITS, fresh);
+    } else {
+        for (unsigned w = 0; w < 1u << (order - QY_WORD_ORDER); w++)
+            set_bits(mm, zone, block, word + w, ~UINT64_C(0), fresh);
+    }
+    int largest = pb->word_order[word];
+    if (largest < QY_WORD_ORDER)
+        largest = largest > pb->order ? largest : pb->order;
+    else
+        largest = largest_order(pb);
+    account(mm, zone, pb, 1 << order, largest);
+}
+
+int qy_buddy_give_locked(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t pfn, unsigned order,
+                         bool fresh)
+{
+    uint32_t block = qy_block_of(mm, pfn);
+    unsigned index = (unsigned)(qy_frame_index(mm, pfn) % QY_PAGEBLOCK_FRAMES);
+    zone->nr_given++;
+    if (order < QY_MAX_ORDER) {
+        if (any_free(mm, block, index, order))
+            return -QY_EINVAL;
+        give_at(mm, zone, block, index, order, fresh);
+        return 0;
+    }
+    if (any_free(mm, block, 0, QY_PAGEBLOCK_ORDER) ||
+        any_free(mm, block + 1, 0, QY_PAGEBLOCK_ORDER))
+        return -QY_EINVAL;
+    give_at(mm, zone, block, 0, QY_PAGEBLOCK_ORDER, fresh);
+    give_at(mm, zone, block + 1, 0, QY_PAGEBLOCK_ORDER, fresh);
+    return 0;
+}
+
+unsigned qy_buddy_give_frames_locked(struct qy_mm *mm, struct qy_zone *zone, unsigned count,
+                                     const uint32_t *frames)
+{
+    unsigned refused = 0;
+    for (unsigned i = 0; i < count; i++) {
+        uint32_t index = frames[i] & ~QY_FRAME_FRESH;
+        uint32_t block = index / QY_PAGEBLOCK_FRAMES;
+        unsigned place = index % QY_PAGEBLOCK_FRAMES;
+        if (qy_bits_test(&mm->free_bits[block], place)) {
+            refused++;
+            continue;
+        }
+        give_at(mm, zone, block, place, 0, frames[i] & QY_FRAME_FRESH);
+    }
+    zone->nr_given += count - refused;
+    return refused;
+}
+
+void qy_buddy_give_range_locked(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t pfn,
+                                uint64_t nr_frames, bool fresh)
+{
+    while (nr_frames > 0) {
+        uint64_t index = qy_frame_index(mm, pfn);
+        unsigned order = index == 0 ? QY_MAX_ORDER : (unsigned)__builtin_ctzll(index);
+        if (order > QY_MAX_ORDER)
+            order = QY_MAX_ORDER;
+        while (UINT64_C(1) << order > nr_frames)
+            order--;
+        int given = qy_buddy_give_locked(mm, zone, pfn, order, fresh);
+        qy_assert(given == 0, "B1");
+        (void)given;
+        pfn += UINT64_C(1) << order;
+        nr_frames -= UINT64_C(1) << order;
+    }
+}
+
+/* ---- whole pageblocks ---- */
+
+void qy_buddy_set_migratetype_locked(struct qy_mm *mm, struct qy_zone *zone, uint32_t block,
+                                     enum qy_migratetype migratetype)
+{
+    struct qy_pageblock *pb = &mm->blocks[block];
+    split_if_paired(mm, zone, pb);
+    change_type(mm, zone, pb, migratetype);
+    if (pb->order == QY_PAGEBLOCK_ORDER && buddy_of(mm, pb)->migratetype == migratetype)
+        merge_pair(mm, zone, pb);
+}
+
+unsigned qy_buddy_take_backed_locked(struct qy_mm *mm, struct qy_zone *zone, uint32_t block,
+                                     struct qy_bits512 *which)
+{
+    struct qy_pageblock *pb = &mm->blocks[block];
+    unsigned taken = pb->nr_backed;
+    if (taken == 0)
+        return 0;
+    split_if_paired(mm, zone, pb);
+    for (unsigned w = 0; w < QY_BITS_WORDS; w++) {
+        which->word[w] = mm->backed_bits[block].word[w];
+        if (which->word[w] != 0)
+            clear_bits(mm, zone, block, w, which->word[w]);
+    }
+    account(mm, zone, pb, -(int)taken, largest_order(pb));
+    return taken;
+}
+
+void qy_buddy_return_locked(struct qy_mm *mm, struct qy_zone *zone, uint32_t block,
+                            const struct qy_bits512 *which, bool fresh)
+{
+    struct qy_pageblock *pb = &mm->blocks[block];
+    unsigned returned = qy_bits_count(which);
+    if (returned == 0)
+        return; /* it may be half of a pair by now, which account() must not see */
+    for (unsigned w = 0; w < QY_BITS_WORDS; w++)
+        if (which->word[w] != 0)
+            set_bits(mm, zone, block, w, which->word[w], fresh);
+    account(mm, zone, pb, (int)returned, largest_order(pb));
+}

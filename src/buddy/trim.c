@@ -1,0 +1,92 @@
+/*
+ * trim.c - giving the memory of free frames back to the system
+ *
+ * WHAT    A free frame may still have memory behind it: it was used, and somebody may want
+ *         it again soon. Trim takes such frames out of the buddy, lets the port drop their
+ *         memory, and returns them as fresh ones. Whole pageblocks first, from the top of
+ *         the span down: they are the least likely to be asked for next, and they cost one
+ *         system call for 2 MiB.
+ *
+ * RULES   B4  in buddy/buddy.c.
+ *         R1  While frames are away for trim, whoever fails to allocate waits for them: no
+ *             request fails that could be served. (grow_lock, which growth takes too.)
+ *
+ * LOCKS   grow_lock throughout; zone->lock for each step, never across a system call.
+ *
+ * COST    Two lock pairs and a system call for each pageblock with such frames.
+ */
+#include "buddy/alloc.h"
+#include "buddy/buddy.h"
+
+#include <quarry/buddy.h>
+
+/** Scattered frames: runs shorter than this are not worth a system call. */
+#define SHORTEST_RUN 4
+
+/** Drop the memory of every run of set bits; what could not be dropped stays in *kept. */
+static unsigned drop_runs(struct qy_mm *mm, uint32_t block, struct qy_bits512 *which,
+                          struct qy_bits512 *kept)
+{
+    unsigned dropped = 0;
+    for (unsigned at = 0; at < QY_PAGEBLOCK_FRAMES;) {
+        unsigned end = at;
+        while (end < QY_PAGEBLOCK_FRAMES && qy_bits_test(which, end))
+            end++;
+        void *address = qy_frame_address(mm, qy_block_pfn(mm, block) + at);
+        bool drop = end - at >= SHORTEST_RUN &&
+                    qy_port_decommit(mm, address, (size_t)(end - at) << QY_PAGE_SHIFT) == 0;
+        dropped += drop ? end - at : 0;
+        for (unsigned i = at; i < end && !drop; i++) {
+            qy_bits_clear(which, i);
+            qy_bits_set(kept, i);
+        }
+        at = end + 1;
+    }
+    return dropped;
+}
+
+static unsigned trim_block(struct qy_mm *mm, struct qy_zone *zone, uint32_t block)
+{
+    struct qy_bits512 which = {.word = {0}};
+    struct qy_bits512 kept = {.word = {0}};
+    qy_lock(&zone->lock);
+    unsigned taken = qy_buddy_take_backed_locked(mm, zone, block, &which);
+    qy_unlock(&zone->lock);
+    if (taken == 0)
+        return 0;
+    unsigned dropped = drop_runs(mm, block, &which, &kept);
+    qy_lock(&zone->lock);
+    qy_buddy_return_locked(mm, zone, block, &which, true);
+    qy_buddy_return_locked(mm, zone, block, &kept, false);
+    qy_unlock(&zone->lock);
+    return dropped;
+}
+
+/** Pageblocks whose largest free block has at least this order, until few enough are left. */
+static uint64_t trim_zone(struct qy_mm *mm, struct qy_zone *zone, int least_order, uint64_t keep)
+{
+    uint64_t dropped = 0;
+    uint32_t first = qy_block_of(mm, zone->start_pfn);
+    uint32_t block = qy_block_of(mm, zone->end_pfn - 1) + 1;
+    while (block-- > first && zone->nr_backed > keep) {
+        const struct qy_pageblock *pb = &mm->blocks[block];
+        if ((pb->flags & QY_BLOCK_ONLINE) && pb->zone == zone->index && pb->nr_backed > 0 &&
+            pb->order >= least_order)
+            dropped += trim_block(mm, zone, block);
+    }
+    return dropped;
+}
+
+uint64_t qy_mm_trim(struct qy_mm *mm, uint64_t keep_frames)
+{
+    static const int passes[] = {QY_PAGEBLOCK_ORDER, 2};
+    uint64_t dropped = 0;
+    if (!mm->options.lazy_backing)
+        return 0;
+    qy_lock(&mm->grow_lock);
+    for (unsigned pass = 0; pass < sizeof(passes) / sizeof(passes[0]); pass++)
+        for (unsigned i = 0; i < mm->zonelist_length; i++)
+            dropped += trim_zone(mm, &mm->zones[mm->zonelist[0][i]], passes[pass], keep_frames);
+    qy_unlock(&mm->grow_lock);
+    return dropped;
+}
