@@ -1,0 +1,44 @@
+/*
+ * boot.c - qy_mm_create(): the storeys, bottom first
+ *
+ * WHAT    Map, zones, free frames, slabs. It stands here because this is the highest layer
+ *         that it needs.
+ *
+ * RULES   M2  in memory/memmap.c: nothing is built from a bad map.
+ *
+ * LOCKS   none: nobody else knows the instance yet.
+ *
+ * COST    Once.
+ */
+#include "base/errno.h"
+#include "buddy/alloc.h"
+#include "memory/fault.h"
+#include "slab/cache.h"
+
+static uint64_t reclaim_idle(struct qy_mm *mm, qy_gfp_t gfp, unsigned order)
+{
+    (void)gfp;
+    (void)order;
+    return qy_kmem_cache_shrink_all(mm);
+}
+
+struct qy_mm *qy_mm_create(const struct qy_memmap *map, const struct qy_mm_options *options,
+                           struct qy_error *error)
+{
+    struct qy_layout layout;
+    if (qy_layout_read(&layout, map, error) != 0)
+        return NULL;
+    if (layout.end - layout.start > UINT64_C(1) << 31) {
+        qy_error_set(error, -QY_EINVAL, "memory map: it spans more than 8 TiB", UINT64_MAX, "");
+        return NULL;
+    }
+    struct qy_mm *mm = qy_memory_build(&layout, map, options, error);
+    if (mm == NULL || qy_online_ram(mm, &layout, error) != 0)
+        return NULL;
+    mm->reclaim = reclaim_idle;
+    if (!options->no_virt && qy_slab_boot(mm, options->kmalloc_flags) != 0) {
+        qy_error_set(error, -QY_ENOMEM, "no memory for the first slabs", UINT64_MAX, "");
+        return NULL;
+    }
+    return mm;
+}

@@ -1,0 +1,128 @@
+/*
+ * cache.h - a kmem_cache and its slabs
+ *
+ * RULES   S1  An object's frames carry its cache's tag, and name its slab.
+ *         S2  Objects start at whole strides from the slab's base.
+ *         S3  An object is free in its slab exactly when its bit is set. Objects in
+ *             magazines and depots are not.
+ *         S4  A slab is on slabs_full with no free object, on slabs_empty with all of them
+ *             free, on slabs_partial else; the counts are those of the lists.
+ *
+ * LOCKS   (i) fixed since creation; (c) cache->lock; (h) mm->chain_lock.
+ */
+#ifndef QY_SLAB_CACHE_H
+#define QY_SLAB_CACHE_H
+
+#include "base/bits512.h"
+#include "base/list.h"
+#include "base/lock.h"
+#include "buddy/alloc.h"
+
+#include <quarry/slab.h>
+
+#define QY_CACHE_NAME_BYTES 32
+#define QY_SLAB_MOST_OBJECTS 512
+/** Flags of the core's own. */
+#define QY_SLAB_ON_SLAB 0x100u /* the header lies in the slab's first bytes */
+/** Any of these: objects are looked at on each call, so none goes through magazines. */
+#define QY_SLAB_CHECKED                                                                           \
+    (QY_SLAB_RED_ZONE | QY_SLAB_POISON | QY_SLAB_STORE_USER | QY_SLAB_RANDOM |                    \
+     QY_SLAB_ZERO_ON_FREE | QY_SLAB_CHECK_FREE)
+
+struct qy_slab_list {
+    struct qy_list slabs; /* (c) */
+    size_t count;         /* (c) */
+};
+
+/** Beside each object of a checked cache: what was asked for, and by whom. */
+struct qy_object_note {
+    uint32_t bytes;         /* (c) requested; meaningless while free */
+    uint32_t allocated_by;  /* (c) thread */
+    uint32_t freed_by;      /* (c) thread; 0: never freed */
+    uint32_t reserved;
+};
+
+struct qy_slab {
+    struct qy_bits512 free;      /* (c) S3 */
+    struct qy_list link;         /* (c) S4 */
+    struct qy_kmem_cache *cache; /* (i) */
+    char *base;                  /* (i) the first object */
+    struct qy_object_note *notes;/* (i) one an object; NULL: not a checked cache */
+    uint16_t nr_free;            /* (c) */
+    uint16_t nr_objects;         /* (i) */
+    uint32_t reserved;
+};
+
+struct qy_kmem_cache {
+    struct qy_lock lock;
+    uint32_t flags;          /* (i) QY_SLAB_* */
+    struct qy_mm *mm;        /* (i) */
+    uint64_t reciprocal;     /* (i) ceil(2^40 / stride): division by multiplication */
+    uint32_t stride;         /* (i) from one object to the next */
+    uint32_t object_bytes;   /* (i) as asked for */
+    uint32_t first_offset;   /* (i) of the first object in its slab */
+    uint16_t nr_objects;     /* (i) of a slab */
+    uint8_t order;           /* (i) of a slab's pages */
+    uint8_t tag;             /* (i) mm->cache_of[tag] is this */
+    uint8_t places;          /* (i) objects of a full magazine; 0: no magazines */
+    uint8_t most_in_slot;    /* (i) full magazines that a slot keeps */
+    uint8_t most_in_depot;   /* (i) full magazines that the cache keeps */
+    bool populate;           /* (c) fresh slabs are filled with memory at once */
+    struct qy_request request; /* (i) for its pages */
+    qy_ctor_t ctor;          /* (i) */
+    uint32_t align;          /* (i) */
+    uint32_t random;         /* (c) state of the order of a RANDOM cache */
+
+    struct qy_slab_list slabs_full, slabs_partial, slabs_empty; /* (c) S4 */
+    size_t nr_free;          /* (c) free objects of all slabs */
+    void **depot;            /* (c) full magazines, linked by their first word */
+    size_t nr_depot;         /* (c) */
+    uint64_t nr_refills, nr_flushes; /* (c) */
+
+    struct qy_list chain;    /* (h) */
+    char name[QY_CACHE_NAME_BYTES]; /* (i) */
+};
+
+/* ---- slab.c: slabs and the objects in them ---- */
+
+/** Take up to count objects off the slabs there are. Returns how many. */
+unsigned qy_slab_take_locked(struct qy_kmem_cache *cache, unsigned count, void **objects);
+
+/** Give one object back to its slab. 0, or a rule's name (S1 .. S3) and nothing changed. */
+const char *qy_slab_give_locked(struct qy_kmem_cache *cache, void *object);
+
+/** Make a slab and put it on the empty list. @cpu: the slot that the caller is in, or NULL.
+ *  cache->lock is not held. 0 or -ENOMEM. */
+QY_MUST_CHECK int qy_slab_grow(struct qy_kmem_cache *cache, struct qy_cpu *cpu);
+
+/** Give all but @keep empty slabs back. The lock is not held. Returns the frames. */
+size_t qy_slab_release(struct qy_kmem_cache *cache, struct qy_cpu *cpu, size_t keep);
+
+/** The slab that an object of the cache lies in. */
+struct qy_slab *qy_slab_of(const struct qy_kmem_cache *cache, const void *object);
+/** The object's number in its slab; nr_objects or more: it lies on none. *exact: it is an
+ *  object's first byte. */
+unsigned qy_slab_index(const struct qy_slab *slab, const void *object, bool *exact);
+
+/** Report a wrong free of an address that lies in this cache's frames. -EINVAL. */
+int qy_slab_fault(struct qy_kmem_cache *cache, const void *object, const char *rule);
+
+/* ---- checked.c: caches whose objects are looked at on each call ---- */
+
+void *qy_checked_alloc(struct qy_kmem_cache *cache, struct qy_cpu *cpu, size_t bytes);
+/** The same for kmalloc: enters the slot, and reclaims. */
+void *qy_checked_kmalloc(struct qy_kmem_cache *cache, size_t bytes, qy_gfp_t gfp);
+int qy_checked_free(struct qy_kmem_cache *cache, struct qy_cpu *cpu, void *object);
+/** A new slab's objects get what free objects have. */
+void qy_checked_prepare(struct qy_slab *slab);
+/** Bytes the owner asked for; the object is one of a checked cache. */
+size_t qy_checked_bytes(struct qy_kmem_cache *cache, const void *object);
+
+/* ---- create.c ---- */
+
+/** The three caches that everything else needs, and kmalloc's. 0 or -ENOMEM. */
+QY_MUST_CHECK int qy_slab_boot(struct qy_mm *mm, uint32_t kmalloc_flags);
+struct qy_kmem_cache *qy_cache_of_slabs(struct qy_mm *mm);
+struct qy_kmem_cache *qy_cache_of_magazines(struct qy_mm *mm);
+
+#endif

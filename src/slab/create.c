@@ -1,0 +1,337 @@
+/*
+ * create.c - the chain of caches: created, emptied, destroyed
+ *
+ * WHAT    A cache is a struct qy_kmem_cache, itself an object of the cache of caches. Three
+ *         caches must be there before any other: slab headers (whose own headers lie on their
+ *         slabs, or they would need themselves), magazines, and caches; they have no magazines.
+ *         A slab has as few pages as keep the waste below an eighth and hold eight objects or
+ *         more, at most 512 objects.
+ *
+ * RULES   S5  A cache is on the chain exactly when cache_of[its tag] names it.
+ *         Checked by check_slab() in view/rules.c.
+ *
+ * LOCKS   chain_lock for the chain and the tags; cpus_lock before it where slots are emptied.
+ *
+ * COST    Cold.
+ */
+#include "base/assert.h"
+#include "base/errno.h"
+#include "memory/fault.h"
+#include "slab/kmalloc.h"
+#include "slab/magazine.h"
+
+#define TAG_OF_SLABS QY_TAG_CACHE
+#define TAG_OF_MAGAZINES (QY_TAG_CACHE + 1)
+#define TAG_OF_CACHES (QY_TAG_CACHE + 2)
+#define LARGEST_OBJECT (UINT64_C(32) << 10)
+#define LARGEST_SLAB_ORDER 6
+#define USUAL_SLAB_ORDER 3
+#define RED_ZONE_BYTES 16
+/** What a loaded magazine, a slot's depot, and a cache's depot hold of one size. */
+#define MAGAZINE_BYTES (UINT64_C(64) << 10)
+#define SLOT_BYTES (UINT64_C(128) << 10)
+#define DEPOT_BYTES (UINT64_C(512) << 10)
+
+struct shape {
+    const char *name;
+    size_t object_bytes;
+    size_t align;
+    uint32_t flags;
+    qy_ctor_t ctor;
+};
+
+struct qy_kmem_cache *qy_cache_of_slabs(struct qy_mm *mm)
+{
+    return mm->cache_of[TAG_OF_SLABS];
+}
+
+struct qy_kmem_cache *qy_cache_of_magazines(struct qy_mm *mm)
+{
+    return mm->cache_of[TAG_OF_MAGAZINES];
+}
+
+/* ---- the shape of a cache ---- */
+
+static uint64_t clamp(uint64_t n, uint64_t low, uint64_t high)
+{
+    return n < low ? low : n > high ? high : n;
+}
+
+static uint64_t round_up(uint64_t n, uint64_t step)
+{
+    return (n + step - 1) / step * step;
+}
+
+static uint64_t objects_in(const struct qy_kmem_cache *cache, unsigned order)
+{
+    return clamp(((QY_PAGE_BYTES << order) - cache->first_offset) / cache->stride, 0,
+                 QY_SLAB_MOST_OBJECTS);
+}
+
+static void choose_order(struct qy_kmem_cache *cache)
+{
+    unsigned order = 0;
+    for (; order < LARGEST_SLAB_ORDER; order++) {
+        uint64_t bytes = QY_PAGE_BYTES << order;
+        uint64_t objects = objects_in(cache, order);
+        bool wasteful = bytes - objects * cache->stride > bytes / 8;
+        if (objects == QY_SLAB_MOST_OBJECTS)
+            break;
+        if (order >= USUAL_SLAB_ORDER && objects >= 4 && !wasteful)
+            break;
+    }
+    if (cache->flags & QY_SLAB_ON_SLAB)
+        order = 0;
+    cache->order = (uint8_t)order;
+    cache->nr_objects = (uint16_t)objects_in(cache, order);
+}
+
+static void choose_magazines(struct qy_kmem_cache *cache)
+{
+    if (cache->flags & (QY_SLAB_CHECKED | QY_SLAB_NO_MAGAZINES | QY_SLAB_ON_SLAB))
+        return;
+    cache->places = (uint8_t)clamp(MAGAZINE_BYTES / cache->stride, 2, QY_MAGAZINE_MOST);
+    uint64_t bytes = (uint64_t)cache->places * cache->stride;
+    cache->most_in_slot = (uint8_t)clamp(SLOT_BYTES / bytes, 1, 16);
+    cache->most_in_depot = (uint8_t)clamp(DEPOT_BYTES / bytes, 2, 64);
+}
+
+static void lay_out(struct qy_kmem_cache *cache, struct qy_mm *mm, const struct shape *shape)
+{
+    __builtin_memset(cache, 0, sizeof(*cache));
+    qy_lock_init(&cache->lock, QY_RANK_CACHE);
+    cache->mm = mm;
+    cache->flags = shape->flags;
+    cache->object_bytes = (uint32_t)shape->object_bytes;
+    cache->align = (uint32_t)(shape->align != 0 ? shape->align : 16);
+    cache->ctor = shape->ctor;
+    cache->random = 0x9e3779b9u;
+    bool red = shape->flags & QY_SLAB_RED_ZONE;
+    cache->stride =
+        (uint32_t)round_up(shape->object_bytes + (red ? RED_ZONE_BYTES : 0), cache->align);
+    if (shape->flags & QY_SLAB_ON_SLAB)
+        cache->first_offset = (uint32_t)round_up(sizeof(struct qy_slab), cache->align);
+    else if (red)
+        cache->first_offset = (uint32_t)round_up(RED_ZONE_BYTES, cache->align);
+    cache->reciprocal = ((UINT64_C(1) << 40) + cache->stride - 1) / cache->stride;
+    for (unsigned i = 0; i + 1 < QY_CACHE_NAME_BYTES && shape->name[i] != '\0'; i++)
+        cache->name[i] = shape->name[i];
+    qy_list_init(&cache->slabs_full.slabs);
+    qy_list_init(&cache->slabs_partial.slabs);
+    qy_list_init(&cache->slabs_empty.slabs);
+    choose_order(cache);
+    choose_magazines(cache);
+    bool read = qy_request_read(&cache->request, 0,
+                                shape->flags & QY_SLAB_RECLAIMABLE
+                                    ? QY_GFP_NOWAIT | QY_GFP_RECLAIMABLE
+                                    : QY_GFP_NOWAIT,
+                                cache->order);
+    qy_assert(read, "A1");
+    (void)read;
+}
+
+static void enlist_locked(struct qy_mm *mm, struct qy_kmem_cache *cache, unsigned tag)
+{
+    cache->tag = (uint8_t)tag;
+    qy_list_add_tail(&mm->chain, &cache->chain);
+    mm->cache_of[tag] = cache;
+}
+
+/* ---- the first ones ---- */
+
+int qy_slab_boot(struct qy_mm *mm, uint32_t kmalloc_flags)
+{
+    static const struct shape first[] = {
+        {"quarry_slab", sizeof(struct qy_slab), 64, QY_SLAB_ON_SLAB, NULL},
+        {"quarry_magazine", QY_MAGAZINE_BYTES, QY_MAGAZINE_BYTES, QY_SLAB_NO_MAGAZINES, NULL},
+        {"quarry_cache", sizeof(struct qy_kmem_cache), 64, QY_SLAB_NO_MAGAZINES, NULL},
+    };
+    struct qy_request request;
+    bool fresh;
+    if (!qy_request_read(&request, 0, QY_GFP_NOWAIT, 0))
+        return -QY_EINVAL;
+    qy_pfn_t pfn = qy_take_pages(mm, NULL, &request, &fresh);
+    if (pfn == QY_PFN_NONE)
+        return -QY_ENOMEM;
+    mm->tags[qy_frame_index(mm, pfn)] = QY_TAG_BLOCK;
+    struct qy_kmem_cache *caches = qy_frame_address(mm, pfn);
+    for (unsigned i = 0; i < sizeof(first) / sizeof(first[0]); i++) {
+        lay_out(&caches[i], mm, &first[i]);
+        qy_lock(&mm->chain_lock);
+        enlist_locked(mm, &caches[i], QY_TAG_CACHE + i);
+        qy_unlock(&mm->chain_lock);
+    }
+    return qy_kmalloc_boot(mm, kmalloc_flags);
+}
+
+/* ---- create ---- */
+
+static int check_name(struct qy_mm *mm, const char *name, struct qy_error *error)
+{
+    size_t bytes = 0;
+    if (name == NULL)
+        return qy_error_set(error, -QY_EINVAL, "kmem_cache: no name", UINT64_MAX, "");
+    for (; name[bytes] != '\0' && bytes < QY_CACHE_NAME_BYTES; bytes++)
+        if (name[bytes] <= ' ' || name[bytes] > '~')
+            return qy_error_set(error, -QY_EINVAL, "kmem_cache: name has a blank at ", bytes, "");
+    if (bytes == 0 || bytes >= QY_CACHE_NAME_BYTES)
+        return qy_error_set(error, -QY_EINVAL, "kmem_cache: name must have 1 to ",
+                            QY_CACHE_NAME_BYTES - 1, " bytes");
+    qy_list_for_each(link, &mm->chain)
+    {
+        const struct qy_kmem_cache *other = qy_list_entry(link, struct qy_kmem_cache, chain);
+        size_t i = 0;
+        while (i <= bytes && other->name[i] == name[i])
+            i++;
+        if (i > bytes)
+            return qy_error_set(error, -QY_EEXIST, "kmem_cache: name is taken: cache ",
+                                other->tag, name);
+    }
+    return 0;
+}
+
+static int check_shape(const struct qy_mm *mm, const struct shape *shape, struct qy_error *error)
+{
+    if (mm->base == 0)
+        return qy_error_set(error, -QY_EINVAL, "kmem_cache: the CPU cannot reach this memory",
+                            UINT64_MAX, "");
+    if (shape->object_bytes == 0 || shape->object_bytes > LARGEST_OBJECT)
+        return qy_error_set(error, -QY_EINVAL, "kmem_cache: object bytes must be 1 to ",
+                            LARGEST_OBJECT, "");
+    if (shape->align > QY_PAGE_BYTES || (shape->align & (shape->align - 1)) != 0)
+        return qy_error_set(error, -QY_EINVAL, "kmem_cache: align is no power of two up to ",
+                            QY_PAGE_BYTES, "");
+    if (shape->flags & ~QY_SLAB_MASK)
+        return qy_error_set(error, -QY_EINVAL, "kmem_cache: unknown flags ", shape->flags, "");
+    if (shape->ctor != NULL && (shape->flags & (QY_SLAB_POISON | QY_SLAB_ZERO_ON_FREE)))
+        return qy_error_set(error, -QY_EINVAL,
+                            "kmem_cache: POISON or ZERO_ON_FREE would undo the constructor",
+                            UINT64_MAX, "");
+    return 0;
+}
+
+static struct qy_kmem_cache *create_locked(struct qy_mm *mm, const struct shape *shape,
+                                           struct qy_kmem_cache *cache, struct qy_error *error)
+{
+    unsigned tag = QY_TAG_CACHE;
+    if (check_name(mm, shape->name, error) != 0)
+        return NULL;
+    while (tag < QY_NR_TAGS && mm->cache_of[tag] != NULL)
+        tag++;
+    if (tag == QY_NR_TAGS) {
+        qy_error_set(error, -QY_ENOSPC, "kmem_cache: no more than ", QY_NR_TAGS - QY_TAG_CACHE,
+                     " caches");
+        return NULL;
+    }
+    lay_out(cache, mm, shape);
+    enlist_locked(mm, cache, tag);
+    return cache;
+}
+
+struct qy_kmem_cache *qy_kmem_cache_create(struct qy_mm *mm, const char *name, size_t object_bytes,
+                                           size_t align, uint32_t flags, qy_ctor_t ctor,
+                                           struct qy_error *error)
+{
+    struct shape shape = {name, object_bytes, align, flags, ctor};
+    if (check_shape(mm, &shape, error) != 0)
+        return NULL;
+    struct qy_kmem_cache *caches = mm->cache_of[TAG_OF_CACHES];
+    void *memory = qy_kmem_cache_alloc(caches, QY_GFP_KERNEL);
+    if (memory == NULL) {
+        qy_error_set(error, -QY_ENOMEM, "kmem_cache: no memory for it", UINT64_MAX, "");
+        return NULL;
+    }
+    qy_lock(&mm->chain_lock);
+    struct qy_kmem_cache *cache = create_locked(mm, &shape, memory, error);
+    qy_unlock(&mm->chain_lock);
+    if (cache == NULL)
+        qy_kmem_cache_free(caches, memory);
+    return cache;
+}
+
+/* ---- empty and destroy ---- */
+
+/** Empty a cache's magazines in every slot, and its depot. cpus_lock held, slots stopped. */
+static void drain_stopped(struct qy_mm *mm, struct qy_kmem_cache *cache)
+{
+    if (cache->places == 0)
+        return;
+    qy_list_for_each(link, &mm->cpus)
+        qy_magazine_drain(qy_list_entry(link, struct qy_cpu, link), cache);
+    qy_depot_drain(cache, NULL);
+}
+
+static size_t count_live(struct qy_kmem_cache *cache)
+{
+    qy_lock(&cache->lock);
+    size_t slabs = cache->slabs_full.count + cache->slabs_partial.count +
+                   cache->slabs_empty.count;
+    size_t live = slabs * cache->nr_objects - cache->nr_free;
+    qy_unlock(&cache->lock);
+    return live;
+}
+
+int qy_kmem_cache_destroy(struct qy_kmem_cache *cache, size_t *live)
+{
+    struct qy_mm *mm = cache->mm;
+    struct qy_kmem_cache *caches = mm->cache_of[TAG_OF_CACHES];
+    qy_lock(&mm->cpus_lock);
+    qy_cpus_stop(&mm->cpus);
+    drain_stopped(mm, cache);
+    qy_lock(&mm->chain_lock);
+    size_t still = count_live(cache);
+    bool permanent = cache->tag < mm->kmalloc_end;
+    if (still == 0 && !permanent) {
+        qy_list_remove(&cache->chain);
+        mm->cache_of[cache->tag] = NULL;
+    }
+    qy_unlock(&mm->chain_lock);
+    qy_cpus_resume(&mm->cpus, qy_described_frames(mm), mm->small_bytes);
+    qy_unlock(&mm->cpus_lock);
+    if (live != NULL)
+        *live = still;
+    if (still != 0 || permanent)
+        return -QY_EBUSY;
+    qy_slab_release(cache, NULL, 0);
+    qy_kmem_cache_free(caches, cache);
+    return 0;
+}
+
+size_t qy_kmem_cache_shrink(struct qy_kmem_cache *cache)
+{
+    struct qy_mm *mm = cache->mm;
+    qy_lock(&mm->cpus_lock);
+    qy_cpus_stop(&mm->cpus);
+    drain_stopped(mm, cache);
+    qy_cpus_resume(&mm->cpus, qy_described_frames(mm), mm->small_bytes);
+    qy_unlock(&mm->cpus_lock);
+    return qy_slab_release(cache, NULL, 0);
+}
+
+static uint64_t count_free(struct qy_mm *mm)
+{
+    uint64_t free = 0;
+    for (unsigned i = 0; i < QY_MAX_ZONES; i++)
+        free += atomic_load_explicit(&mm->zones[i].nr_free, memory_order_relaxed);
+    return free;
+}
+
+size_t qy_kmem_cache_shrink_all(struct qy_mm *mm)
+{
+    uint64_t before = count_free(mm);
+    qy_for_each_stopped_cpu(mm, qy_slot_empty);
+    qy_lock(&mm->chain_lock);
+    qy_list_for_each(link, &mm->chain)
+    {
+        struct qy_kmem_cache *cache = qy_list_entry(link, struct qy_kmem_cache, chain);
+        if (cache->places != 0)
+            qy_depot_drain(cache, NULL);
+        qy_slab_release(cache, NULL, 0);
+    }
+    for (unsigned tag = TAG_OF_SLABS; tag <= TAG_OF_CACHES; tag++)
+        if (mm->cache_of[tag] != NULL)
+            qy_slab_release(mm->cache_of[tag], NULL, 0);
+    qy_unlock(&mm->chain_lock);
+    uint64_t after = count_free(mm);
+    return after > before ? after - before : 0;
+}

@@ -1,0 +1,40 @@
+/*
+ * kmalloc.h - memory of any size: which class, and what a block is
+ */
+#ifndef QY_SLAB_KMALLOC_H
+#define QY_SLAB_KMALLOC_H
+
+#include "slab/cache.h"
+
+#define QY_KMALLOC_LARGEST (UINT64_C(32) << 10)
+#define QY_KMALLOC_CLASSES 40
+
+/** The class of a size, 0 .. QY_KMALLOC_CLASSES - 1; 1 <= bytes <= QY_KMALLOC_LARGEST. */
+static inline unsigned qy_kmalloc_class(size_t bytes)
+{
+    size_t last = bytes - 1;
+    if (last < 128)
+        return (unsigned)(last / 16);
+    unsigned power = 63 - (unsigned)__builtin_clzll(last);
+    return 8 + (power - 7) * 4 + (unsigned)(last >> (power - 2) & 3);
+}
+
+/** Bytes of a class: 16 .. 128 in steps of 16, then four a doubling. */
+static inline size_t qy_kmalloc_class_bytes(unsigned class)
+{
+    if (class < 8)
+        return (class + 1) * 16;
+    unsigned power = 7 + (class - 8) / 4;
+    return (size_t)(5 + (class - 8) % 4) << (power - 2);
+}
+
+QY_MUST_CHECK int qy_kmalloc_boot(struct qy_mm *mm, uint32_t flags);
+
+/** The halves behind the fast paths: any size, any block. The caller is in no slot. */
+void *qy_kmalloc_slow(struct qy_mm *mm, size_t bytes, qy_gfp_t gfp);
+/** Would freeing this block with that size and alignment be right? 0, or -EINVAL and a
+ *  report (K5). What no block is, the free itself will find. */
+int qy_kfree_check(struct qy_mm *mm, const void *block, size_t bytes, size_t align);
+int qy_kfree_slow(struct qy_mm *mm, void *block);
+
+#endif

@@ -1,0 +1,298 @@
+/*
+ * magazine.c - exchanging magazines: slot, shared depot, slabs
+ *
+ * WHAT    When the loaded magazine is empty, a full one comes from the slot's own few, from
+ *         the cache's shared depot, or is filled from the slabs. When it is full it goes the
+ *         same way back: to the slot, to the depot, and when both have enough its objects go
+ *         to their slabs (Bonwick & Adams 2001; the slot's own few make batches larger than
+ *         a magazine cost an exchange, not 64 slab updates). The first fill of a slot is a
+ *         few objects and doubles, so that who needs one object does not hold 63.
+ *
+ * RULES   G1  in slab/magazine.h.
+ *         G2  Magazines in a depot are full: `places` objects.
+ *         Checked by check_magazines() in view/rules.c.
+ *
+ * LOCKS   The slot's owner is inside, or its drainer. cache->lock for one exchange.
+ *
+ * COST    An exchange within the slot: a dozen instructions. With the depot: a lock pair for
+ *         `places` objects.
+ */
+#include "slab/magazine.h"
+
+#include "base/assert.h"
+#include "memory/fault.h"
+
+#define FIRST_FILL 4
+#define MOST_SPARE 8
+#define LAST (QY_MAGAZINE_WORDS - 1)
+
+_Alignas(512) void *const qy_no_magazine[QY_MAGAZINE_WORDS] = {NULL};
+
+/* ---- single magazines ---- */
+
+static void **first_word(void **top)
+{
+    return (void **)((uintptr_t)top & ~(uintptr_t)(QY_MAGAZINE_BYTES - 1));
+}
+
+static bool loaded(const struct qy_cpu *cpu, unsigned tag)
+{
+    return cpu->top[tag] != QY_NO_MAGAZINE;
+}
+
+/** An empty magazine: one of the slot's spare ones, or a new one; NULL: no memory. */
+static void **new_magazine(struct qy_cpu *cpu)
+{
+    void **magazine = cpu->spare;
+    if (magazine != NULL) {
+        cpu->spare = *magazine;
+        cpu->nr_spare--;
+        return magazine;
+    }
+    struct qy_kmem_cache *magazines = qy_cache_of_magazines(cpu->mm);
+    void *object = NULL;
+    for (bool grown = true; object == NULL && grown;) {
+        qy_lock(&magazines->lock);
+        if (qy_slab_take_locked(magazines, 1, &object) == 0)
+            object = NULL;
+        qy_unlock(&magazines->lock);
+        if (object == NULL)
+            grown = qy_slab_grow(magazines, cpu) == 0;
+    }
+    return object;
+}
+
+static void free_magazine(struct qy_mm *mm, struct qy_cpu *cpu, void **magazine)
+{
+    if (cpu != NULL && cpu->nr_spare < MOST_SPARE) {
+        *magazine = cpu->spare;
+        cpu->spare = magazine;
+        cpu->nr_spare++;
+        return;
+    }
+    struct qy_kmem_cache *magazines = qy_cache_of_magazines(mm);
+    qy_lock(&magazines->lock);
+    const char *rule = qy_slab_give_locked(magazines, magazine);
+    qy_unlock(&magazines->lock);
+    qy_assert(rule == NULL, "S3");
+    (void)rule;
+}
+
+static unsigned bottom_of(const struct qy_kmem_cache *cache)
+{
+    return LAST - cache->places;
+}
+
+/** Load a magazine of so many objects. */
+static void load(struct qy_cpu *cpu, const struct qy_kmem_cache *cache, void **magazine,
+                 unsigned count)
+{
+    magazine[bottom_of(cache)] = NULL;
+    cpu->top[cache->tag] = magazine + bottom_of(cache) + count;
+}
+
+/** Give the topmost objects of a magazine to their slabs; wrong ones are reported. */
+static void give_objects(struct qy_kmem_cache *cache, struct qy_cpu *cpu, void **objects,
+                         unsigned count)
+{
+    void *wrong[QY_MAGAZINE_MOST];
+    const char *rules[QY_MAGAZINE_MOST];
+    unsigned nr_wrong = 0;
+    for (unsigned i = 0; i < count; i++)
+        __builtin_prefetch(qy_slab_of(cache, objects[i]), 1);
+    qy_lock(&cache->lock);
+    for (unsigned i = 0; i < count; i++) {
+        const char *rule = qy_slab_give_locked(cache, objects[i]);
+        if (qy_unlikely(rule != NULL)) {
+            wrong[nr_wrong] = objects[i];
+            rules[nr_wrong++] = rule;
+        }
+    }
+    cache->nr_flushes++;
+    size_t nr_empty = cache->slabs_empty.count;
+    size_t keep = 1 + (cache->slabs_full.count + cache->slabs_partial.count) / 16;
+    qy_unlock(&cache->lock);
+    for (unsigned i = 0; i < nr_wrong; i++)
+        qy_slab_fault(cache, wrong[i], rules[i]);
+    if (nr_empty > 2 * keep)
+        qy_slab_release(cache, cpu, keep);
+}
+
+/* ---- empty: get a full one ---- */
+
+static void **take_from_depot(struct qy_kmem_cache *cache)
+{
+    if (__atomic_load_n(&cache->nr_depot, __ATOMIC_RELAXED) == 0)
+        return NULL;
+    qy_lock(&cache->lock);
+    void **magazine = cache->depot;
+    if (magazine != NULL) {
+        cache->depot = *magazine;
+        __atomic_store_n(&cache->nr_depot, cache->nr_depot - 1, __ATOMIC_RELAXED);
+    }
+    qy_unlock(&cache->lock);
+    return magazine;
+}
+
+static void reverse(void **objects, unsigned count)
+{
+    for (unsigned i = 0; i < count / 2; i++) {
+        void *object = objects[i];
+        objects[i] = objects[count - 1 - i];
+        objects[count - 1 - i] = object;
+    }
+}
+
+/** Take objects from the slabs, making a new one where there is none. */
+static unsigned take_objects(struct qy_kmem_cache *cache, struct qy_cpu *cpu, unsigned count,
+                             void **objects)
+{
+    unsigned taken = 0;
+    while (taken == 0) {
+        qy_lock(&cache->lock);
+        taken = qy_slab_take_locked(cache, count, objects);
+        cache->nr_refills++;
+        qy_unlock(&cache->lock);
+        if (taken == 0 && qy_slab_grow(cache, cpu) != 0)
+            break;
+    }
+    return taken;
+}
+
+static void *fill_from_slabs(struct qy_cpu *cpu, struct qy_kmem_cache *cache)
+{
+    struct qy_depot *own = &cpu->depot[cache->tag];
+    void *object = NULL;
+    void **magazine =
+        loaded(cpu, cache->tag) ? first_word(cpu->top[cache->tag]) : new_magazine(cpu);
+    if (magazine == NULL)
+        return take_objects(cache, cpu, 1, &object) == 1 ? object : NULL;
+    unsigned fill = own->fill != 0 ? own->fill : FIRST_FILL;
+    fill = fill < cache->places ? fill : cache->places;
+    own->fill = (uint16_t)(fill * 2);
+    void **first = magazine + bottom_of(cache) + 1;
+    unsigned taken = take_objects(cache, cpu, fill, first);
+    reverse(first, taken);
+    load(cpu, cache, magazine, taken);
+    return qy_magazine_pop(cpu, cache->tag);
+}
+
+void *qy_magazine_refill(struct qy_cpu *cpu, struct qy_kmem_cache *cache)
+{
+    if (cpu == NULL || cache->places == 0) {
+        void *object = NULL;
+        return take_objects(cache, cpu, 1, &object) == 1 ? object : NULL;
+    }
+    struct qy_depot *own = &cpu->depot[cache->tag];
+    void **full = own->full;
+    if (full != NULL) {
+        own->full = *full;
+        own->nr_full--;
+    } else {
+        full = take_from_depot(cache);
+    }
+    if (full == NULL)
+        return fill_from_slabs(cpu, cache);
+    if (loaded(cpu, cache->tag))
+        free_magazine(cache->mm, cpu, first_word(cpu->top[cache->tag]));
+    load(cpu, cache, full, cache->places);
+    return qy_magazine_pop(cpu, cache->tag);
+}
+
+/* ---- full: get an empty one ---- */
+
+/** Where a full magazine goes; returns an empty one if its objects went to the slabs. */
+static void **put_full(struct qy_cpu *cpu, struct qy_kmem_cache *cache, void **magazine)
+{
+    struct qy_depot *own = &cpu->depot[cache->tag];
+    if (own->nr_full < cache->most_in_slot) {
+        *magazine = own->full;
+        own->full = magazine;
+        own->nr_full++;
+        return NULL;
+    }
+    bool put = false;
+    qy_lock(&cache->lock);
+    if (cache->nr_depot < cache->most_in_depot) {
+        *magazine = cache->depot;
+        cache->depot = magazine;
+        __atomic_store_n(&cache->nr_depot, cache->nr_depot + 1, __ATOMIC_RELAXED);
+        put = true;
+    }
+    qy_unlock(&cache->lock);
+    if (put)
+        return NULL;
+    give_objects(cache, cpu, magazine + bottom_of(cache) + 1, cache->places);
+    return magazine;
+}
+
+void qy_magazine_flush(struct qy_cpu *cpu, struct qy_kmem_cache *cache, void *object)
+{
+    void **empty = NULL;
+    if (cpu == NULL || cache->places == 0) {
+        give_objects(cache, cpu, &object, 1);
+        return;
+    }
+    if (loaded(cpu, cache->tag)) {
+        void **full = first_word(cpu->top[cache->tag]);
+        cpu->top[cache->tag] = QY_NO_MAGAZINE;
+        empty = put_full(cpu, cache, full);
+    }
+    if (empty == NULL)
+        empty = new_magazine(cpu);
+    if (empty == NULL) {
+        give_objects(cache, cpu, &object, 1);
+        return;
+    }
+    load(cpu, cache, empty, 0);
+    qy_magazine_push(cpu, cache->tag, object);
+}
+
+/* ---- draining ---- */
+
+static void drain_list(struct qy_kmem_cache *cache, struct qy_cpu *cpu, void **full)
+{
+    while (full != NULL) {
+        void **next = *full;
+        give_objects(cache, cpu, full + bottom_of(cache) + 1, cache->places);
+        free_magazine(cache->mm, cpu, full);
+        full = next;
+    }
+}
+
+void qy_magazine_drain(struct qy_cpu *cpu, struct qy_kmem_cache *cache)
+{
+    struct qy_depot *own = &cpu->depot[cache->tag];
+    if (loaded(cpu, cache->tag)) {
+        void **top = cpu->top[cache->tag];
+        void **magazine = first_word(top);
+        void **bottom = magazine + bottom_of(cache);
+        cpu->top[cache->tag] = QY_NO_MAGAZINE;
+        give_objects(cache, cpu, bottom + 1, (unsigned)(top - bottom));
+        free_magazine(cache->mm, cpu, magazine);
+    }
+    void **full = own->full;
+    *own = (struct qy_depot){.full = NULL};
+    drain_list(cache, cpu, full);
+}
+
+void qy_magazine_drop_spare(struct qy_cpu *cpu)
+{
+    for (void **magazine = cpu->spare; magazine != NULL;) {
+        void **next = *magazine;
+        free_magazine(cpu->mm, NULL, magazine);
+        magazine = next;
+    }
+    cpu->spare = NULL;
+    cpu->nr_spare = 0;
+}
+
+void qy_depot_drain(struct qy_kmem_cache *cache, struct qy_cpu *cpu)
+{
+    qy_lock(&cache->lock);
+    void **full = cache->depot;
+    cache->depot = NULL;
+    cache->nr_depot = 0;
+    qy_unlock(&cache->lock);
+    drain_list(cache, cpu, full);
+}

@@ -1,0 +1,88 @@
+/*
+ * magazine.h - the fast path: a slot's loaded magazine of a cache
+ *
+ * WHAT    A magazine is 64 words, aligned to its size. The last `places` of them hold free
+ *         objects; the word below them is NULL. A slot keeps for each cache a pointer to the
+ *         topmost object:
+ *
+ *             word   0 ...  bottom | bottom+1 ...        63
+ *                    link    NULL  |  object  object  .  .
+ *                                              ^ top
+ *
+ *         Empty: the word at top is NULL. Full: the place above top is at the next multiple
+ *         of 512, so the pointer itself says so. One comparison each, on what was loaded
+ *         anyway. A cache that has no magazine loaded points to the last word of one that is
+ *         all NULL, and so looks empty and full at once.
+ *
+ * RULES   G1  The word below a loaded magazine's places is NULL; those from there to top
+ *             hold objects of the cache, each of which is nowhere else.
+ *
+ * LOCKS   (o) the slot's owner is inside.
+ */
+#ifndef QY_SLAB_MAGAZINE_H
+#define QY_SLAB_MAGAZINE_H
+
+#include "base/percpu.h"
+#include "slab/cache.h"
+
+#define QY_MAGAZINE_WORDS 64
+#define QY_MAGAZINE_BYTES (QY_MAGAZINE_WORDS * sizeof(void *))
+#define QY_MAGAZINE_MOST (QY_MAGAZINE_WORDS - 1)
+#define QY_NO_MAGAZINE ((void **)&qy_no_magazine[QY_MAGAZINE_WORDS - 1])
+
+/** All NULL: empty and full. */
+extern void *const qy_no_magazine[QY_MAGAZINE_WORDS];
+
+/** What a slot keeps of one cache beside the loaded magazine. */
+struct qy_depot {
+    void **full;      /* (o) full magazines, linked by their first word */
+    uint16_t nr_full; /* (o) */
+    uint16_t fill;    /* (o) objects of the next refill from the slabs: it doubles */
+    uint32_t reserved;
+};
+
+static inline void *qy_magazine_pop(struct qy_cpu *cpu, unsigned tag)
+{
+    void **top = cpu->top[tag];
+    void *object = *top;
+    if (qy_likely(object != NULL))
+        cpu->top[tag] = top - 1;
+    return object;
+}
+
+static inline bool qy_magazine_push(struct qy_cpu *cpu, unsigned tag, void *object)
+{
+    void **place = cpu->top[tag] + 1;
+    if (qy_unlikely((uintptr_t)place % QY_MAGAZINE_BYTES == 0))
+        return false;
+    *place = object;
+    cpu->top[tag] = place;
+    return true;
+}
+
+/** The slow halves of an allocation and of a free: exchange the magazine and go on. @cpu: the
+ *  slot that the caller is in; NULL: it has none, and goes to the slabs. NULL: no memory. */
+void *qy_magazine_refill(struct qy_cpu *cpu, struct qy_kmem_cache *cache);
+void qy_magazine_flush(struct qy_cpu *cpu, struct qy_kmem_cache *cache, void *object);
+
+/** Give everything that a slot holds of a cache back to its slabs. */
+void qy_magazine_drain(struct qy_cpu *cpu, struct qy_kmem_cache *cache);
+/** The same for a cache's shared depot. */
+void qy_depot_drain(struct qy_kmem_cache *cache, struct qy_cpu *cpu);
+
+/** The slot of this thread, attached and entered; NULL: it cannot have one. */
+struct qy_cpu *qy_slot_enter(struct qy_mm *mm);
+
+/** Give everything that a stopped slot holds back: objects, magazines, frames. */
+void qy_slot_empty(struct qy_mm *mm, struct qy_cpu *cpu);
+/** Give a slot's spare magazines back. */
+void qy_magazine_drop_spare(struct qy_cpu *cpu);
+
+/** Bytes of memory that qy_cpu_attach() needs for a slot's lists. */
+size_t qy_cpu_bytes(const struct qy_mm *mm);
+/** Open @cpu for the calling thread; its lists lie in @memory: zeroed, the port's own. */
+void qy_cpu_attach(struct qy_mm *mm, struct qy_cpu *cpu, void *memory);
+/** Empty and close it. The memory may be used for another. */
+void qy_cpu_detach(struct qy_mm *mm, struct qy_cpu *cpu);
+
+#endif

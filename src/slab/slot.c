@@ -1,0 +1,80 @@
+/*
+ * slot.c - a slot comes and goes
+ *
+ * WHAT    The port hands in a slot and memory for its lists: a page list a zone, then a depot
+ *         a tag. From then on the owner uses it without a lock (base/percpu.h).
+ *
+ * RULES   C1, C2  in base/percpu.h.
+ *
+ * LOCKS   cpus_lock; whoever attaches or detaches is in no slot of this instance.
+ *
+ * COST    Attach: a lock pair and 2 KiB of pointers. Pages of the lists are touched as used.
+ */
+#include "base/assert.h"
+#include "buddy/pcp.h"
+#include "slab/magazine.h"
+
+static size_t pcp_bytes(const struct qy_mm *mm)
+{
+    size_t align = _Alignof(struct qy_depot); /* of what lies behind the lists */
+    return (mm->nr_pcp * sizeof(struct qy_pcp) + align - 1) / align * align;
+}
+
+size_t qy_cpu_bytes(const struct qy_mm *mm)
+{
+    return pcp_bytes(mm) + QY_NR_TAGS * sizeof(struct qy_depot);
+}
+
+void qy_cpu_attach(struct qy_mm *mm, struct qy_cpu *cpu, void *memory)
+{
+    cpu->mm = mm;
+    cpu->base = mm->base;
+    cpu->tags = mm->tags;
+    cpu->pcp = memory;
+    cpu->depot = (void *)((char *)memory + pcp_bytes(mm));
+    cpu->spare = NULL;
+    cpu->nr_spare = 0;
+    __builtin_memcpy(cpu->class_of, mm->class_of, sizeof(cpu->class_of));
+    for (unsigned tag = 0; tag < QY_NR_TAGS; tag++)
+        cpu->top[tag] = QY_NO_MAGAZINE;
+    for (unsigned i = 0; i < mm->nr_pcp; i++)
+        qy_pcp_init(&cpu->pcp[i]);
+    qy_lock(&mm->cpus_lock);
+    qy_cpu_open(cpu, &mm->cpus, qy_described_frames(mm), mm->small_bytes);
+    mm->nr_cpus++;
+    qy_unlock(&mm->cpus_lock);
+}
+
+void qy_slot_empty(struct qy_mm *mm, struct qy_cpu *cpu)
+{
+    for (unsigned tag = QY_TAG_CACHE; tag < QY_NR_TAGS; tag++)
+        if (mm->cache_of[tag] != NULL && mm->cache_of[tag]->places != 0)
+            qy_magazine_drain(cpu, mm->cache_of[tag]);
+    qy_magazine_drop_spare(cpu);
+    qy_pcp_drain(mm, cpu);
+}
+
+void qy_cpu_detach(struct qy_mm *mm, struct qy_cpu *cpu)
+{
+    qy_lock(&mm->cpus_lock);
+    atomic_store_explicit(&cpu->nr_frames, 0, memory_order_relaxed);
+    atomic_store_explicit(&cpu->small_bytes, 0, memory_order_relaxed);
+    qy_list_remove(&cpu->link);
+    mm->nr_cpus--;
+    qy_slot_empty(mm, cpu);
+    cpu->mm = NULL;
+    qy_unlock(&mm->cpus_lock);
+}
+
+struct qy_cpu *qy_slot_enter(struct qy_mm *mm)
+{
+    struct qy_cpu *cpu = qy_port_cpu(mm);
+    if (qy_unlikely(cpu == NULL))
+        cpu = qy_port_attach(mm);
+    if (cpu != NULL && !qy_cpu_enter(cpu)) {
+        qy_cpu_leave(cpu);
+        qy_cpu_enter_wait(cpu);
+    }
+    return cpu;
+}
+
