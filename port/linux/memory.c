@@ -1,0 +1,159 @@
+/*
+ * memory.c - windows of addresses, and the memory in them
+ *
+ * WHAT    A window is a range of addresses that this process uses for nothing else, far from
+ *         where the kernel puts mappings by itself. It is not reserved: pieces are mapped as
+ *         they are needed, with MAP_FIXED_NOREPLACE, so an instance counts against
+ *         RLIMIT_AS and overcommit with what it has and not with what it might want. Where
+ *         no such range can be had (39-bit addresses, emulators, valgrind) the window is
+ *         reserved without access and opened piece by piece.
+ *
+ * LOCKS   none: the core calls commit under grow_lock.
+ *
+ * COST    A system call each: 0.4 us and what the pages cost.
+ */
+#define _GNU_SOURCE
+#include "linux.h"
+
+#include "memory/mm.h"
+
+#include <errno.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+/** Windows begin at a multiple of 1 GiB between these, drawn anew for each process. */
+#define LOWEST_WINDOW UINT64_C(0x100000000000)
+#define WINDOW_STEPS 65536
+#define WINDOW_STEP (UINT64_C(1) << 30)
+#define TRIES 8
+
+static uint64_t draw(void)
+{
+    static uint64_t state;
+    const uint64_t *random = (const uint64_t *)getauxval(AT_RANDOM); /* NOLINT */
+    if (state == 0 && random != NULL)
+        __builtin_memcpy(&state, random, sizeof(state));
+    state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return state >> 33;
+}
+
+static int map(void *address, size_t bytes)
+{
+    int saved = errno;
+    int code = 0;
+    void *at = mmap(address, bytes, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+    if (at == MAP_FAILED) {
+        code = errno == EEXIST ? -EEXIST : -ENOMEM;
+    } else if (at != address) {
+        munmap(at, bytes); /* a kernel, or valgrind, that takes the address as a hint */
+        code = -EEXIST;
+    }
+    errno = saved;
+    return code;
+}
+
+static int open_reserved(void *address, size_t bytes)
+{
+    int saved = errno;
+    int code = mprotect(address, bytes, PROT_READ | PROT_WRITE) == 0 ? 0 : -ENOMEM;
+    errno = saved;
+    return code;
+}
+
+/** Windows that had to be reserved; few, written before anybody else knows them. */
+static struct qy_linux_window reserved_windows[QY_LINUX_INSTANCES];
+
+static bool is_reserved(const char *address)
+{
+    for (unsigned i = 0; i < QY_LINUX_INSTANCES; i++)
+        if (reserved_windows[i].start != NULL && address >= reserved_windows[i].start &&
+            address < reserved_windows[i].start + reserved_windows[i].bytes)
+            return true;
+    return false;
+}
+
+static bool probe(char *start, size_t bytes)
+{
+    char *last = start + bytes - QY_PAGE_BYTES;
+    if (map(start, QY_PAGE_BYTES) != 0)
+        return false;
+    munmap(start, QY_PAGE_BYTES);
+    if (map(last, QY_PAGE_BYTES) != 0)
+        return false;
+    munmap(last, QY_PAGE_BYTES);
+    return true;
+}
+
+static int reserve(struct qy_linux_window *window, size_t bytes, size_t least)
+{
+    int saved = errno;
+    unsigned free_place = 0;
+    while (free_place < QY_LINUX_INSTANCES && reserved_windows[free_place].start != NULL)
+        free_place++;
+    if (free_place == QY_LINUX_INSTANCES)
+        return -ENOMEM;
+    for (; bytes >= least; bytes /= 2) {
+        size_t slack = bytes > WINDOW_STEP ? WINDOW_STEP : QY_SECTION_FRAMES * QY_PAGE_BYTES;
+        char *at = mmap(NULL, bytes + slack, PROT_NONE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        errno = saved;
+        if (at == MAP_FAILED)
+            continue;
+        char *start = (char *)(((uintptr_t)at + slack - 1) & ~(uintptr_t)(slack - 1));
+        if (start > at)
+            munmap(at, (size_t)(start - at));
+        munmap(start + bytes, (size_t)(at + slack - start));
+        *window = (struct qy_linux_window){start, bytes, true};
+        reserved_windows[free_place] = *window;
+        return 0;
+    }
+    return -ENOMEM;
+}
+
+int qy_linux_window_find(struct qy_linux_window *window, size_t bytes, size_t least)
+{
+    for (int i = 0; i < TRIES; i++) {
+        char *start = (char *)(LOWEST_WINDOW + draw() % WINDOW_STEPS * WINDOW_STEP);
+        if (probe(start, bytes)) {
+            *window = (struct qy_linux_window){start, bytes, false};
+            return 0;
+        }
+    }
+    return reserve(window, bytes, least);
+}
+
+void qy_linux_window_release(const struct qy_linux_window *window)
+{
+    munmap(window->start, window->bytes);
+    for (unsigned i = 0; i < QY_LINUX_INSTANCES; i++)
+        if (reserved_windows[i].start == window->start)
+            reserved_windows[i].start = NULL;
+}
+
+int qy_port_commit(struct qy_mm *mm, void *address, size_t bytes)
+{
+    (void)mm;
+    return is_reserved(address) ? open_reserved(address, bytes) : map(address, bytes);
+}
+
+int qy_port_decommit(struct qy_mm *mm, void *address, size_t bytes)
+{
+    (void)mm;
+    int saved = errno;
+    int code = madvise(address, bytes, MADV_DONTNEED) == 0 ? 0 : -errno;
+    errno = saved;
+    return code;
+}
+
+void qy_port_populate(struct qy_mm *mm, void *address, size_t bytes)
+{
+    (void)mm;
+    int saved = errno;
+    madvise(address, bytes, MADV_POPULATE_WRITE);
+    errno = saved;
+}

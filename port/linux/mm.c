@@ -1,0 +1,99 @@
+/*
+ * mm.c - qy_linux_mm_create(): a memory of the process's own
+ *
+ * WHAT    One window for frames and one behind it for metadata. Physical addresses are the
+ *         program's own, so a frame's number is its address / 4096. All of it is one
+ *         HOTPLUG range in zone Normal that grows as it is used.
+ *
+ * LOCKS   none: nobody else knows the instance.
+ *
+ * COST    Five system calls.
+ */
+#define _GNU_SOURCE
+#include "linux.h"
+
+#include "memory/fault.h"
+#include "memory/mm.h"
+#include "slab/cache.h"
+
+#include <errno.h>
+
+#include <sys/mman.h>
+
+#define DEFAULT_SPAN (UINT64_C(1) << 40)
+#define SECTION_BYTES (QY_SECTION_FRAMES * QY_PAGE_BYTES)
+/** Metadata is at most this share of a span: 160 bytes a pageblock, 9 a frame. */
+#define META_SHARE 256
+
+static struct qy_memmap map_of(struct qy_range *range, char *start, uint64_t bytes, bool fixed)
+{
+    *range = (struct qy_range){.base = (uintptr_t)start,
+                               .bytes = bytes,
+                               .type = fixed ? QY_RANGE_RAM : QY_RANGE_HOTPLUG};
+    return (struct qy_memmap){.ranges = range, .nr_ranges = 1, .nr_nodes = 1};
+}
+
+static uint64_t span_in(const struct qy_linux_window *window, uint64_t wanted)
+{
+    uint64_t room = window->bytes - window->bytes / (META_SHARE / 2) - SECTION_BYTES;
+    uint64_t span = wanted < room ? wanted : room;
+    return span / SECTION_BYTES * SECTION_BYTES;
+}
+
+/** Everything fails alike: the window goes back. */
+static struct qy_mm *give_up(const struct qy_linux_window *window)
+{
+    qy_linux_window_release(window);
+    return NULL;
+}
+
+struct qy_mm *qy_linux_mm_create(const struct qy_linux_options *options, struct qy_error *error)
+{
+    static const struct qy_linux_options defaults;
+    struct qy_linux_window window;
+    struct qy_range range;
+    if (options == NULL)
+        options = &defaults;
+    uint64_t wanted = options->span_bytes != 0 ? options->span_bytes : DEFAULT_SPAN;
+    wanted = (wanted + SECTION_BYTES - 1) / SECTION_BYTES * SECTION_BYTES;
+    if (wanted > UINT64_C(1) << 42) {
+        qy_error_set(error, -EINVAL, "span_bytes is above 4 TiB: ", options->span_bytes, "");
+        return NULL;
+    }
+    uint64_t bytes = wanted + wanted / (META_SHARE / 4) + 8 * SECTION_BYTES;
+    if (qy_linux_window_find(&window, bytes, options->fixed ? bytes : 16 * SECTION_BYTES) != 0) {
+        qy_error_set(error, -ENOMEM, "no range of addresses for a span of bytes: ", wanted, "");
+        return NULL;
+    }
+    uint64_t span = span_in(&window, wanted);
+    struct qy_memmap map = map_of(&range, window.start, span, options->fixed);
+    struct qy_mm_options core = {
+        .meta = window.start + span,
+        .meta_lazy = true,
+        .grow = !options->fixed,
+        .lazy_backing = true,
+        .limit_pages = options->limit_bytes >> QY_PAGE_SHIFT,
+        .kmalloc_flags = options->kmalloc_flags,
+    };
+    if (options->limit_bytes != 0 && core.limit_pages == 0)
+        core.limit_pages = 1;
+    if (options->fixed && qy_port_commit(NULL, window.start, span) != 0) {
+        qy_error_set(error, -ENOMEM, "no memory for a fixed span of bytes: ", span, "");
+        return give_up(&window);
+    }
+    qy_linux_barrier_init();
+    struct qy_mm *mm = qy_mm_create(&map, &core, error);
+    if (mm == NULL)
+        return give_up(&window);
+    mm->port_window = window.start;
+    mm->port_window_bytes = window.bytes;
+    qy_linux_slots_open(mm);
+    return mm;
+}
+
+void qy_linux_mm_destroy(struct qy_mm *mm)
+{
+    struct qy_linux_window window = {mm->port_window, mm->port_window_bytes, false};
+    qy_linux_slots_close(mm);
+    qy_linux_window_release(&window);
+}
