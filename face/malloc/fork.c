@@ -1,0 +1,93 @@
+/*
+ * fork.c - fork(2) in a program whose other threads allocate
+ *
+ * WHAT    Before the fork every slot is stopped, so no other thread is inside, and every lock
+ *         is taken, so no thread without a slot is either. The child then sees a whole
+ *         state; it has one thread, and what lay in the others' slots goes back.
+ *
+ *         A signal handler may fork while this thread is inside. Then nothing can be waited
+ *         for: the interrupted call is finished in both processes after the handler returns,
+ *         and what other threads held at that instant stays as it is in the child.
+ *
+ * LOCKS   all of them, in rank order.
+ *
+ * COST    A heavy barrier and some fifty lock pairs a fork.
+ */
+#define _GNU_SOURCE
+#include "malloc.h"
+
+#include "../../port/linux/linux.h"
+#include "slab/cache.h"
+
+#include <pthread.h>
+
+static _Thread_local bool interrupted;
+
+/** Every lock after cpus_lock, in rank order. */
+static void for_each_lock(struct qy_mm *mm, void (*work)(struct qy_lock *))
+{
+    work(&mm->chain_lock);
+    for (unsigned tag = 0; tag < QY_NR_TAGS; tag++)
+        if (mm->cache_of[tag] != NULL)
+            work(&mm->cache_of[tag]->lock);
+    work(&mm->grow_lock);
+    for (unsigned i = 0; i < QY_MAX_ZONES; i++)
+        work(&mm->zones[i].lock);
+}
+
+/** Ranks are equal among caches and among zones: taken in one fixed order all the same. */
+static void take(struct qy_lock *lock)
+{
+    uint32_t expected = 0;
+    if (!atomic_compare_exchange_strong(&lock->word, &expected, 1))
+        qy_lock_slow(lock);
+}
+
+static void release(struct qy_lock *lock)
+{
+    if (atomic_exchange(&lock->word, 0) == 2)
+        qy_lock_wake(lock);
+}
+
+static void reset(struct qy_lock *lock)
+{
+    atomic_store(&lock->word, 0);
+}
+
+static void before(void)
+{
+    struct qy_mm *mm = qy_malloc_get_mm();
+    interrupted = atomic_load(&qy_malloc_cpu.busy) != 0;
+    if (interrupted)
+        return;
+    qy_lock(&mm->cpus_lock);
+    qy_cpus_stop(&mm->cpus);
+    for_each_lock(mm, take);
+}
+
+static void in_parent(void)
+{
+    struct qy_mm *mm = qy_malloc_get_mm();
+    if (interrupted)
+        return;
+    for_each_lock(mm, release);
+    qy_cpus_resume(&mm->cpus, qy_described_frames(mm), mm->small_bytes);
+    qy_unlock(&mm->cpus_lock);
+}
+
+static void in_child(void)
+{
+    struct qy_mm *mm = qy_malloc_get_mm();
+    if (interrupted)
+        return;
+    for_each_lock(mm, reset);
+    qy_linux_barrier_init();
+    qy_linux_slots_after_fork(mm);
+    qy_cpus_resume(&mm->cpus, qy_described_frames(mm), mm->small_bytes);
+    reset(&mm->cpus_lock);
+}
+
+void qy_malloc_watch_fork(void)
+{
+    pthread_atfork(before, in_parent, in_child);
+}

@@ -1,0 +1,156 @@
+/*
+ * init.c - the instance behind malloc: made at the first call, from anywhere
+ *
+ * WHAT    The first call may come before any constructor has run, from the loader itself.
+ *         So nothing here needs more than system calls; what needs the C library
+ *         (pthread_atfork may allocate) waits for this library's constructor.
+ *
+ * RULES   I1  qy_malloc_mm is written once.
+ *
+ * LOCKS   state: whoever changes it from NONE to MAKING makes it; others wait.
+ *
+ * COST    A load and a comparison, off the fast path.
+ */
+#define _GNU_SOURCE
+#include "malloc.h"
+
+#include "../../port/linux/linux.h"
+
+#include <quarry/buddy.h>
+#include <quarry/slab.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { NONE, MAKING, MADE };
+
+struct qy_mm *qy_malloc_mm;
+static _Atomic int state;
+
+/* ---- settings ---- */
+
+/** An environment variable, also before the C library knows its environment. */
+static const char *setting(const char *name)
+{
+    static char early[8192];
+    if (environ != NULL)
+        return getenv(name);
+    if (early[0] == '\0') {
+        int fd = open("/proc/self/environ", O_RDONLY | O_CLOEXEC);
+        ssize_t bytes = fd >= 0 ? read(fd, early, sizeof(early) - 2) : 0;
+        if (fd >= 0)
+            close(fd);
+        early[bytes > 0 ? bytes : 0] = '\0';
+    }
+    size_t length = strlen(name);
+    for (const char *at = early; *at != '\0'; at += strlen(at) + 1)
+        if (strncmp(at, name, length) == 0 && at[length] == '=')
+            return at + length + 1;
+    return NULL;
+}
+
+static _Noreturn void refuse(const char *name, const char *value, const char *expected)
+{
+    const char *parts[] = {"quarry: ", name, "=", value, ": ", expected, "\n"};
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+        qy_port_write(parts[i], strlen(parts[i]));
+    _exit(125);
+}
+
+static uint64_t parse_bytes(const char *name, const char *value)
+{
+    static const char units[] = "KMGT";
+    const char *expected = "expected a number of bytes, such as 65536, 512M or 2G";
+    uint64_t bytes = 0;
+    const char *at = value;
+    for (; *at >= '0' && *at <= '9'; at++)
+        if (__builtin_mul_overflow(bytes, 10, &bytes) ||
+            __builtin_add_overflow(bytes, (uint64_t)(*at - '0'), &bytes))
+            refuse(name, value, expected);
+    const char *unit = *at != '\0' ? strchr(units, *at & ~0x20) : NULL;
+    if (at == value || (*at != '\0' && (unit == NULL || *unit == '\0' || at[1] != '\0')))
+        refuse(name, value, expected);
+    for (long power = unit != NULL ? unit - units + 1 : 0; power > 0; power--)
+        if (__builtin_mul_overflow(bytes, 1024, &bytes))
+            refuse(name, value, expected);
+    return bytes;
+}
+
+void qy_malloc_read_settings(struct qy_malloc_settings *settings)
+{
+    const char *limit = setting("QUARRY_LIMIT");
+    const char *harden = setting("QUARRY_HARDEN");
+    *settings = (struct qy_malloc_settings){0};
+    if (limit != NULL && *limit != '\0')
+        settings->limit_bytes = parse_bytes("QUARRY_LIMIT", limit);
+    if (harden != NULL && *harden != '\0') {
+        if ((harden[0] != '0' && harden[0] != '1') || harden[1] != '\0')
+            refuse("QUARRY_HARDEN", harden, "expected 0 or 1");
+        settings->harden = harden[0] == '1';
+    }
+}
+
+/* ---- the instance ---- */
+
+static struct qy_cpu *own_slot(void)
+{
+    return &qy_malloc_cpu;
+}
+
+static struct qy_mm *make(void)
+{
+    struct qy_malloc_settings settings;
+    struct qy_error error;
+    qy_malloc_read_settings(&settings);
+    struct qy_linux_options options = {
+        .limit_bytes = settings.limit_bytes,
+        .kmalloc_flags = settings.harden ? QY_SLAB_RED_ZONE | QY_SLAB_ZERO_ON_FREE |
+                                               QY_SLAB_RANDOM | QY_SLAB_CHECK_FREE
+                                         : 0,
+    };
+    struct qy_mm *mm = qy_linux_mm_create(&options, &error);
+    if (mm == NULL) {
+        qy_port_write("quarry: ", 8);
+        qy_port_write(error.text, strlen(error.text));
+        qy_port_panic("\n");
+    }
+    mm->panic_on_fault = true;
+    qy_linux_slots_in(mm, own_slot);
+    return mm;
+}
+
+static __attribute__((noinline)) struct qy_mm *make_once(void)
+{
+    int expected = NONE;
+    int saved = errno;
+    if (atomic_compare_exchange_strong(&state, &expected, MAKING)) {
+        qy_malloc_mm = make();
+        atomic_store(&state, MADE);
+    }
+    while (atomic_load(&state) != MADE)
+        sched_yield();
+    errno = saved;
+    return qy_malloc_mm;
+}
+
+struct qy_mm *qy_malloc_get_mm(void)
+{
+    if (qy_likely(atomic_load_explicit(&state, memory_order_acquire) == MADE))
+        return qy_malloc_mm;
+    return make_once();
+}
+
+__attribute__((constructor)) static void start(void)
+{
+    qy_malloc_get_mm();
+    qy_malloc_watch_fork();
+}
+
+__attribute__((destructor)) static void end(void)
+{
+    qy_malloc_report(qy_malloc_get_mm());
+}

@@ -1,0 +1,237 @@
+/*
+ * malloc.c - malloc, free and their family, over kmalloc
+ *
+ * WHAT    A small size is popped off this thread's magazine, a free pushed on it: see
+ *         slab/magazine.h. The slot lies in thread-local storage, and the comparisons that
+ *         find "too large", "not ours", "stopped" and "no slot yet" are one and the same.
+ *         Everything else goes through the slow halves, which are kmalloc's.
+ *
+ * RULES   C1, C2  in base/percpu.h; K1 .. K3 in slab/kmalloc.c, S1 .. S3 in slab/cache.h: a
+ *         wrong free ends the program.
+ *
+ * LOCKS   none here.
+ *
+ * COST    Counted by scripts/check-fastpath: malloc at most 14 instructions, free at most 18,
+ *         no atomic and no call among them.
+ */
+#include "malloc.h"
+
+#include "slab/kmalloc.h"
+#include "slab/magazine.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+_Thread_local struct qy_cpu qy_malloc_cpu __attribute__((tls_model("initial-exec")));
+
+QY_API void cfree(void *block);
+QY_API int __posix_memalign(void **block, size_t align, size_t bytes);
+QY_API void free_sized(void *block, size_t bytes);
+QY_API void free_aligned_sized(void *block, size_t align, size_t bytes);
+QY_API void *memalign(size_t align, size_t bytes);
+QY_API void *pvalloc(size_t bytes);
+QY_API size_t malloc_usable_size(void *block);
+
+/* ---- malloc and free ---- */
+
+static __attribute__((noinline)) void *malloc_slow(size_t bytes)
+{
+    qy_cpu_leave(&qy_malloc_cpu);
+    void *block = qy_kmalloc_slow(qy_malloc_get_mm(), bytes, QY_GFP_KERNEL);
+    if (block == NULL)
+        errno = ENOMEM;
+    return block;
+}
+
+QY_API void *malloc(size_t bytes)
+{
+    struct qy_cpu *cpu = &qy_malloc_cpu;
+    size_t last = bytes - 1;
+    atomic_store_explicit(&cpu->busy, 1, memory_order_relaxed);
+    qy_port_light_barrier();
+    if (qy_likely(last < atomic_load_explicit(&cpu->small_bytes, memory_order_acquire))) {
+        void *object = qy_magazine_pop(cpu, cpu->class_of[last / QY_SMALL_STEP]);
+        if (qy_likely(object != NULL)) {
+            qy_cpu_leave(cpu);
+            return object;
+        }
+    }
+    return malloc_slow(bytes);
+}
+
+static __attribute__((noinline)) void free_slow(void *block)
+{
+    struct qy_cpu *cpu = &qy_malloc_cpu;
+    struct qy_mm *mm = qy_malloc_get_mm();
+    if (atomic_load_explicit(&cpu->nr_frames, memory_order_relaxed) < qy_described_frames(mm) &&
+        cpu->mm != NULL)
+        qy_cpu_extend(cpu, qy_described_frames(mm));
+    qy_cpu_leave(cpu);
+    int saved = errno;
+    qy_kfree_slow(mm, block);
+    qy_malloc_decay(mm);
+    errno = saved;
+}
+
+QY_API void free(void *block)
+{
+    struct qy_cpu *cpu = &qy_malloc_cpu;
+    atomic_store_explicit(&cpu->busy, 1, memory_order_relaxed);
+    qy_port_light_barrier();
+    uint64_t index = ((uintptr_t)block - cpu->base) >> QY_PAGE_SHIFT;
+    if (qy_likely(index < atomic_load_explicit(&cpu->nr_frames, memory_order_acquire)) &&
+        qy_likely(qy_magazine_push(cpu, cpu->tags[index], block))) {
+        qy_cpu_leave(cpu);
+        return;
+    }
+    free_slow(block);
+}
+
+QY_API void cfree(void *block)
+{
+    free(block);
+}
+
+/* ---- zeroed, resized ---- */
+
+QY_API void *calloc(size_t count, size_t bytes)
+{
+    size_t total;
+    if (__builtin_mul_overflow(count, bytes, &total)) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    if (total <= QY_KMALLOC_LARGEST) {
+        void *block = malloc(total);
+        return block != NULL ? memset(block, 0, total) : NULL;
+    }
+    void *block = qy_kmalloc_slow(qy_malloc_get_mm(), total, QY_GFP_KERNEL | QY_GFP_ZERO);
+    if (block == NULL)
+        errno = ENOMEM;
+    return block;
+}
+
+QY_API void *realloc(void *block, size_t bytes)
+{
+    if (block == NULL)
+        return malloc(bytes);
+    if (bytes == 0) {
+        free(block);
+        return NULL;
+    }
+    int saved = errno;
+    void *moved = qy_krealloc(qy_malloc_get_mm(), block, bytes, QY_GFP_KERNEL);
+    errno = moved != NULL ? saved : ENOMEM;
+    return moved;
+}
+
+QY_API void *reallocarray(void *block, size_t count, size_t bytes)
+{
+    size_t total;
+    if (__builtin_mul_overflow(count, bytes, &total)) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return realloc(block, total);
+}
+
+/* ---- aligned ---- */
+
+void *qy_malloc_aligned(size_t align, size_t bytes, qy_gfp_t gfp)
+{
+    int saved = errno;
+    void *block = qy_kmalloc_aligned(qy_malloc_get_mm(), bytes, align, gfp);
+    errno = block != NULL ? saved : ENOMEM;
+    return block;
+}
+
+static bool is_power_of_two(size_t n)
+{
+    return n != 0 && (n & (n - 1)) == 0;
+}
+
+/** As glibc: any alignment is rounded up to a power of two. */
+QY_API void *memalign(size_t align, size_t bytes)
+{
+    if (align > SIZE_MAX / 2 + 1) {
+        errno = EINVAL;
+        return NULL;
+    }
+    size_t power = 1;
+    while (power < align)
+        power *= 2;
+    return qy_malloc_aligned(power, bytes, QY_GFP_KERNEL);
+}
+
+QY_API void *aligned_alloc(size_t align, size_t bytes)
+{
+    if (!is_power_of_two(align)) {
+        errno = EINVAL;
+        return NULL;
+    }
+    return qy_malloc_aligned(align, bytes, QY_GFP_KERNEL);
+}
+
+QY_API int posix_memalign(void **block, size_t align, size_t bytes)
+{
+    if (!is_power_of_two(align) || align % sizeof(void *) != 0)
+        return EINVAL;
+    int saved = errno;
+    void *aligned = qy_malloc_aligned(align, bytes, QY_GFP_KERNEL);
+    errno = saved;
+    if (aligned == NULL)
+        return ENOMEM;
+    *block = aligned;
+    return 0;
+}
+
+QY_API void *valloc(size_t bytes)
+{
+    return qy_malloc_aligned(QY_PAGE_BYTES, bytes, QY_GFP_KERNEL);
+}
+
+QY_API void *pvalloc(size_t bytes)
+{
+    size_t rounded;
+    if (__builtin_add_overflow(bytes, QY_PAGE_BYTES - 1, &rounded)) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return valloc(rounded & ~(size_t)(QY_PAGE_BYTES - 1));
+}
+
+/* ---- sized frees and questions ---- */
+
+QY_API size_t malloc_usable_size(void *block)
+{
+    return block != NULL ? qy_ksize(qy_malloc_get_mm(), block) : 0;
+}
+
+QY_API void free_sized(void *block, size_t bytes)
+{
+    qy_kfree_check(qy_malloc_get_mm(), block, bytes, 1);
+    free(block);
+}
+
+QY_API void free_aligned_sized(void *block, size_t align, size_t bytes)
+{
+    qy_kfree_check(qy_malloc_get_mm(), block, bytes, align);
+    free(block);
+}
+
+/* ---- the names under which glibc exports the same ---- */
+
+/* An alias need not promise all that the C library's header promises of its target. */
+#pragma GCC diagnostic ignored "-Wmissing-attributes"
+#define ALIAS(name, of) __typeof__(of) name __attribute__((alias(#of), visibility("default")))
+
+ALIAS(__libc_malloc, malloc);
+ALIAS(__libc_free, free);
+ALIAS(__libc_calloc, calloc);
+ALIAS(__libc_realloc, realloc);
+ALIAS(__libc_reallocarray, reallocarray);
+ALIAS(__libc_memalign, memalign);
+ALIAS(__libc_valloc, valloc);
+ALIAS(__libc_pvalloc, pvalloc);
+ALIAS(__posix_memalign, posix_memalign);

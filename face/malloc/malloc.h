@@ -1,0 +1,35 @@
+/*
+ * malloc.h - what the files of the malloc face share
+ */
+#ifndef QUARRY_FACE_MALLOC_H
+#define QUARRY_FACE_MALLOC_H
+
+#include "memory/mm.h"
+#include "report.h"
+
+#include <quarry/types.h>
+
+/** This thread's slot: in static thread-local storage, so that the fast path finds it by one
+ *  addition. All zero, and so stopped, until its first slow path. */
+extern _Thread_local struct qy_cpu qy_malloc_cpu __attribute__((tls_model("initial-exec")));
+
+/** The instance behind malloc, made at the first call. Ends the program if it cannot be. */
+struct qy_mm *qy_malloc_get_mm(void);
+
+/** What QUARRY_* asked for. */
+struct qy_malloc_settings {
+    uint64_t limit_bytes; /* QUARRY_LIMIT: bytes, or with K, M, G, T */
+    bool harden;          /* QUARRY_HARDEN=1 */
+};
+void qy_malloc_read_settings(struct qy_malloc_settings *settings);
+
+/** Handlers for fork(2). */
+void qy_malloc_watch_fork(void);
+
+/** malloc for any size and alignment, without the fast path; errno is set on failure. */
+void *qy_malloc_aligned(size_t align, size_t bytes, qy_gfp_t gfp);
+
+/** Give memory back that has been free for long, or is much. Called off the fast path. */
+void qy_malloc_decay(struct qy_mm *mm);
+
+#endif

@@ -1,0 +1,138 @@
+/*
+ * stats.c - glibc's questions about the heap, and its knobs
+ *
+ * WHAT    mallinfo, malloc_info and malloc_stats answer with what Quarry knows: arena is what
+ *         was brought online, uordblks what is in use, fordblks what is free in slabs,
+ *         magazines and the buddy. mallopt takes glibc's knobs and says yes; none of them
+ *         has a meaning here.
+ *
+ * LOCKS   none: figures are read one after the other.
+ *
+ * COST    Cold; malloc_trim stops all slots and drops the memory of every free frame.
+ */
+#define _GNU_SOURCE
+#include "malloc.h"
+
+#include <quarry/buddy.h>
+#include <quarry/mm.h>
+#include <quarry/slab.h>
+#include <quarry/view.h>
+
+#include <errno.h>
+#include <limits.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <string.h>
+
+/** Free memory that is kept for the next request: what is more goes back. */
+#define KEEP_BYTES (UINT64_C(64) << 20)
+
+void qy_malloc_decay(struct qy_mm *mm)
+{
+    uint64_t keep = KEEP_BYTES >> QY_PAGE_SHIFT;
+    for (unsigned i = 0; i < mm->zonelist_length; i++) {
+        const struct qy_zone *zone = &mm->zones[mm->zonelist[0][i]];
+        uint64_t used = zone->managed - atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
+        if (__atomic_load_n(&zone->nr_backed, __ATOMIC_RELAXED) > 2 * (keep + used / 4)) {
+            qy_mm_trim(mm, keep + used / 4);
+            return;
+        }
+    }
+}
+
+QY_API int malloc_trim(size_t pad)
+{
+    struct qy_mm *mm = qy_malloc_get_mm();
+    int saved = errno;
+    qy_kmem_cache_shrink_all(mm);
+    uint64_t dropped = qy_mm_trim(mm, pad >> QY_PAGE_SHIFT);
+    errno = saved;
+    return dropped != 0;
+}
+
+QY_API int mallopt(int param, int value)
+{
+    (void)value;
+    switch (param) {
+    case M_MXFAST:
+    case M_TRIM_THRESHOLD:
+    case M_TOP_PAD:
+    case M_MMAP_THRESHOLD:
+    case M_MMAP_MAX:
+    case M_CHECK_ACTION:
+    case M_PERTURB:
+    case M_ARENA_TEST:
+    case M_ARENA_MAX:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+QY_API struct mallinfo2 mallinfo2(void)
+{
+    struct qy_mm_stat stat;
+    qy_mm_stat(qy_malloc_get_mm(), &stat);
+    size_t managed = stat.managed << QY_PAGE_SHIFT;
+    size_t free_bytes = stat.free << QY_PAGE_SHIFT;
+    return (struct mallinfo2){
+        .arena = managed,
+        .ordblks = 1,
+        .uordblks = managed - free_bytes,
+        .fordblks = free_bytes,
+        .keepcost = stat.backed << QY_PAGE_SHIFT,
+    };
+}
+
+static int as_int(size_t n)
+{
+    return n > INT_MAX ? INT_MAX : (int)n;
+}
+
+QY_API struct mallinfo mallinfo(void)
+{
+    struct mallinfo2 wide = mallinfo2();
+    return (struct mallinfo){
+        .arena = as_int(wide.arena),
+        .ordblks = as_int(wide.ordblks),
+        .uordblks = as_int(wide.uordblks),
+        .fordblks = as_int(wide.fordblks),
+        .keepcost = as_int(wide.keepcost),
+    };
+}
+
+QY_API int malloc_info(int options, FILE *stream)
+{
+    if (options != 0) {
+        errno = EINVAL;
+        return EINVAL;
+    }
+    struct mallinfo2 info = mallinfo2();
+    fprintf(stream,
+            "<malloc version=\"1\">\n"
+            "<heap nr=\"0\">\n<sizes>\n</sizes>\n"
+            "<total type=\"rest\" count=\"1\" size=\"%zu\"/>\n"
+            "<system type=\"current\" size=\"%zu\"/>\n"
+            "<system type=\"max\" size=\"%zu\"/>\n"
+            "</heap>\n"
+            "<total type=\"rest\" count=\"1\" size=\"%zu\"/>\n"
+            "<system type=\"current\" size=\"%zu\"/>\n"
+            "<system type=\"max\" size=\"%zu\"/>\n"
+            "</malloc>\n",
+            info.fordblks, info.arena, info.arena, info.fordblks, info.arena, info.arena);
+    return 0;
+}
+
+QY_API void malloc_stats(void)
+{
+    char buffer[8192];
+    struct qy_text text = {buffer, sizeof(buffer), 0};
+    qy_print_meminfo(qy_malloc_get_mm(), &text);
+    qy_port_write(buffer, text.length < sizeof(buffer) ? text.length : sizeof(buffer) - 1);
+}
+
+/* glibc has deprecated mallinfo; programs still call it. */
+#pragma GCC diagnostic ignored "-Wmissing-attributes"
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+QY_API __typeof__(mallinfo) __libc_mallinfo __attribute__((alias("mallinfo")));
+QY_API __typeof__(mallopt) __libc_mallopt __attribute__((alias("mallopt")));
