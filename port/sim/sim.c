@@ -10,7 +10,7 @@
  */
 #include "sim.h"
 
-#include "buddy/alloc.h"
+#include "slab/magazine.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -274,9 +274,12 @@ void qy_port_write(const char *text, size_t bytes)
     snprintf(last_line, sizeof(last_line), "%.*s", (int)bytes, text);
 }
 
-/* What a test hands in as memory is private and anonymous, so the kernel clears it again. */
+/* What a test hands in as memory is private and anonymous: the kernel clears it again, and
+ * until it is committed a test may have it out of reach. */
 static int fresh(void *address, size_t bytes)
 {
+    if (mprotect(address, bytes, PROT_READ | PROT_WRITE) != 0)
+        end("memory is committed where the test has none");
     return madvise(address, bytes, MADV_DONTNEED) == 0 ? 0 : -ENOMEM;
 }
 

@@ -84,8 +84,13 @@ void test_memory_simple(struct test_memory *memory, qy_phys_t base, uint64_t byt
     test_memory_build(memory, &map, &options, base, virt ? bytes : 0);
 }
 
+/* Where the port is port/sim, its slots go with the memory that they are of. */
+void qy_sim_reset(void) __attribute__((weak));
+
 void test_memory_free(struct test_memory *memory)
 {
+    if (qy_sim_reset)
+        qy_sim_reset();
     munmap(memory->meta, memory->meta_bytes);
     if (memory->frames)
         munmap(memory->frames, memory->frames_bytes);

@@ -3,6 +3,8 @@
  */
 #include "oracle.h"
 
+#include "memory/mm.h"
+
 #include <quarry/buddy.h>
 #include <quarry/view.h>
 
@@ -96,6 +98,17 @@ static unsigned zone_of(const struct oracle *oracle, qy_pfn_t pfn)
 bool oracle_has_frame(const struct oracle *oracle, qy_pfn_t pfn)
 {
     return zone_of(oracle, pfn) != ORACLE_ZONES;
+}
+
+void oracle_adopt(struct oracle *oracle, struct qy_mm *mm)
+{
+    qy_drain_all_pages(mm);
+    for (qy_pfn_t pfn = oracle->start_pfn; pfn < oracle->end_pfn; pfn++) {
+        uint64_t index = qy_frame_index(mm, pfn);
+        if (oracle_has_frame(oracle, pfn) &&
+            !qy_bits_test(&mm->free_bits[index / QY_PAGEBLOCK_FRAMES], index % QY_PAGEBLOCK_FRAMES))
+            oracle_took(oracle, pfn, 0, QY_GFP_HIGHUSER_MOVABLE);
+    }
 }
 
 bool oracle_zone_serves(const struct oracle *oracle, unsigned zone, qy_gfp_t gfp)

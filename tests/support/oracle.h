@@ -30,6 +30,9 @@ struct oracle {
 void oracle_create(struct oracle *oracle, const struct qy_memmap *map);
 void oracle_destroy(struct oracle *oracle);
 
+/** What is not free in mm now was taken by mm itself, for its first slabs. */
+void oracle_adopt(struct oracle *oracle, struct qy_mm *mm);
+
 /** Is this one of the map's usable frames? */
 bool oracle_has_frame(const struct oracle *oracle, qy_pfn_t pfn);
 

@@ -10,6 +10,7 @@
 
 #define BASE (4 * GIB)
 #define BYTES (32 * MIB)
+#define USED (24 * MIB / PAGE) /* frames; the first slabs are somewhere in the rest */
 
 static struct test_memory memory;
 static struct oracle oracle;
@@ -23,6 +24,7 @@ static int build(void **state)
 
     test_memory_build(&memory, &map, &options, BASE, BYTES);
     oracle_create(&oracle, &map);
+    oracle_adopt(&oracle, memory.mm);
     return 0;
 }
 
@@ -55,12 +57,13 @@ static void use(uint64_t frames)
 static void whole_blocks_lose_their_memory(void **state)
 {
     (void)state;
-    assert_int_equal(backed(), 0);
-    use(BYTES / PAGE);
-    assert_int_equal(backed(), BYTES / PAGE);
+    uint64_t before = backed();
+    use(USED);
+    uint64_t after = backed();
+    assert_in_range(after, USED, USED + before);
     oracle_compare(&oracle, memory.mm);
-    assert_int_equal(qy_mm_trim(memory.mm, 0), BYTES / PAGE);
-    assert_int_equal(backed(), 0);
+    assert_in_range(qy_mm_trim(memory.mm, 0), USED, after);
+    assert_in_range(backed(), 0, after - USED);
     oracle_compare(&oracle, memory.mm);
     test_rules(memory.mm);
     assert_int_equal(qy_mm_trim(memory.mm, 0), 0);
@@ -72,7 +75,7 @@ static void pageblocks_keep_their_places_on_the_lists(void **state)
     (void)state;
     qy_pfn_t single[4];
 
-    use(BYTES / PAGE);
+    use(USED);
     for (unsigned i = 0; i < 4; i++) /* single pageblocks on the list of order 9 */
         single[i] = qy_alloc_pages(memory.mm, QY_GFP_KERNEL, 9);
     for (unsigned i = 0; i < 4; i++)
@@ -93,10 +96,10 @@ static void pageblocks_keep_their_places_on_the_lists(void **state)
 static void as_many_frames_are_kept_as_asked(void **state)
 {
     (void)state;
-    use(BYTES / PAGE);
-    const uint64_t keep = 3 * 1024;
+    use(USED);
+    const uint64_t keep = 3 * 1024, before = backed();
     uint64_t dropped = qy_mm_trim(memory.mm, keep);
-    assert_int_equal(backed() + dropped, BYTES / PAGE);
+    assert_int_equal(backed() + dropped, before);
     assert_in_range(backed(), keep - 512 + 1, keep);
     assert_int_equal(qy_mm_trim(memory.mm, UINT64_MAX), 0);
     test_rules(memory.mm);
