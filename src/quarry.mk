@@ -11,7 +11,7 @@ PORT ?= $(QUARRY)/port/null
 OUT ?= $(QUARRY)/build/kernel
 CFLAGS ?= -O2 -g
 
-quarry_cflags := -std=c11 -ffreestanding -nostdinc -fno-common -Wall -Wextra -Wundef -Wshadow \
+quarry_cflags := -std=c11 -ffreestanding -nostdinc -fno-pie -fno-common -Wall -Wextra -Wundef -Wshadow \
     -Wmissing-prototypes -isystem $(shell $(CC) -print-file-name=include) \
     -I$(QUARRY)/include -I$(QUARRY)/src -I$(PORT)
 quarry_sources := $(shell sed 's/\#.*//' $(QUARRY)/src/sources.list)
