@@ -328,7 +328,8 @@ size_t qy_kmem_cache_shrink_all(struct qy_mm *mm)
             qy_depot_drain(cache, NULL);
         qy_slab_release(cache, NULL, 0);
     }
-    for (unsigned tag = TAG_OF_SLABS; tag <= TAG_OF_CACHES; tag++)
+    /* Headers last: each slab that goes gives one back. */
+    for (unsigned tag = TAG_OF_CACHES + 1; tag-- > TAG_OF_SLABS;)
         if (mm->cache_of[tag] != NULL)
             qy_slab_release(mm->cache_of[tag], NULL, 0);
     qy_unlock(&mm->chain_lock);
