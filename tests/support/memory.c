@@ -25,6 +25,11 @@ void test_fail(const char *format, ...)
     abort();
 }
 
+/* Slots go with the memory that they are of, whichever port it is. */
+void qy_sim_reset(void) __attribute__((weak));
+int qy_linux_slots_open(struct qy_mm *mm) __attribute__((weak));
+void qy_linux_slots_close(struct qy_mm *mm) __attribute__((weak));
+
 static void *map_bytes(uint64_t bytes)
 {
     void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
@@ -67,6 +72,8 @@ void test_memory_build(struct test_memory *memory, const struct qy_memmap *map,
     memory->mm = qy_mm_create(map, &chosen, &error);
     if (!memory->mm)
         test_fail("qy_mm_create: %s", error.text);
+    if (qy_linux_slots_open)
+        qy_linux_slots_open(memory->mm);
 }
 
 void test_memory_simple(struct test_memory *memory, qy_phys_t base, uint64_t bytes, bool virt)
@@ -84,13 +91,12 @@ void test_memory_simple(struct test_memory *memory, qy_phys_t base, uint64_t byt
     test_memory_build(memory, &map, &options, base, virt ? bytes : 0);
 }
 
-/* Where the port is port/sim, its slots go with the memory that they are of. */
-void qy_sim_reset(void) __attribute__((weak));
-
 void test_memory_free(struct test_memory *memory)
 {
     if (qy_sim_reset)
         qy_sim_reset();
+    if (qy_linux_slots_close)
+        qy_linux_slots_close(memory->mm);
     munmap(memory->meta, memory->meta_bytes);
     if (memory->frames)
         munmap(memory->frames, memory->frames_bytes);
