@@ -201,7 +201,7 @@ static const struct {
     {"quarry_backed", QY_ITEMS_MEMINFO, BACKED},
     {"quarry_peak", QY_ITEMS_MEMINFO, PEAK},
     {"quarry_limit", QY_ITEMS_MEMINFO, LIMIT},
-    {"quarry_metadata", QY_ITEMS_MEMINFO, META},
+    {"quarry_meta", QY_ITEMS_MEMINFO, META},
     {"nr_free_pages", QY_ITEMS_VMSTAT, FREE},
     {"nr_free_cma", QY_ITEMS_VMSTAT, ZERO},
     {"nr_slab_reclaimable", QY_ITEMS_VMSTAT, SLAB_RECLAIMABLE},

@@ -18,9 +18,8 @@ static void meminfo_line(const struct qy_item_view *item, struct qy_text *text)
     size_t start = text->length;
     qy_text_string(text, item->name);
     qy_text_char(text, ':');
-    do
+    while (text->length - start < 16)
         qy_text_char(text, ' ');
-    while (text->length - start < 16);
     qy_text_u64_right(text, item->value, 8);
     qy_text_string(text, item->is_kb ? " kB\n" : "\n");
 }

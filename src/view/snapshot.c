@@ -40,6 +40,10 @@ union any_view {
     struct qy_item_view item;
 };
 
+_Static_assert(offsetof(struct qy_zone_view, name) == 0 && offsetof(struct qy_cache_view, name) == 0 &&
+                   offsetof(struct qy_item_view, name) == 0,
+               "names first");
+
 static const size_t view_bytes[] = {
     [QY_VIEW_MEMORY] = sizeof(struct qy_memory_view),
     [QY_VIEW_ZONE] = sizeof(struct qy_zone_view),
@@ -127,9 +131,12 @@ const void *qy_snapshot_find(const struct qy_snapshot *snapshot, uint32_t kind,
 static bool look(const void *from, enum qy_view_kind kind, size_t index, void *view)
 {
     const void *found = qy_snapshot_find(from, kind, index, view_bytes[kind]);
-    if (found != NULL)
-        __builtin_memcpy(view, found, view_bytes[kind]);
-    return found != NULL;
+    if (found == NULL)
+        return false;
+    __builtin_memcpy(view, found, view_bytes[kind]);
+    if (kind == QY_VIEW_ZONE || kind == QY_VIEW_CACHE || kind == QY_VIEW_ITEM)
+        ((char *)view)[QY_VIEW_NAME - 1] = '\0'; /* the name comes first in each */
+    return true;
 }
 
 struct qy_lens qy_snapshot_lens(const struct qy_snapshot *snapshot)
