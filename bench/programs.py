@@ -76,14 +76,14 @@ def commands():
         "git-pack": ("git", git + ["pack-objects", "--all", "--stdout", "-q", "--no-reuse-delta"], {}),
         "node": ("node", ["node", f"{WORK}/work.js", "2"], {}),
         "lua": ("lua5.4", ["lua5.4", f"{WORK}/work.lua", "4"], {}),
-        "redis": ("redis-server", ["redis-server", "--port", "0", "--unixsocket", data("redis.sock"), "--save", "",
+        "redis": ("redis-server", ["redis-server", "--port", "0", "--unixsocket", data(f"redis.{os.getpid()}.sock"), "--save", "",
                                    "--io-threads", "1", "--daemonize", "no", "--dir", data("out")], {}),
     }
 
 
 def drive_redis(requests):
     """Load a redis-server that is starting, then shut it down. The clients run on the system's allocator."""
-    sock = data("redis.sock")
+    sock = data(f"redis.{os.getpid()}.sock")
     for _ in range(500):
         ping = subprocess.run(["redis-cli", "-s", sock, "ping"], capture_output=True, text=True)
         if ping.stdout.strip() == "PONG":

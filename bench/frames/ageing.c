@@ -12,11 +12,12 @@
 #include "frames.h"
 
 static qy_pfn_t pfns[MEMORY_FRAMES];
-static uint16_t taken[MEMORY_FRAMES / BLOCK];
+static uint16_t taken[MEMORY_FRAMES /
+                      BLOCK]; /* of each block's frames; block numbers wrap round, and none meet */
 
 static uint64_t block_of(qy_pfn_t pfn)
 {
-    return (pfn - MEMORY_BASE / BENCH_PAGE) / BLOCK;
+    return pfn / BLOCK % (MEMORY_FRAMES / BLOCK);
 }
 
 static double whole_share(uint64_t n)

@@ -6,7 +6,6 @@
  *   idle-1T     resident memory that an idle instance with a terabyte-wide range adds to the process
  */
 #include "frames.h"
-#include <quarry/linux.h>
 
 static void share(const char *name, uint64_t kib)
 {

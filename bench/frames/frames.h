@@ -1,8 +1,8 @@
 /*
  * frames.h - a memory of frames for the benchmark, and the shape of its rows
  *
- * MEMORY is 4 GiB of frames that nothing lies behind (no_virt): the allocator's own cost is measured, no page
- * fault. The watermarks are set to the least, so that nearly every frame can be had.
+ * It has 4 GiB, brought online at once, and nothing touches its frames: the allocator's own cost is measured, and no
+ * page fault.
  * A row is printed as in bench.h: NAME UNIT VALUE CPU CHECKSUM.
  */
 #ifndef FRAMES_H
@@ -10,25 +10,18 @@
 
 #include "../malloc/bench.h"
 #include <quarry/buddy.h>
-#include <quarry/mm.h>
-#include <sys/mman.h>
+#include <quarry/linux.h>
 
 #define BLOCK QY_PAGEBLOCK_FRAMES
-#define MEMORY_BASE (4ull << 30)
 #define MEMORY_FRAMES (1ull << 20)
 
 static inline struct qy_mm *memory_new(void)
 {
-    struct qy_range ram = {.base = MEMORY_BASE, .bytes = MEMORY_FRAMES * BENCH_PAGE};
-    struct qy_memmap map = {.ranges = &ram, .nr_ranges = 1, .nr_nodes = 1};
-    size_t meta_bytes = qy_mm_meta_bytes(&map);
-    struct qy_mm_options options = {.no_virt = true, .min_free_kbytes = 4};
+    struct qy_linux_options options = {.span_bytes = MEMORY_FRAMES * BENCH_PAGE, .fixed = true};
     struct qy_error error;
-    options.meta =
-        mmap(NULL, meta_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    struct qy_mm *mm = options.meta == MAP_FAILED ? NULL : qy_mm_create(&map, &options, &error);
+    struct qy_mm *mm = qy_linux_mm_create(&options, &error);
     if (!mm)
-        die("no memory of frames");
+        die(error.text);
     return mm;
 }
 

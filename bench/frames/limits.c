@@ -2,6 +2,7 @@
  * limits.c - what the machine itself costs: the yardsticks of the frame allocator
  *
  *   rmw      one locked read-modify-write of a word that no other core wants
+ *   rmw-used the same, where the next one needs its result
  *   mutex    lock and unlock of a free mutex
  *   list     pop and push on a thread's own array
  *   load-8M, load-512M   one load from a random place in so much memory
@@ -34,6 +35,11 @@ int main(void)
     for (uint64_t i = 0; i < count; i++)
         __atomic_fetch_add(&word, 1, __ATOMIC_ACQ_REL);
     report_ns("rmw", start, count, word);
+
+    start = stopwatch_start();
+    for (uint64_t i = 0; i < count; i++)
+        sum = __atomic_fetch_add(&word, sum | 1, __ATOMIC_ACQ_REL);
+    report_ns("rmw-used", start, count, sum);
 
     pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
     start = stopwatch_start();
