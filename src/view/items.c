@@ -132,6 +132,9 @@ static void count_all(const struct qy_live *live, struct totals *totals)
         totals->stolen += zone->nr_stolen;
     }
     count_caches(mm, totals);
+    uint64_t used = totals->managed - totals->free - totals->pcp;
+    if (totals->peak < used) /* it is noted at slow paths */
+        totals->peak = used;
 }
 
 /** Frames of blocks that are larger than an object: neither free nor a slab's. */

@@ -214,8 +214,15 @@ static bool look_memory(const struct qy_live *live, size_t index, struct qy_memo
         .limit = mm->options.limit_pages,
         .meta_bytes = atomic_load_explicit(&mm->meta_bytes, memory_order_relaxed),
     };
-    for (size_t z = 0; z < QY_MAX_ZONES; z++)
-        view->backed += mm->zones[z].nr_backed;
+    uint64_t used = 0; /* the peak is noted at slow paths: now may be higher */
+    for (size_t z = 0; z < QY_MAX_ZONES; z++) {
+        const struct qy_zone *zone = &mm->zones[z];
+        uint64_t idle = zone->nr_free + qy_live_pcp(live, zone);
+        view->backed += zone->nr_backed;
+        used += zone->managed > idle ? zone->managed - idle : 0;
+    }
+    if (view->allocated_peak < used)
+        view->allocated_peak = used;
     return true;
 }
 

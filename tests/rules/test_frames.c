@@ -1,0 +1,130 @@
+/*
+ * test_frames.c - the rules of memory, zones, pageblocks and per-CPU lists, each broken
+ */
+#include "breaking.h"
+
+/** 64 MiB of zone Normal: some of it taken, some in the slot's lists. */
+static struct test_memory used_memory(qy_pfn_t *taken)
+{
+    struct test_memory memory;
+    test_memory_simple(&memory, 4 * GIB, 64 * MIB, true);
+    *taken = qy_alloc_pages(memory.mm, QY_GFP_KERNEL, 3);
+    qy_pfn_t single = qy_alloc_pages(memory.mm, QY_GFP_KERNEL | QY_GFP_MOVABLE, 0);
+    assert_true(*taken != QY_PFN_NONE && single != QY_PFN_NONE);
+    test_rules(memory.mm);
+    return memory;
+}
+
+/* Wrong if it failed: frames could be online whose metadata is not there, or a limit be
+ * exceeded, and no check would see it. */
+static void memory(void **state)
+{
+    qy_pfn_t taken;
+    struct test_memory memory = used_memory(&taken);
+    struct qy_mm *mm = memory.mm;
+    (void)state;
+    mm->options.meta_lazy = true;
+    for (unsigned array = QY_META_BLOCKS; array < QY_NR_META; array++)
+        mm->meta[array].committed = SIZE_MAX;
+    BREAK(mm, "M3", mm->meta[QY_META_FREE_BITS].committed, 64);
+    mm->charged = 2;
+    BREAK(mm, "M4", mm->options.limit_pages, 1);
+    BREAK(mm, "O1", mm->blocks[31].flags, 0);
+    test_memory_free(&memory);
+}
+
+/* Wrong if it failed: a zone's bounds and watermarks could contradict each other unseen. */
+static void zones(void **state)
+{
+    qy_pfn_t taken;
+    struct test_memory memory = used_memory(&taken);
+    struct qy_zone *zone = zone_of_name(memory.mm, "Normal");
+    (void)state;
+    BREAK(memory.mm, "Z1", zone->present, zone->end_pfn - zone->start_pfn + 1);
+    BREAK(memory.mm, "Z1", zone->present, zone->managed - 1);
+    BREAK(memory.mm, "Z2", zone->watermark[QY_WMARK_LOW], zone->watermark[QY_WMARK_HIGH] + 1);
+    BREAK(memory.mm, "Z2", zone->watermark[QY_WMARK_MIN], zone->watermark[QY_WMARK_LOW] + 1);
+    BREAK(memory.mm, "Z3", memory.mm->blocks[3].zone, QY_MAX_ZONES - 1);
+    test_memory_free(&memory);
+}
+
+/* Wrong if it failed: the buddy's figures could leave its bits behind and nobody would know
+ * before a frame is given twice. */
+static void pageblocks(void **state)
+{
+    qy_pfn_t taken;
+    struct test_memory memory = used_memory(&taken);
+    struct qy_mm *mm = memory.mm;
+    struct qy_zone *zone = zone_of_name(mm, "Normal");
+    uint32_t b = qy_block_of(mm, taken);
+    struct qy_pageblock *block = &mm->blocks[b];
+    struct qy_pageblock *whole = &mm->blocks[8];
+    (void)state;
+    assert_int_equal(whole->order, QY_MAX_ORDER);
+    BREAK(mm, "B1", mm->blocks[8].flags, 0);
+    BREAK(mm, "B2", zone->list[block->migratetype][block->order].first, QY_BLOCK_NONE);
+    BREAK(mm, "B2", zone->nonempty[QY_MIGRATE_RECLAIMABLE], 8);
+    BREAK(mm, "B2", whole->prev, 12345);
+    BREAK(mm, "B2", whole->next, whole->next ^ 1);
+    BREAK(mm, "B3", zone->nr_free, zone->nr_free + 1);
+    BREAK(mm, "B3", zone->nr_free_of[block->migratetype], 0);
+    BREAK(mm, "B3", block->nr_free, block->nr_free - 1);
+    BREAK(mm, "B4", zone->nr_backed, zone->nr_backed + 1);
+    BREAK(mm, "B4", block->nr_backed, block->nr_backed + 1);
+    BREAK(mm, "B5", mm->blocks[9].flags, QY_BLOCK_ONLINE);
+    BREAK(mm, "B5", whole->order, QY_PAGEBLOCK_ORDER);
+    BREAK(mm, "B6", block->order, block->order - 1);
+    BREAK(mm, "B6", block->word_order[7], block->word_order[7] - 1);
+    test_memory_free(&memory);
+}
+
+/* Wrong if it failed: a free frame could carry an owner's mark, or an owner's frames another
+ * mark than the order that they are freed with. */
+static void tags(void **state)
+{
+    qy_pfn_t taken;
+    struct test_memory memory = used_memory(&taken);
+    struct qy_mm *mm = memory.mm;
+    uint64_t head = qy_frame_index(mm, taken);
+    uint64_t free = UINT64_C(8) * QY_PAGEBLOCK_FRAMES;
+    (void)state;
+    BREAK(mm, "T1", mm->tags[free], QY_TAG_BLOCK);
+    BREAK(mm, "T2", mm->tags[head + 1], QY_TAG_BLOCK);
+    BREAK(mm, "T2", mm->tags[head], QY_TAG_BLOCK + 10);
+    BREAK(mm, "T2", mm->tags[head], QY_TAG_CACHE - 1);
+    BREAK(mm, "T3", mm->tags[head + 1], 255);
+    test_memory_free(&memory);
+}
+
+/* Wrong if it failed: a frame in a per-CPU list could be free or allocated as well, and so go
+ * to two owners. */
+static void per_cpu_lists(void **state)
+{
+    qy_pfn_t taken;
+    struct test_memory memory = used_memory(&taken);
+    struct qy_mm *mm = memory.mm;
+    struct qy_pcp *pcp = &the_slot(mm)->pcp[zone_of_name(mm, "Normal")->pcp];
+    struct qy_pcp_list *list = &pcp->list[QY_MIGRATE_MOVABLE][0];
+    qy_pfn_t pfns[40];
+    (void)state;
+    for (unsigned i = 0; i < COUNT_OF(pfns); i++)
+        pfns[i] = qy_alloc_pages(mm, QY_GFP_KERNEL | QY_GFP_MOVABLE, 0);
+    for (unsigned i = 0; i < COUNT_OF(pfns); i++)
+        assert_int_equal(qy_free_pages(mm, pfns[i], 0), 0);
+    assert_true(list->count >= 2);
+    BREAK(mm, "P1", list->frame[0], 8 * QY_PAGEBLOCK_FRAMES);
+    BREAK(mm, "P1", list->frame[0], (uint32_t)qy_frame_index(mm, taken));
+    BREAK(mm, "P1", list->frame[0], list->frame[1]);
+    BREAK(mm, "P1", list->frame[0], 0x7fffffffu);
+    BREAK(mm, "P2", list->count, QY_PCP_PLACES + 1);
+    test_memory_free(&memory);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(memory),        cmocka_unit_test(zones), cmocka_unit_test(pageblocks),
+        cmocka_unit_test(tags),          cmocka_unit_test(per_cpu_lists),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

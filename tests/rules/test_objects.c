@@ -1,0 +1,163 @@
+/*
+ * test_objects.c - the rules of slots, slabs, magazines and runs, each broken
+ */
+#include "breaking.h"
+
+#include <pthread.h>
+
+struct objects {
+    struct test_memory memory;
+    struct qy_mm *mm;
+    struct qy_kmem_cache *cache;
+    struct qy_cpu *cpu;
+    void *held[200];
+};
+
+/** A cache with full, partial and empty slabs, full magazines in both depots. */
+static void use(struct objects *use)
+{
+    void *objects[4000];
+    test_memory_simple(&use->memory, 4 * GIB, 64 * MIB, true);
+    use->mm = use->memory.mm;
+    use->cache = qy_kmem_cache_create(use->mm, "test", 1000, 0, 0, NULL, NULL);
+    assert_non_null(use->cache);
+    for (unsigned i = 0; i < COUNT_OF(objects); i++)
+        assert_non_null(objects[i] = qy_kmem_cache_alloc(use->cache, QY_GFP_KERNEL));
+    for (unsigned i = 0; i < COUNT_OF(objects); i++) {
+        if (i % 20 == 0)
+            use->held[i / 20] = objects[i];
+        else
+            assert_int_equal(qy_kmem_cache_free(use->cache, objects[i]), 0);
+    }
+    use->cpu = the_slot(use->mm);
+    test_rules(use->mm);
+}
+
+static struct qy_slab *first_slab(struct qy_slab_list *list)
+{
+    assert_true(list->count > 0);
+    return qy_list_entry(list->slabs.next, struct qy_slab, link);
+}
+
+/* Wrong if it failed: a slab could lie on a wrong list or count wrongly, and its objects be
+ * lost or given twice. */
+static void slabs(void **state)
+{
+    static struct objects used;
+    (void)state;
+    use(&used);
+    struct qy_kmem_cache *cache = used.cache;
+    struct qy_slab *slab = first_slab(&cache->slabs_partial);
+    uint64_t frame = ((uintptr_t)slab->base - used.mm->base) / PAGE;
+    BREAK(used.mm, "T3", used.mm->tags[frame + 1], QY_TAG_CACHE);
+    BREAK(used.mm, "T3", used.mm->pages[frame].slab, first_slab(&cache->slabs_full));
+    BREAK(used.mm, "S1", slab->cache, used.mm->cache_of[QY_TAG_CACHE]);
+    BREAK(used.mm, "S2", slab->base, slab->base + 16);
+    BREAK(used.mm, "S3", slab->free.word[0], ~slab->free.word[0]);
+    BREAK(used.mm, "S3", slab->free.word[7], 1);
+    BREAK(used.mm, "S3", cache->nr_free, cache->nr_free + 1);
+    BREAK(used.mm, "S4", slab->nr_free, 0);
+    BREAK(used.mm, "S4", cache->slabs_full.count, cache->slabs_full.count + 1);
+    BREAK(used.mm, "S4", cache->slabs_partial.count, cache->slabs_partial.count - 1);
+    BREAK(used.mm, "S5", used.mm->cache_of[cache->tag], used.mm->cache_of[QY_TAG_CACHE]);
+    BREAK(used.mm, "S5", used.mm->cache_of[250], cache);
+    test_memory_free(&used.memory);
+}
+
+/* Wrong if it failed: an object could lie in a magazine and be free or held as well. */
+static void magazines(void **state)
+{
+    static struct objects used;
+    (void)state;
+    use(&used);
+    struct qy_kmem_cache *cache = used.cache;
+    struct qy_depot *own = &used.cpu->depot[cache->tag];
+    void **top = used.cpu->top[cache->tag];
+    struct qy_slab *slab = first_slab(&cache->slabs_partial);
+    unsigned free_one = 0;
+    while (!qy_bits_test(&slab->free, free_one))
+        free_one++;
+    assert_true(*top != NULL && own->nr_full > 0 && cache->nr_depot > 0);
+    BREAK(used.mm, "G1", *top, slab->base + (size_t)free_one * cache->stride);
+    BREAK(used.mm, "G1", *top, top[-1]);
+    BREAK(used.mm, "G1", used.cpu->top[cache->tag], (void **)64);
+    BREAK(used.mm, "S1", *top, (char *)used.mm);
+    BREAK(used.mm, "S2", *top, (char *)*top + 8);
+    BREAK(used.mm, "G2", own->full[QY_MAGAZINE_WORDS - 1], NULL);
+    BREAK(used.mm, "G2", own->nr_full, own->nr_full + 1);
+    BREAK(used.mm, "G2", cache->nr_depot, cache->nr_depot - 1);
+    test_memory_free(&used.memory);
+}
+
+/* Wrong if it failed: a run could be said to be longer than it is, and freeing it would free
+ * its neighbour. */
+static void runs(void **state)
+{
+    struct test_memory memory;
+    (void)state;
+    test_memory_simple(&memory, 4 * GIB, 64 * MIB, true);
+    char *block = qy_kmalloc(memory.mm, 20 * PAGE, QY_GFP_KERNEL);
+    assert_non_null(block);
+    struct qy_page *page = &memory.mm->pages[((uintptr_t)block - memory.mm->base) / PAGE];
+    assert_int_equal(page->run_frames, 20);
+    BREAK(memory.mm, "K4", page->run_frames, 64 * MIB / PAGE);
+    BREAK(memory.mm, "K4", memory.mm->tags[page - memory.mm->pages + 5], QY_TAG_RUN);
+    test_memory_free(&memory);
+}
+
+/* Wrong if it failed: a slot that is stopped could still serve its owner. */
+static void limits(void **state)
+{
+    static struct objects used;
+    (void)state;
+    use(&used);
+    BREAK(used.mm, "C2", used.cpu->nr_frames, 0);
+    BREAK(used.mm, "C2", used.cpu->small_bytes, 0);
+    test_memory_free(&used.memory);
+}
+
+static _Atomic bool stop_meddling;
+
+/** Changes what only the slot's owner may change, without going in. */
+static void *meddle(void *argument)
+{
+    struct qy_pcp_list *list = argument;
+    while (!stop_meddling)
+        for (uint16_t count = 0; count < 60000 && !stop_meddling; count++)
+            __atomic_store_n(&list->count, count, __ATOMIC_RELAXED);
+    return NULL;
+}
+
+/* Wrong if it failed: somebody could take from a slot while it is drained. */
+static void slots_are_left_alone(void **state)
+{
+    static struct objects used;
+    pthread_t thread;
+    (void)state;
+    use(&used);
+    struct qy_pcp *pcp = &used.cpu->pcp[zone_of_name(used.mm, "Normal")->pcp];
+    assert_int_equal(pthread_create(&thread, NULL, meddle, &pcp->list[0][0]), 0);
+    char buffer[64];
+    bool seen = false;
+    for (unsigned tries = 0; tries < 1000 && !seen; tries++) {
+        static char text_bytes[1 << 16];
+        struct qy_text text = {text_bytes, sizeof(text_bytes), 0};
+        size_t broken = qy_check_rules(used.mm, &text);
+        snprintf(buffer, sizeof(buffer), "C1: slots %u: ", used.mm->nr_cpus);
+        seen = broken > 0 && strstr(text_bytes, buffer) != NULL;
+    }
+    stop_meddling = true;
+    pthread_join(thread, NULL);
+    assert_true(seen);
+    test_memory_free(&used.memory);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(slabs),  cmocka_unit_test(magazines),
+        cmocka_unit_test(runs),   cmocka_unit_test(limits),
+        cmocka_unit_test(slots_are_left_alone),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
