@@ -50,9 +50,10 @@ QY_API void *malloc(size_t bytes)
     size_t last = bytes - 1;
     atomic_store_explicit(&cpu->busy, 1, memory_order_relaxed);
     qy_port_light_barrier();
-    if (qy_likely(last < atomic_load_explicit(&cpu->small_bytes, memory_order_acquire))) {
+    if (qy_likely(last < qy_port_load_limit(&cpu->small_bytes))) {
         void *object = qy_magazine_pop(cpu, cpu->class_of[last / QY_SMALL_STEP]);
         if (qy_likely(object != NULL)) {
+            object = qy_port_result(object);
             qy_cpu_leave(cpu);
             return object;
         }
@@ -80,7 +81,7 @@ QY_API void free(void *block)
     atomic_store_explicit(&cpu->busy, 1, memory_order_relaxed);
     qy_port_light_barrier();
     uint64_t index = ((uintptr_t)block - cpu->base) >> QY_PAGE_SHIFT;
-    if (qy_likely(index < atomic_load_explicit(&cpu->nr_frames, memory_order_acquire)) &&
+    if (qy_likely(index < qy_port_load_limit(&cpu->nr_frames)) &&
         qy_likely(qy_magazine_push(cpu, cpu->tags[index], block))) {
         qy_cpu_leave(cpu);
         return;

@@ -50,6 +50,32 @@ static inline void qy_port_light_barrier(void)
 #endif
 }
 
+/**
+ * Load a limit right after the light barrier; later loads stay behind it. Where the
+ * processor keeps loads in order a plain load does, which the compiler folds into the
+ * comparison: the barrier before it and the branch after it keep it in its place.
+ */
+static inline uint64_t qy_port_load_limit(const _Atomic uint64_t *limit)
+{
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+    return *(const uint64_t *)limit;
+#else
+    return atomic_load_explicit(limit, memory_order_acquire);
+#endif
+}
+
+/**
+ * The pointer, in the register in which a function returns it: without this gcc 12 keeps
+ * the address of the slot there, and needs a move at the end.
+ */
+static inline void *qy_port_result(void *pointer)
+{
+#if defined(__x86_64__)
+    __asm__("" : "+a"(pointer));
+#endif
+    return pointer;
+}
+
 /* ---- cold ---- */
 
 /** The program cannot go on. The report was written already. */

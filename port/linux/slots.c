@@ -50,7 +50,10 @@ static bool have_key;
 
 struct qy_cpu *qy_port_cpu(struct qy_mm *mm)
 {
-    return mm->port_index < QY_LINUX_INSTANCES ? qy_linux_cpus[mm->port_index] : NULL;
+    if (mm->port_index >= QY_LINUX_INSTANCES)
+        return NULL;
+    struct qy_cpu *cpu = qy_linux_cpus[mm->port_index];
+    return cpu != NULL && cpu->mm == mm ? cpu : NULL; /* before slots_open() it has no number */
 }
 
 /* ---- pages for slots ---- */
@@ -138,7 +141,7 @@ static size_t block_bytes(const struct qy_mm *mm, bool with_cpu)
 
 struct qy_cpu *qy_port_attach(struct qy_mm *mm)
 {
-    if (exiting || mm->port_index >= QY_LINUX_INSTANCES)
+    if (exiting || mm->port_index >= QY_LINUX_INSTANCES || instances[mm->port_index].mm != mm)
         return NULL;
     struct instance *instance = &instances[mm->port_index];
     pthread_once(&key_once, make_key);

@@ -16,6 +16,10 @@
             qy_port_panic("quarry: rule " rule " broken: " #condition);                           \
     } while (0)
 
+/** A function that reads what others write under a lock of theirs: what it sees may be stale,
+ *  and it can live with that. Tells the thread sanitizer so. */
+#define QY_RACY __attribute__((no_sanitize("thread")))
+
 #define qy_likely(condition) __builtin_expect(!!(condition), 1)
 #define qy_unlikely(condition) __builtin_expect(!!(condition), 0)
 

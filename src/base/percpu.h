@@ -51,14 +51,14 @@ struct qy_pcp;
 struct qy_depot;
 
 struct qy_cpu {
+    void **top[QY_NR_TAGS];      /* (o) the topmost object of each loaded magazine */
     _Atomic uint32_t busy;       /* the owner is inside */
-    _Atomic size_t small_bytes;  /* QY_SMALL_BYTES, or 0: stopped; written by (p) */
+    _Atomic uint64_t small_bytes;  /* QY_SMALL_BYTES, or 0: stopped; written by (p) */
     _Atomic uint64_t nr_frames;  /* frames that have a tag, or 0: stopped; written by (p), and
                                     raised by the owner when there are more by now */
     uintptr_t base;              /* address of the span's first frame */
     const uint8_t *tags;
     uint8_t class_of[QY_SMALL_BYTES / QY_SMALL_STEP]; /* by (bytes - 1) / 16: a cache's tag */
-    void **top[QY_NR_TAGS];      /* (o) the last full place of each loaded magazine */
 
     struct qy_pcp *pcp;          /* (o) one a zone */
     struct qy_depot *depot;      /* (o) one a tag */
@@ -74,7 +74,7 @@ static inline bool qy_cpu_enter(struct qy_cpu *cpu)
 {
     atomic_store_explicit(&cpu->busy, 1, memory_order_relaxed);
     qy_port_light_barrier();
-    return qy_likely(atomic_load_explicit(&cpu->nr_frames, memory_order_acquire) != 0);
+    return qy_likely(qy_port_load_limit(&cpu->nr_frames) != 0);
 }
 
 static inline void qy_cpu_leave(struct qy_cpu *cpu)

@@ -114,7 +114,7 @@ static qy_pfn_t take_from_zone_locked(struct qy_mm *mm, struct qy_zone *zone,
     return pfn;
 }
 
-static bool above_watermark(const struct qy_zone *zone, const struct qy_request *request,
+QY_RACY static bool above_watermark(const struct qy_zone *zone, const struct qy_request *request,
                             uint64_t nr_frames, uint64_t mark)
 {
     uint64_t keep = mark + zone->lowmem_reserve[request->highest];
@@ -129,7 +129,7 @@ static bool may_use(const struct qy_zone *zone, const struct qy_request *request
 }
 
 /** What each step leaves in a zone. */
-static uint64_t mark_of(const struct qy_zone *zone, const struct qy_request *request,
+QY_RACY static uint64_t mark_of(const struct qy_zone *zone, const struct qy_request *request,
                         enum qy_watermark watermark)
 {
     uint64_t mark = zone->watermark[watermark];
@@ -176,7 +176,7 @@ static qy_pfn_t take_from_slot(struct qy_mm *mm, struct qy_cpu *cpu,
     struct qy_pcp_list *list = &cpu->pcp[zone->pcp].list[request->migratetype][slot];
     if (qy_unlikely(list->count == 0)) {
         uint64_t frames = (uint64_t)list->batch << request->order;
-        if (!above_watermark(zone, request, frames, zone->watermark[QY_WMARK_LOW]) ||
+        if (!above_watermark(zone, request, frames, mark_of(zone, request, QY_WMARK_LOW)) ||
             !qy_pcp_refill(mm, zone, list, request->migratetype, request->order))
             return QY_PFN_NONE;
     }

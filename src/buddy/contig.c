@@ -40,11 +40,16 @@ static unsigned next_order(const struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_fra
     return order;
 }
 
+QY_RACY static qy_pfn_t end_of(const struct qy_zone *zone)
+{
+    return zone->end_pfn;
+}
+
 void qy_give_run(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames, bool fresh)
 {
     while (nr_frames > 0) {
         struct qy_zone *zone = qy_zone_of(mm, pfn);
-        uint64_t part = zone->end_pfn - pfn;
+        uint64_t part = end_of(zone) - pfn;
         part = part < nr_frames ? part : nr_frames;
         qy_lock(&zone->lock);
         qy_buddy_give_range_locked(mm, zone, pfn, part, fresh);

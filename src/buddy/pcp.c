@@ -152,7 +152,7 @@ uint64_t qy_pcp_drain(struct qy_mm *mm, struct qy_cpu *cpu)
     return frames;
 }
 
-uint64_t qy_pcp_count(const struct qy_pcp *pcp)
+QY_RACY uint64_t qy_pcp_count(const struct qy_pcp *pcp)
 {
     uint64_t frames = 0;
     for (unsigned type = 0; type < QY_PCP_TYPES; type++)

@@ -15,6 +15,7 @@
  *
  * COST    Two lock pairs and a system call for each pageblock with such frames.
  */
+#include "base/assert.h"
 #include "buddy/alloc.h"
 #include "buddy/buddy.h"
 
@@ -62,16 +63,26 @@ static unsigned trim_block(struct qy_mm *mm, struct qy_zone *zone, uint32_t bloc
     return dropped;
 }
 
+QY_RACY static uint64_t nr_backed(const struct qy_zone *zone)
+{
+    return zone->nr_backed;
+}
+
+QY_RACY static bool worth_trimming(const struct qy_pageblock *pb, const struct qy_zone *zone,
+                                   int least_order)
+{
+    return (pb->flags & QY_BLOCK_ONLINE) && pb->zone == zone->index && pb->nr_backed > 0 &&
+           pb->order >= least_order;
+}
+
 /** Pageblocks whose largest free block has at least this order, until few enough are left. */
 static uint64_t trim_zone(struct qy_mm *mm, struct qy_zone *zone, int least_order, uint64_t keep)
 {
     uint64_t dropped = 0;
     uint32_t first = qy_block_of(mm, zone->start_pfn);
     uint32_t block = qy_block_of(mm, zone->end_pfn - 1) + 1;
-    while (block-- > first && zone->nr_backed > keep) {
-        const struct qy_pageblock *pb = &mm->blocks[block];
-        if ((pb->flags & QY_BLOCK_ONLINE) && pb->zone == zone->index && pb->nr_backed > 0 &&
-            pb->order >= least_order)
+    while (block-- > first && nr_backed(zone) > keep) {
+        if (worth_trimming(&mm->blocks[block], zone, least_order))
             dropped += trim_block(mm, zone, block);
     }
     return dropped;

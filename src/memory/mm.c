@@ -206,20 +206,3 @@ struct qy_mm *qy_memory_build(struct qy_layout *layout, const struct qy_memmap *
     qy_zones_init(mm, map, layout);
     return mm;
 }
-
-void qy_mm_stat(struct qy_mm *mm, struct qy_mm_stat *stat)
-{
-    *stat = (struct qy_mm_stat){
-        .limit = mm->options.limit_pages,
-        .meta_bytes = atomic_load_explicit(&mm->meta_bytes, memory_order_relaxed),
-        .peak = atomic_load_explicit(&mm->peak, memory_order_relaxed),
-    };
-    for (unsigned i = 0; i < QY_MAX_ZONES; i++) {
-        const struct qy_zone *zone = &mm->zones[i];
-        stat->spanned += zone->end_pfn - zone->start_pfn;
-        stat->present += zone->present;
-        stat->managed += zone->managed;
-        stat->free += atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
-        stat->backed += zone->nr_backed;
-    }
-}

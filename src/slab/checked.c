@@ -146,7 +146,7 @@ void *qy_checked_alloc(struct qy_kmem_cache *cache, struct qy_cpu *cpu, size_t b
     if (filling(cache) >= 0 && !all_are(object, cache->stride - guard, filling(cache)))
         report(slab, index, "use after free", "D2");
     if (cache->flags & QY_SLAB_RED_ZONE)
-        __builtin_memset(object + bytes, RED_BYTE, cache->stride - bytes);
+        __builtin_memset(object + bytes, RED_BYTE, cache->stride - guard - bytes);
     return object;
 }
 

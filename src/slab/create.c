@@ -134,7 +134,7 @@ static void enlist_locked(struct qy_mm *mm, struct qy_kmem_cache *cache, unsigne
 {
     cache->tag = (uint8_t)tag;
     qy_list_add_tail(&mm->chain, &cache->chain);
-    mm->cache_of[tag] = cache;
+    __atomic_store_n(&mm->cache_of[tag], cache, __ATOMIC_RELEASE);
 }
 
 /* ---- the first ones ---- */

@@ -292,7 +292,7 @@ void qy_depot_drain(struct qy_kmem_cache *cache, struct qy_cpu *cpu)
     qy_lock(&cache->lock);
     void **full = cache->depot;
     cache->depot = NULL;
-    cache->nr_depot = 0;
+    __atomic_store_n(&cache->nr_depot, 0, __ATOMIC_RELAXED);
     qy_unlock(&cache->lock);
     drain_list(cache, cpu, full);
 }

@@ -43,10 +43,11 @@ struct qy_depot {
 
 static inline void *qy_magazine_pop(struct qy_cpu *cpu, unsigned tag)
 {
-    void **top = cpu->top[tag];
-    void *object = *top;
-    if (qy_likely(object != NULL))
-        cpu->top[tag] = top - 1;
+    void *object = *cpu->top[tag];
+    if (qy_likely(object != NULL)) {
+        atomic_signal_fence(memory_order_seq_cst);
+        cpu->top[tag]--;
+    }
     return object;
 }
 

@@ -47,9 +47,11 @@ void qy_cpu_attach(struct qy_mm *mm, struct qy_cpu *cpu, void *memory)
 
 void qy_slot_empty(struct qy_mm *mm, struct qy_cpu *cpu)
 {
-    for (unsigned tag = QY_TAG_CACHE; tag < QY_NR_TAGS; tag++)
-        if (mm->cache_of[tag] != NULL && mm->cache_of[tag]->places != 0)
-            qy_magazine_drain(cpu, mm->cache_of[tag]);
+    for (unsigned tag = QY_TAG_CACHE; tag < QY_NR_TAGS; tag++) {
+        struct qy_kmem_cache *cache = __atomic_load_n(&mm->cache_of[tag], __ATOMIC_ACQUIRE);
+        if (cache != NULL && cache->places != 0)
+            qy_magazine_drain(cpu, cache);
+    }
     qy_magazine_drop_spare(cpu);
     qy_pcp_drain(mm, cpu);
 }
