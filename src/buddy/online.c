@@ -71,19 +71,47 @@ static void online_span(struct qy_mm *mm, struct qy_span span)
 }
 
 /** Frames that exist and are never handed out: the zone counts them as present only. */
-static void count_reserved(struct qy_mm *mm, const struct qy_layout *layout)
+static void online_reserved(struct qy_mm *mm, struct qy_span span)
 {
-    for (unsigned i = 0; i < layout->nr_reserved; i++) {
-        struct qy_span span = layout->reserved[i];
-        while (span.start < span.end) {
-            struct qy_zone *zone = qy_zone_for(mm, span.start, span.node);
-            qy_pfn_t end = mm->zone_end[zone->type] >> QY_PAGE_SHIFT;
-            if (end > span.end)
-                end = span.end;
-            qy_zone_extend(mm, zone, span.start, end - span.start, 0);
-            span.start = end;
-        }
+    while (span.start < span.end) {
+        struct qy_zone *zone = qy_zone_for(mm, span.start, span.node);
+        qy_pfn_t end = mm->zone_end[zone->type] >> QY_PAGE_SHIFT;
+        if (end > span.end)
+            end = span.end;
+        qy_lock(&zone->lock);
+        mark_online(mm, zone, span.start, end - span.start);
+        qy_zone_extend(mm, zone, span.start, end - span.start, 0);
+        qy_unlock(&zone->lock);
+        span.start = end;
     }
+}
+
+/** Part of a HOTPLUG range, around what is reserved there. */
+static void online_hotplug(struct qy_mm *mm, struct qy_span span)
+{
+    for (uint32_t i = 0; i < mm->nr_reserved; i++) {
+        struct qy_span reserved = mm->reserved[i];
+        if (reserved.end <= span.start || reserved.start >= span.end)
+            continue;
+        if (reserved.start < span.start)
+            reserved.start = span.start;
+        if (reserved.end > span.end)
+            reserved.end = span.end;
+        online_span(mm, (struct qy_span){span.start, reserved.start, span.node});
+        online_reserved(mm, reserved);
+        span.start = reserved.end;
+    }
+    online_span(mm, span);
+}
+
+static const struct qy_span *hotplug_holding(const struct qy_mm *mm, qy_pfn_t pfn,
+                                             uint64_t nr_frames)
+{
+    for (uint32_t i = 0; i < mm->nr_hotplug; i++)
+        if (pfn >= mm->hotplug[i].start && pfn < mm->hotplug[i].end &&
+            nr_frames <= mm->hotplug[i].end - pfn)
+            return &mm->hotplug[i];
+    return NULL;
 }
 
 int qy_online_ram(struct qy_mm *mm, const struct qy_layout *layout, struct qy_error *error)
@@ -102,8 +130,9 @@ int qy_online_ram(struct qy_mm *mm, const struct qy_layout *layout, struct qy_er
         code = qy_mm_charge(mm, frames);
     for (unsigned i = 0; i < layout->nr_ram && code == 0; i++)
         online_span(mm, layout->ram[i]);
-    if (code == 0)
-        count_reserved(mm, layout);
+    for (unsigned i = 0; i < layout->nr_reserved && code == 0; i++)
+        if (hotplug_holding(mm, layout->reserved[i].start, 1) == NULL)
+            online_reserved(mm, layout->reserved[i]);
     qy_unlock(&mm->grow_lock);
     if (code != 0)
         qy_error_set(error, code, "no room for the map's RAM under the limit: frames ", frames, "");
@@ -125,18 +154,8 @@ static int online_range_locked(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frame
         qy_mm_uncharge(mm, nr_frames);
         return code;
     }
-    online_span(mm, (struct qy_span){pfn, pfn + nr_frames, node});
+    online_hotplug(mm, (struct qy_span){pfn, pfn + nr_frames, node});
     return 0;
-}
-
-static const struct qy_span *hotplug_holding(const struct qy_mm *mm, qy_pfn_t pfn,
-                                             uint64_t nr_frames)
-{
-    for (uint32_t i = 0; i < mm->nr_hotplug; i++)
-        if (pfn >= mm->hotplug[i].start && pfn < mm->hotplug[i].end &&
-            nr_frames <= mm->hotplug[i].end - pfn)
-            return &mm->hotplug[i];
-    return NULL;
 }
 
 static bool any_online(const struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames)

@@ -154,6 +154,11 @@ static void set_hotplug(struct qy_mm *mm, const struct qy_layout *layout)
     mm->nr_hotplug = layout->nr_hotplug;
     for (unsigned i = 0; i < layout->nr_hotplug; i++)
         mm->hotplug[i] = layout->hotplug[i];
+    for (unsigned i = 0; i < layout->nr_reserved; i++)
+        for (unsigned j = 0; j < layout->nr_hotplug; j++)
+            if (layout->reserved[i].start >= layout->hotplug[j].start &&
+                layout->reserved[i].start < layout->hotplug[j].end)
+                mm->reserved[mm->nr_reserved++] = layout->reserved[i];
     if (layout->nr_hotplug > 0)
         mm->grow_pfn = layout->hotplug[0].start;
 }

@@ -83,6 +83,8 @@ struct qy_mm {
     struct qy_lock grow_lock;
     struct qy_span hotplug[QY_MAX_RANGES]; /* (i) */
     uint32_t nr_hotplug;                   /* (i) */
+    struct qy_span reserved[QY_MAX_RANGES]; /* (i) within those; sorted */
+    uint32_t nr_reserved;                  /* (i) */
     uint32_t grow_range;     /* (g) where the next section comes from */
     qy_pfn_t grow_pfn;       /* (g) */
     _Atomic uint64_t managed;   /* frames of all zones */
@@ -160,7 +162,7 @@ struct qy_layout {
     unsigned nr_ram;
     struct qy_span hotplug[QY_MAX_RANGES];
     unsigned nr_hotplug;
-    struct qy_span reserved[QY_MAX_RANGES]; /* within RAM: present, never managed */
+    struct qy_span reserved[QY_MAX_RANGES]; /* present, never managed; sorted */
     unsigned nr_reserved;
     qy_pfn_t start, end; /* whole sections */
 };
