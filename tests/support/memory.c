@@ -97,7 +97,8 @@ void test_memory_free(struct test_memory *memory)
         qy_sim_reset();
     if (qy_linux_slots_close)
         qy_linux_slots_close(memory->mm);
-    munmap(memory->meta, memory->meta_bytes);
+    if (memory->meta)
+        munmap(memory->meta, memory->meta_bytes);
     if (memory->frames)
         munmap(memory->frames, memory->frames_bytes);
 }

@@ -135,6 +135,31 @@ static void every_frame_can_be_had(void **state)
     test_memory_free(&memory);
 }
 
+/* Wrong if it failed: the counters would forget frames that lie in per-CPU lists. */
+static void per_cpu_lists_are_counted(void **state)
+{
+    (void)state;
+    struct test_memory memory;
+    struct qy_mm_stat stat;
+    test_memory_simple(&memory, 4 * GIB, 8 * MIB, false);
+    struct qy_mm *mm = memory.mm;
+
+    qy_pfn_t first = qy_alloc_pages(mm, QY_GFP_KERNEL, 0);
+    qy_pfn_t second = qy_alloc_pages(mm, QY_GFP_KERNEL, 3);
+    qy_mm_stat(mm, &stat);
+    assert_int_equal(stat.free + stat.pcp, 8 * MIB / PAGE - 9);
+    assert_int_equal(qy_free_pages(mm, first, 0), 0);
+    assert_int_equal(qy_free_pages(mm, second, 3), 0);
+    qy_mm_stat(mm, &stat);
+    assert_true(stat.pcp >= 9);
+    assert_int_equal(stat.free + stat.pcp, 8 * MIB / PAGE);
+    qy_drain_all_pages(mm);
+    qy_mm_stat(mm, &stat);
+    assert_int_equal(stat.pcp, 0);
+    assert_int_equal(stat.free, 8 * MIB / PAGE);
+    test_memory_free(&memory);
+}
+
 /* Wrong if it failed: frames of one migratetype that lie in a per-CPU list would be out of
  * reach for a request of another, and memory would run out while it is free. */
 static void frames_in_per_cpu_lists_are_not_lost_to_others(void **state)
@@ -310,6 +335,7 @@ int main(void)
         cmocka_unit_test(wrong_frees_are_named),
         cmocka_unit_test(requests_that_cannot_be_kept_are_refused),
         cmocka_unit_test(every_frame_can_be_had),
+        cmocka_unit_test(per_cpu_lists_are_counted),
         cmocka_unit_test(frames_in_per_cpu_lists_are_not_lost_to_others),
         cmocka_unit_test(zones_are_asked_from_the_highest_and_nearest),
         cmocka_unit_test(watermarks_and_reserves_are_kept),

@@ -136,7 +136,8 @@ static void metadata_can_come_out_of_the_map(void **state)
     assert_int_equal(stat.managed, (32 * MIB - qy_mm_meta_bytes(&map)) / PAGE);
     assert_in_range(stat.free, stat.managed - 64, stat.managed); /* less the first slabs */
     test_rules(mm);
-    munmap(frames, 32 * MIB);
+    struct test_memory memory = {.mm = mm, .frames = frames, .frames_bytes = 32 * MIB};
+    test_memory_free(&memory);
 }
 
 /* Wrong if it failed: holes or reserved frames would count as memory. */

@@ -111,6 +111,27 @@ static void a_request_too_large_does_not_spoil_growth(void **state)
     test_memory_free(&memory);
 }
 
+/* Wrong if it failed: growth would bring a section online that is so already. */
+static void growth_goes_round_what_is_online(void **state)
+{
+    (void)state;
+    const struct qy_mm_options grow = {.grow = true};
+    struct test_memory memory;
+    uint64_t count = 0;
+
+    test_memory_build(&memory, &map, &grow, 0, 0);
+    struct qy_mm *mm = memory.mm;
+    assert_int_equal(qy_mm_online(mm, 104 * MIB / PAGE, 2048), 0);
+    assert_int_equal(qy_mm_online(mm, 156 * MIB / PAGE, 1024), 0);
+    while (qy_alloc_pages(mm, QY_GFP_KERNEL, 9) != QY_PFN_NONE)
+        count += 512;
+    while (qy_alloc_pages(mm, QY_GFP_KERNEL, 0) != QY_PFN_NONE)
+        count++;
+    assert_int_equal(count, 72 * MIB / PAGE - 3);
+    test_rules(mm);
+    test_memory_free(&memory);
+}
+
 /* Wrong if it failed: a request that no growth can serve would use up all memory. */
 static void memory_does_not_grow_for_what_growth_cannot_serve(void **state)
 {
@@ -154,6 +175,7 @@ int main(void)
         cmocka_unit_test(reserved_frames_stay_out),
         cmocka_unit_test(memory_grows_as_far_as_it_may),
         cmocka_unit_test(a_request_too_large_does_not_spoil_growth),
+        cmocka_unit_test(growth_goes_round_what_is_online),
         cmocka_unit_test(memory_does_not_grow_for_what_growth_cannot_serve),
         cmocka_unit_test(the_limit_is_kept_and_used),
     };
