@@ -1,0 +1,161 @@
+/*
+ * test_kmalloc.c - slab/kmalloc.c: memory of any size
+ */
+#include "support.h"
+
+#include "memory/mm.h"
+
+#include <quarry/slab.h>
+
+#include <errno.h>
+
+static struct test_memory memory;
+
+static int build(void **state)
+{
+    (void)state;
+    test_memory_simple(&memory, 4 * GIB, 64 * MIB, true);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    test_rules(memory.mm);
+    test_memory_free(&memory);
+    return 0;
+}
+
+static void refuse_free(void *block, const char *rule)
+{
+    test_quiet(true);
+    int code = qy_kfree(memory.mm, block);
+    test_quiet(false);
+    assert_int_equal(code, -EINVAL);
+    assert_string_equal(memory.mm->last_fault, rule);
+}
+
+/* Wrong if it failed: a size would get too few bytes, or waste more than its class may. */
+static void every_size_has_its_bytes(void **state)
+{
+    (void)state;
+    for (size_t bytes = 0; bytes < 300000; bytes = bytes < 40000 ? bytes + 1 : bytes + 997) {
+        unsigned char *block = qy_kmalloc(memory.mm, bytes, QY_GFP_KERNEL);
+        assert_non_null(block);
+        size_t usable = qy_ksize(memory.mm, block);
+        assert_true(usable >= bytes);
+        if (bytes > 128 && bytes <= 32768)
+            assert_true(usable * 4 <= bytes * 5 + 64); /* four classes a doubling */
+        if (bytes > 32768)
+            assert_int_equal(usable, (bytes + PAGE - 1) / PAGE * PAGE);
+        assert_int_equal((uintptr_t)block % 16, 0);
+        if (bytes > 0 && (bytes & (bytes - 1)) == 0)
+            assert_int_equal((uintptr_t)block % (bytes < PAGE ? bytes : PAGE), 0);
+        if (bytes > 0)
+            block[0] = block[bytes - 1] = 1;
+        assert_int_equal(qy_kfree(memory.mm, block), 0);
+    }
+}
+
+/* Wrong if it failed: sizes that cannot be would overflow into small ones. */
+static void impossible_sizes_give_null(void **state)
+{
+    (void)state;
+    const size_t sizes[] = {SIZE_MAX, SIZE_MAX - 1, SIZE_MAX - 4095, SIZE_MAX / 2, 65 * MIB};
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        assert_null(qy_kmalloc(memory.mm, sizes[i], QY_GFP_KERNEL));
+        assert_null(qy_kmalloc_aligned(memory.mm, sizes[i], PAGE, QY_GFP_KERNEL));
+        void *block = qy_kmalloc(memory.mm, 10, QY_GFP_KERNEL);
+        assert_null(qy_krealloc(memory.mm, block, sizes[i], QY_GFP_KERNEL));
+        assert_int_equal(qy_kfree(memory.mm, block), 0); /* the old one is kept */
+    }
+}
+
+/* Wrong if it failed: an alignment would not be kept. */
+static void every_alignment_is_kept(void **state)
+{
+    (void)state;
+    const size_t sizes[] = {0, 1, 16, 100, 4096, 5000, 40000, 3 * MIB};
+    for (size_t align = 1; align <= 16 * MIB; align *= 2)
+        for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+            char *block = qy_kmalloc_aligned(memory.mm, sizes[i], align, QY_GFP_KERNEL);
+            assert_non_null(block);
+            assert_int_equal((uintptr_t)block % align, 0);
+            assert_true(qy_ksize(memory.mm, block) >= sizes[i]);
+            memset(block, 1, sizes[i]);
+            assert_int_equal(qy_kfree(memory.mm, block), 0);
+        }
+    assert_null(qy_kmalloc_aligned(memory.mm, 8, 3, QY_GFP_KERNEL));
+    assert_null(qy_kmalloc_aligned(memory.mm, 8, 0, QY_GFP_KERNEL));
+    assert_null(qy_kmalloc_aligned(memory.mm, 8, 2 * GIB, QY_GFP_KERNEL));
+}
+
+/* Wrong if it failed: kmalloc(0) would be no block, or NULL and 0 no free. */
+static void nothing_is_something(void **state)
+{
+    (void)state;
+    void *first = qy_kmalloc(memory.mm, 0, QY_GFP_KERNEL);
+    void *second = qy_kmalloc(memory.mm, 0, QY_GFP_KERNEL);
+
+    assert_true(first && second && first != second);
+    assert_int_equal(qy_kfree(memory.mm, first), 0);
+    assert_null(qy_krealloc(memory.mm, second, 0, QY_GFP_KERNEL)); /* frees */
+    assert_int_equal(qy_kfree(memory.mm, NULL), 0);
+    assert_int_equal(qy_ksize(memory.mm, NULL), 0);
+    int local;
+    assert_int_equal(qy_ksize(memory.mm, &local), 0);
+    void *third = qy_krealloc(memory.mm, NULL, 100, QY_GFP_KERNEL); /* as kmalloc */
+    assert_non_null(third);
+    assert_int_equal(qy_kfree(memory.mm, third), 0);
+}
+
+/* Wrong if it failed: cleared memory would hold somebody's bytes. */
+static void cleared_memory_is_clear(void **state)
+{
+    (void)state;
+    const size_t sizes[] = {1, 24, 700, 4096, 33000, 200000, 5 * MIB};
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        unsigned char *block = qy_kmalloc(memory.mm, sizes[i], QY_GFP_KERNEL);
+        memset(block, 0xee, sizes[i]);
+        assert_int_equal(qy_kfree(memory.mm, block), 0);
+        block = qy_kmalloc(memory.mm, sizes[i], QY_GFP_KERNEL | QY_GFP_ZERO);
+        for (size_t byte = 0; byte < sizes[i]; byte++)
+            if (block[byte] != 0)
+                fail_msg("byte %zu of %zu is not zero", byte, sizes[i]);
+        assert_int_equal(qy_kfree(memory.mm, block), 0);
+    }
+}
+
+/* Wrong if it failed: a block that is pages would be freed in part, twice, or by a stranger. */
+static void wrong_frees_are_named(void **state)
+{
+    (void)state;
+    const size_t sizes[] = {40000, 1 * MIB, 9 * MIB};
+    int local;
+
+    refuse_free(&local, "K1");
+    refuse_free(memory.frames - 64, "K1");
+    refuse_free(memory.frames + 64 * MIB, "K1");
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        char *block = qy_kmalloc(memory.mm, sizes[i], QY_GFP_KERNEL);
+        refuse_free(block + 16, "K2");
+        refuse_free(block + 1, "K2");
+        refuse_free(block + PAGE, "K3");
+        assert_int_equal(qy_ksize(memory.mm, block), (sizes[i] + PAGE - 1) / PAGE * PAGE);
+        assert_int_equal(qy_kfree(memory.mm, block), 0);
+        refuse_free(block, "K3");
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(every_size_has_its_bytes, build, tear_down),
+        cmocka_unit_test_setup_teardown(impossible_sizes_give_null, build, tear_down),
+        cmocka_unit_test_setup_teardown(every_alignment_is_kept, build, tear_down),
+        cmocka_unit_test_setup_teardown(nothing_is_something, build, tear_down),
+        cmocka_unit_test_setup_teardown(cleared_memory_is_clear, build, tear_down),
+        cmocka_unit_test_setup_teardown(wrong_frees_are_named, build, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
