@@ -5,9 +5,11 @@
  *         is taken, so no thread without a slot is either. The child then sees a whole
  *         state; it has one thread, and what lay in the others' slots goes back.
  *
- *         A signal handler may fork while this thread is inside. Then nothing can be waited
- *         for: the interrupted call is finished in both processes after the handler returns,
- *         and what other threads held at that instant stays as it is in the child.
+ *         A signal handler may fork while this thread is inside. A fast path is whole
+ *         between any two of its instructions, so the slot counts as idle meanwhile. In a
+ *         slow half this thread may hold a lock, and nothing can be waited for: the
+ *         interrupted call is finished in both processes after the handler returns, and
+ *         what other threads held at that instant stays as it is in the child.
  *
  * LOCKS   all of them, in rank order.
  *
@@ -21,7 +23,9 @@
 
 #include <pthread.h>
 
-static _Thread_local bool interrupted;
+/** This thread was inside: in a slow half, or between two instructions of a fast path. */
+static _Thread_local bool in_slow_half;
+static _Thread_local uint32_t was_busy;
 
 /** Every lock after cpus_lock, in rank order. */
 static void for_each_lock(struct qy_mm *mm, void (*work)(struct qy_lock *))
@@ -57,9 +61,10 @@ static void reset(struct qy_lock *lock)
 static void before(void)
 {
     struct qy_mm *mm = qy_malloc_get_mm();
-    interrupted = atomic_load(&qy_malloc_cpu.busy) != 0;
-    if (interrupted)
+    in_slow_half = qy_malloc_depth != 0 || mm == NULL;
+    if (in_slow_half)
         return;
+    was_busy = atomic_exchange(&qy_malloc_cpu.busy, 0);
     qy_lock(&mm->cpus_lock);
     qy_cpus_stop(&mm->cpus);
     for_each_lock(mm, take);
@@ -68,23 +73,25 @@ static void before(void)
 static void in_parent(void)
 {
     struct qy_mm *mm = qy_malloc_get_mm();
-    if (interrupted)
+    if (in_slow_half)
         return;
     for_each_lock(mm, release);
     qy_cpus_resume(&mm->cpus, qy_described_frames(mm), mm->small_bytes);
     qy_unlock(&mm->cpus_lock);
+    atomic_store(&qy_malloc_cpu.busy, was_busy);
 }
 
 static void in_child(void)
 {
     struct qy_mm *mm = qy_malloc_get_mm();
-    if (interrupted)
+    if (in_slow_half)
         return;
     for_each_lock(mm, reset);
     qy_linux_barrier_init();
     qy_linux_slots_after_fork(mm);
     qy_cpus_resume(&mm->cpus, qy_described_frames(mm), mm->small_bytes);
     reset(&mm->cpus_lock);
+    atomic_store(&qy_malloc_cpu.busy, was_busy);
 }
 
 void qy_malloc_watch_fork(void)

@@ -5,7 +5,10 @@
  *         So nothing here needs more than system calls; what needs the C library
  *         (pthread_atfork may allocate) waits for this library's constructor.
  *
- * RULES   I1  qy_malloc_mm is written once.
+ *         If the system refuses the memory to begin with, malloc returns NULL, and the next
+ *         call tries again.
+ *
+ * RULES   I1  qy_malloc_mm is written once with what is not NULL.
  *
  * LOCKS   state: whoever changes it from NONE to MAKING makes it; others wait.
  *
@@ -104,7 +107,6 @@ static struct qy_cpu *own_slot(void)
 static struct qy_mm *make(void)
 {
     struct qy_malloc_settings settings;
-    struct qy_error error;
     qy_malloc_read_settings(&settings);
     struct qy_linux_options options = {
         .limit_bytes = settings.limit_bytes,
@@ -112,12 +114,9 @@ static struct qy_mm *make(void)
                                                QY_SLAB_RANDOM | QY_SLAB_CHECK_FREE
                                          : 0,
     };
-    struct qy_mm *mm = qy_linux_mm_create(&options, &error);
-    if (mm == NULL) {
-        qy_port_write("quarry: ", 8);
-        qy_port_write(error.text, strlen(error.text));
-        qy_port_panic("\n");
-    }
+    struct qy_mm *mm = qy_linux_mm_create(&options, NULL);
+    if (mm == NULL)
+        return NULL;
     mm->panic_on_fault = true;
     qy_linux_slots_in(mm, own_slot);
     return mm;
@@ -129,9 +128,9 @@ static __attribute__((noinline)) struct qy_mm *make_once(void)
     int saved = errno;
     if (atomic_compare_exchange_strong(&state, &expected, MAKING)) {
         qy_malloc_mm = make();
-        atomic_store(&state, MADE);
+        atomic_store(&state, qy_malloc_mm != NULL ? MADE : NONE);
     }
-    while (atomic_load(&state) != MADE)
+    while (atomic_load(&state) == MAKING)
         sched_yield();
     errno = saved;
     return qy_malloc_mm;
@@ -146,11 +145,12 @@ struct qy_mm *qy_malloc_get_mm(void)
 
 __attribute__((constructor)) static void start(void)
 {
-    qy_malloc_get_mm();
     qy_malloc_watch_fork();
 }
 
 __attribute__((destructor)) static void end(void)
 {
-    qy_malloc_report(qy_malloc_get_mm());
+    struct qy_mm *mm = qy_malloc_get_mm();
+    if (mm != NULL)
+        qy_malloc_report(mm);
 }

@@ -24,6 +24,7 @@
 #include <string.h>
 
 _Thread_local struct qy_cpu qy_malloc_cpu __attribute__((tls_model("initial-exec")));
+_Thread_local unsigned qy_malloc_depth __attribute__((tls_model("initial-exec")));
 
 QY_API void cfree(void *block);
 QY_API int __posix_memalign(void **block, size_t align, size_t bytes);
@@ -35,10 +36,20 @@ QY_API size_t malloc_usable_size(void *block);
 
 /* ---- malloc and free ---- */
 
+static void *kmalloc(size_t bytes, qy_gfp_t gfp)
+{
+    int saved = errno;
+    struct qy_mm *mm = qy_malloc_enter();
+    void *block = mm != NULL ? qy_kmalloc_slow(mm, bytes, gfp) : NULL;
+    qy_malloc_leave();
+    errno = saved;
+    return block;
+}
+
 static __attribute__((noinline)) void *malloc_slow(size_t bytes)
 {
     qy_cpu_leave(&qy_malloc_cpu);
-    void *block = qy_kmalloc_slow(qy_malloc_get_mm(), bytes, QY_GFP_KERNEL);
+    void *block = kmalloc(bytes, QY_GFP_KERNEL);
     if (block == NULL)
         errno = ENOMEM;
     return block;
@@ -64,14 +75,16 @@ QY_API void *malloc(size_t bytes)
 static __attribute__((noinline)) void free_slow(void *block)
 {
     struct qy_cpu *cpu = &qy_malloc_cpu;
-    struct qy_mm *mm = qy_malloc_get_mm();
-    if (atomic_load_explicit(&cpu->nr_frames, memory_order_relaxed) < qy_described_frames(mm) &&
-        cpu->mm != NULL)
+    struct qy_mm *mm = qy_malloc_enter();
+    int saved = errno;
+    if (cpu->mm != NULL && qy_cpu_frames(cpu) < qy_described_frames(mm))
         qy_cpu_extend(cpu, qy_described_frames(mm));
     qy_cpu_leave(cpu);
-    int saved = errno;
-    qy_kfree_slow(mm, block);
-    qy_malloc_decay(mm);
+    if (mm != NULL && block != NULL) {
+        qy_kfree_slow(mm, block);
+        qy_malloc_decay(mm);
+    }
+    qy_malloc_leave();
     errno = saved;
 }
 
@@ -107,7 +120,7 @@ QY_API void *calloc(size_t count, size_t bytes)
         void *block = malloc(total);
         return block != NULL ? memset(block, 0, total) : NULL;
     }
-    void *block = qy_kmalloc_slow(qy_malloc_get_mm(), total, QY_GFP_KERNEL | QY_GFP_ZERO);
+    void *block = kmalloc(total, QY_GFP_KERNEL | QY_GFP_ZERO);
     if (block == NULL)
         errno = ENOMEM;
     return block;
@@ -122,7 +135,8 @@ QY_API void *realloc(void *block, size_t bytes)
         return NULL;
     }
     int saved = errno;
-    void *moved = qy_krealloc(qy_malloc_get_mm(), block, bytes, QY_GFP_KERNEL);
+    void *moved = qy_krealloc(qy_malloc_enter(), block, bytes, QY_GFP_KERNEL);
+    qy_malloc_leave();
     errno = moved != NULL ? saved : ENOMEM;
     return moved;
 }
@@ -142,7 +156,9 @@ QY_API void *reallocarray(void *block, size_t count, size_t bytes)
 void *qy_malloc_aligned(size_t align, size_t bytes, qy_gfp_t gfp)
 {
     int saved = errno;
-    void *block = qy_kmalloc_aligned(qy_malloc_get_mm(), bytes, align, gfp);
+    struct qy_mm *mm = qy_malloc_enter();
+    void *block = mm != NULL ? qy_kmalloc_aligned(mm, bytes, align, gfp) : NULL;
+    qy_malloc_leave();
     errno = block != NULL ? saved : ENOMEM;
     return block;
 }
@@ -155,13 +171,13 @@ static bool is_power_of_two(size_t n)
 /** As glibc: any alignment is rounded up to a power of two. */
 QY_API void *memalign(size_t align, size_t bytes)
 {
-    if (align > SIZE_MAX / 2 + 1) {
+    size_t power = 1;
+    while (power < align && power != 0)
+        power *= 2;
+    if (power == 0 || align > SIZE_MAX / 4) {
         errno = EINVAL;
         return NULL;
     }
-    size_t power = 1;
-    while (power < align)
-        power *= 2;
     return qy_malloc_aligned(power, bytes, QY_GFP_KERNEL);
 }
 

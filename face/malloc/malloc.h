@@ -13,8 +13,25 @@
  *  addition. All zero, and so stopped, until its first slow path. */
 extern _Thread_local struct qy_cpu qy_malloc_cpu __attribute__((tls_model("initial-exec")));
 
-/** The instance behind malloc, made at the first call. Ends the program if it cannot be. */
+/** The instance behind malloc, made at the first call; NULL: the system gives no memory. */
 struct qy_mm *qy_malloc_get_mm(void);
+
+/** How deep this thread is in the slow halves, where it may hold locks: who forks from a
+ *  signal handler then cannot wait for them (fork.c). */
+extern _Thread_local unsigned qy_malloc_depth __attribute__((tls_model("initial-exec")));
+
+static inline struct qy_mm *qy_malloc_enter(void)
+{
+    qy_malloc_depth++;
+    atomic_signal_fence(memory_order_seq_cst);
+    return qy_malloc_get_mm();
+}
+
+static inline void qy_malloc_leave(void)
+{
+    atomic_signal_fence(memory_order_seq_cst);
+    qy_malloc_depth--;
+}
 
 /** What QUARRY_* asked for. */
 struct qy_malloc_settings {

@@ -42,10 +42,14 @@ void qy_malloc_decay(struct qy_mm *mm)
 
 QY_API int malloc_trim(size_t pad)
 {
-    struct qy_mm *mm = qy_malloc_get_mm();
+    struct qy_mm *mm = qy_malloc_enter();
     int saved = errno;
-    qy_kmem_cache_shrink_all(mm);
-    uint64_t dropped = qy_mm_trim(mm, pad >> QY_PAGE_SHIFT);
+    uint64_t dropped = 0;
+    if (mm != NULL) {
+        qy_kmem_cache_shrink_all(mm);
+        dropped = qy_mm_trim(mm, pad >> QY_PAGE_SHIFT);
+    }
+    qy_malloc_leave();
     errno = saved;
     return dropped != 0;
 }
@@ -71,8 +75,10 @@ QY_API int mallopt(int param, int value)
 
 QY_API struct mallinfo2 mallinfo2(void)
 {
-    struct qy_mm_stat stat;
-    qy_mm_stat(qy_malloc_get_mm(), &stat);
+    struct qy_mm_stat stat = {0};
+    struct qy_mm *mm = qy_malloc_get_mm();
+    if (mm != NULL)
+        qy_mm_stat(mm, &stat);
     size_t managed = stat.managed << QY_PAGE_SHIFT;
     size_t free_bytes = stat.free << QY_PAGE_SHIFT;
     return (struct mallinfo2){
@@ -127,7 +133,9 @@ QY_API void malloc_stats(void)
 {
     char buffer[8192];
     struct qy_text text = {buffer, sizeof(buffer), 0};
-    qy_print_meminfo(qy_malloc_get_mm(), &text);
+    struct qy_mm *mm = qy_malloc_get_mm();
+    if (mm != NULL)
+        qy_print_meminfo(mm, &text);
     qy_port_write(buffer, text.length < sizeof(buffer) ? text.length : sizeof(buffer) - 1);
 }
 

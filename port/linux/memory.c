@@ -21,6 +21,9 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
@@ -160,4 +163,14 @@ void qy_port_populate(struct qy_mm *mm, void *address, size_t bytes)
     int saved = errno;
     madvise(address, bytes, MADV_POPULATE_WRITE);
     errno = saved;
+}
+
+int qy_port_move(struct qy_mm *mm, void *from, void *to, size_t bytes)
+{
+    (void)mm;
+    int saved = errno;
+    void *at = mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
+    int code = at == MAP_FAILED ? -errno : 0;
+    errno = saved;
+    return code;
 }

@@ -91,6 +91,9 @@ int qy_port_commit(struct qy_mm *mm, void *address, size_t bytes);
 int qy_port_decommit(struct qy_mm *mm, void *address, size_t bytes);
 /** Advice: all of the range is about to be written. */
 void qy_port_populate(struct qy_mm *mm, void *address, size_t bytes);
+/** Move the memory at @from to @to: same bytes, whole pages; @to was committed and its content
+ *  is lost; @from stays usable and reads as zero. 0, or -errno and nothing changed. */
+int qy_port_move(struct qy_mm *mm, void *from, void *to, size_t bytes);
 
 /** Every other thread's loads and stores before and after this call are ordered by it. */
 void qy_port_heavy_barrier(void);

@@ -126,3 +126,12 @@ uint32_t *qy_port_held_ranks(void)
     static uint32_t held;
     return &held;
 }
+
+int qy_port_move(struct qy_mm *mm, void *from, void *to, size_t bytes)
+{
+    (void)mm;
+    (void)from;
+    (void)to;
+    (void)bytes;
+    return -1;
+}

@@ -29,6 +29,18 @@ void qy_cpu_enter_wait(struct qy_cpu *cpu)
     }
 }
 
+struct qy_cpu *qy_slot_enter(struct qy_mm *mm)
+{
+    struct qy_cpu *cpu = qy_port_cpu(mm);
+    if (qy_unlikely(cpu == NULL))
+        cpu = qy_port_attach(mm);
+    if (cpu != NULL && !qy_cpu_enter(cpu)) {
+        qy_cpu_leave(cpu);
+        qy_cpu_enter_wait(cpu);
+    }
+    return cpu;
+}
+
 void qy_cpu_open(struct qy_cpu *cpu, struct qy_list *cpus, uint64_t nr_frames, size_t small_bytes)
 {
     qy_list_add_tail(cpus, &cpu->link);

@@ -85,8 +85,16 @@ static inline void qy_cpu_leave(struct qy_cpu *cpu)
 /** Go in, waiting while somebody drains the slot. */
 void qy_cpu_enter_wait(struct qy_cpu *cpu);
 
+/** The slot of this thread, attached and entered; NULL: it cannot have one. */
+struct qy_cpu *qy_slot_enter(struct qy_mm *mm);
+
 /** Put an attached slot on @cpus and open it. Caller holds cpus_lock, and is the owner. */
 void qy_cpu_open(struct qy_cpu *cpu, struct qy_list *cpus, uint64_t nr_frames, size_t small_bytes);
+
+static inline uint64_t qy_cpu_frames(const struct qy_cpu *cpu)
+{
+    return atomic_load_explicit(&cpu->nr_frames, memory_order_relaxed);
+}
 
 /** The owner, inside, has seen that more frames have tags by now. */
 static inline void qy_cpu_extend(struct qy_cpu *cpu, uint64_t nr_frames)

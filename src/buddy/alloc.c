@@ -153,6 +153,18 @@ static qy_pfn_t take_from_zones(struct qy_mm *mm, const struct qy_request *reque
     return QY_PFN_NONE;
 }
 
+qy_pfn_t qy_take_from_zones(struct qy_mm *mm, const struct qy_request *request, bool *fresh)
+{
+    return take_from_zones(mm, request, QY_WMARK_LOW, fresh);
+}
+
+bool qy_zone_may_serve(const struct qy_zone *zone, const struct qy_request *request,
+                       uint64_t nr_frames)
+{
+    return may_use(zone, request) &&
+           above_watermark(zone, request, nr_frames, mark_of(zone, request, QY_WMARK_LOW));
+}
+
 /* ---- through the slot ---- */
 
 /** The first zone that the request may use: the one whose lists serve it. */
@@ -243,18 +255,6 @@ static void clear_frames(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames)
         __builtin_memset(qy_frame_address(mm, pfn), 0, nr_frames << QY_PAGE_SHIFT);
 }
 
-static struct qy_cpu *enter_slot(struct qy_mm *mm)
-{
-    struct qy_cpu *cpu = qy_port_cpu(mm);
-    if (cpu == NULL)
-        cpu = qy_port_attach(mm);
-    if (cpu != NULL && !qy_cpu_enter(cpu)) {
-        qy_cpu_leave(cpu);
-        qy_cpu_enter_wait(cpu);
-    }
-    return cpu;
-}
-
 static qy_pfn_t alloc_with_reclaim(struct qy_mm *mm, const struct qy_request *request, bool *fresh)
 {
     qy_pfn_t pfn = QY_PFN_NONE;
@@ -262,13 +262,9 @@ static qy_pfn_t alloc_with_reclaim(struct qy_mm *mm, const struct qy_request *re
         return pfn;
     qy_drain_all_pages(mm); /* what others' lists hold is free, too */
     pfn = take_from_zones(mm, request, QY_WMARK_MIN, fresh);
-    if (pfn != QY_PFN_NONE || mm->reclaim == NULL)
-        return pfn;
-    do {
-        if (mm->reclaim(mm, request->gfp, request->order) == 0)
-            return take_from_zones(mm, request, QY_WMARK_MIN, fresh);
+    unsigned rounds = 0;
+    while (pfn == QY_PFN_NONE && qy_reclaim_again(mm, request->gfp, request->order, &rounds))
         pfn = take_from_zones(mm, request, QY_WMARK_MIN, fresh);
-    } while (pfn == QY_PFN_NONE);
     return pfn;
 }
 
@@ -278,7 +274,7 @@ qy_pfn_t qy_alloc_pages_node(struct qy_mm *mm, unsigned node, qy_gfp_t gfp, unsi
     bool fresh = false;
     if (node >= mm->nr_nodes || !qy_request_read(&request, node, gfp, order))
         return QY_PFN_NONE;
-    struct qy_cpu *cpu = enter_slot(mm);
+    struct qy_cpu *cpu = qy_slot_enter(mm);
     qy_pfn_t pfn = qy_take_pages(mm, cpu, &request, &fresh);
     if (cpu != NULL)
         qy_cpu_leave(cpu);
@@ -322,7 +318,7 @@ int qy_free_pages(struct qy_mm *mm, qy_pfn_t pfn, unsigned order)
 {
     if (qy_unlikely(untag(mm, pfn, order) != 0))
         return -QY_EINVAL;
-    struct qy_cpu *cpu = enter_slot(mm);
+    struct qy_cpu *cpu = qy_slot_enter(mm);
     qy_give_pages(mm, cpu, pfn, order, false);
     if (cpu != NULL)
         qy_cpu_leave(cpu);

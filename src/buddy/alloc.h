@@ -28,9 +28,30 @@ QY_MUST_CHECK bool qy_request_read(struct qy_request *request, unsigned node, qy
 QY_MUST_CHECK qy_pfn_t qy_take_pages(struct qy_mm *mm, struct qy_cpu *cpu,
                                      const struct qy_request *request, bool *fresh);
 
+/** The same without the slot, and without growing. */
+QY_MUST_CHECK qy_pfn_t qy_take_from_zones(struct qy_mm *mm, const struct qy_request *request,
+                                          bool *fresh);
+
+/** May the request take so many frames of this zone, down to its low watermark? */
+bool qy_zone_may_serve(const struct qy_zone *zone, const struct qy_request *request,
+                       uint64_t nr_frames);
+
 /** Give a block back through the slot's lists (@cpu as above). Tags are none of its business;
  *  fresh: its memory was not touched since it was taken fresh. */
 void qy_give_pages(struct qy_mm *mm, struct qy_cpu *cpu, qy_pfn_t pfn, unsigned order, bool fresh);
+
+/** Rounds of reclaim that one request may ask for. More would let two that free the same
+ *  few frames for each other go on for ever. */
+#define QY_MOST_RECLAIMS 3
+
+/** Nothing could be had: is it worth trying once more? Reclaims, if the request may wait and
+ *  has not asked too often. The caller is in no slot and holds no lock. */
+static inline bool qy_reclaim_again(struct qy_mm *mm, qy_gfp_t gfp, unsigned order,
+                                    unsigned *rounds)
+{
+    return (gfp & QY_GFP_DIRECT_RECLAIM) && mm->reclaim != NULL &&
+           (*rounds)++ < QY_MOST_RECLAIMS && mm->reclaim(mm, gfp, order) != 0;
+}
 
 /** A run of frames of any length, without tags; contig.c. The caller is in no slot. */
 QY_MUST_CHECK qy_pfn_t qy_take_run(struct qy_mm *mm, const struct qy_request *request,

@@ -1,9 +1,10 @@
 /*
  * contig.c - runs of frames that are no power of two, or longer than a block of order 10
  *
- * WHAT    Up to 1024 frames: a block of the next order, whose tail goes back at once. Beyond,
- *         the zones are searched for neighbouring free blocks of order 10; where the
- *         instance may grow, a run is made at its end.
+ * WHAT    A power of two is a block. Other lengths are laid behind the run before, or into a
+ *         pageblock that has room, at any frame: rounded up to a block, a third of memory
+ *         would be lost. What no list finds, a first fit over the zone does. Where the
+ *         instance may grow, it grows when even that fails.
  *         Each part of a run is tagged as a block of its own, so a run can be given back
  *         whole or in parts, and wrong frees are found as for any block.
  *
@@ -22,6 +23,8 @@
 #include <quarry/buddy.h>
 
 #define MAX_ALIGN_ORDER 18
+/** Pageblocks of one list that are searched for a run. */
+#define MOST_TRIES 4
 
 static unsigned order_of(uint64_t nr_frames)
 {
@@ -59,129 +62,222 @@ void qy_give_run(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames, bool fresh)
     }
 }
 
-static bool whole_section(const struct qy_mm *mm, const struct qy_zone *zone, qy_pfn_t pfn)
+/* ---- ranges of free frames ---- */
+
+/** May runs be taken from this pageblock? */
+static bool serves(const struct qy_zone *zone, const struct qy_pageblock *pb)
 {
-    const struct qy_pageblock *pb = &mm->blocks[qy_block_of(mm, pfn)];
-    return (pb->flags & QY_BLOCK_ONLINE) && pb->order == QY_MAX_ORDER &&
-           pb->zone == zone->index && pb->migratetype < QY_MIGRATE_HIGHATOMIC;
+    return (pb->flags & QY_BLOCK_ONLINE) && pb->zone == zone->index &&
+           pb->migratetype < QY_MIGRATE_HIGHATOMIC;
 }
 
-/** Take the sections from pfn on; the last one only as far as needed. */
-static bool take_sections_locked(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t pfn,
-                                 uint64_t nr_frames)
+/** How many frames from index on are free, as far as @most. */
+static uint64_t count_free_locked(const struct qy_mm *mm, const struct qy_zone *zone,
+                                  uint64_t index, uint64_t most)
 {
-    uint64_t sections = (nr_frames + QY_SECTION_FRAMES - 1) / QY_SECTION_FRAMES;
-    bool all_fresh = true;
-    for (uint64_t i = 0; i < sections; i++) {
-        bool fresh;
-        qy_buddy_take_at_locked(mm, zone, pfn + i * QY_SECTION_FRAMES, QY_MAX_ORDER, &fresh);
-        all_fresh &= fresh;
+    uint64_t count = 0;
+    while (count < most && index + count < qy_described_frames(mm)) {
+        uint64_t at = index + count;
+        const struct qy_pageblock *pb = &mm->blocks[at / QY_PAGEBLOCK_FRAMES];
+        if (!serves(zone, pb))
+            break;
+        unsigned bit = at % QY_WORD_BITS;
+        uint64_t word = mm->free_bits[at / QY_PAGEBLOCK_FRAMES]
+                            .word[at % QY_PAGEBLOCK_FRAMES / QY_WORD_BITS];
+        uint64_t taken = ~word >> bit;
+        unsigned width = taken != 0 ? (unsigned)__builtin_ctzll(taken) : QY_WORD_BITS - bit;
+        count += width;
+        if (width < QY_WORD_BITS - bit)
+            break;
     }
-    uint64_t tail = sections * QY_SECTION_FRAMES - nr_frames;
-    qy_buddy_give_range_locked(mm, zone, pfn + nr_frames, tail, all_fresh);
+    return count < most ? count : most;
+}
+
+/** Take free frames, as the largest blocks they hold. True: all of them fresh. */
+static bool take_range_locked(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t pfn,
+                              uint64_t nr_frames)
+{
+    bool all_fresh = true;
+    while (nr_frames > 0) {
+        bool fresh;
+        unsigned order = next_order(mm, pfn, nr_frames);
+        qy_buddy_take_at_locked(mm, zone, pfn, order, &fresh);
+        all_fresh &= fresh;
+        pfn += UINT64_C(1) << order;
+        nr_frames -= UINT64_C(1) << order;
+    }
     return all_fresh;
 }
 
-static qy_pfn_t search_zone_locked(struct qy_mm *mm, struct qy_zone *zone, uint64_t nr_frames,
-                                   uint64_t align, bool *fresh)
+bool qy_take_behind(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames)
 {
-    uint64_t sections = (nr_frames + QY_SECTION_FRAMES - 1) / QY_SECTION_FRAMES;
-    uint64_t found = 0;
-    qy_pfn_t pfn = zone->start_pfn & ~(QY_SECTION_FRAMES - 1);
-    for (; pfn < zone->end_pfn && found < sections; pfn += QY_SECTION_FRAMES) {
-        bool starts_well = found > 0 || (pfn & (align - 1)) == 0;
-        found = starts_well && whole_section(mm, zone, pfn) ? found + 1 : 0;
-    }
-    if (found < sections)
-        return QY_PFN_NONE;
-    pfn -= sections * QY_SECTION_FRAMES;
-    *fresh = take_sections_locked(mm, zone, pfn, nr_frames);
-    return pfn;
+    uint64_t index = qy_frame_index(mm, pfn);
+    if (!qy_in_span(mm, pfn, nr_frames) || !qy_frame_online(mm, index))
+        return false;
+    struct qy_zone *zone = qy_zone_of(mm, pfn);
+    qy_lock(&zone->lock);
+    bool taken = count_free_locked(mm, zone, index, nr_frames) == nr_frames;
+    if (taken)
+        take_range_locked(mm, zone, pfn, nr_frames);
+    qy_unlock(&zone->lock);
+    return taken;
 }
 
-static qy_pfn_t search_zones(struct qy_mm *mm, const struct qy_request *request,
-                             uint64_t nr_frames, unsigned align_order, bool *fresh)
+/** The next frame at or after index that may be free; it skips what certainly is not. */
+static uint64_t skip_taken(const struct qy_mm *mm, const struct qy_zone *zone, uint64_t index,
+                           uint64_t end)
 {
-    uint64_t align = UINT64_C(1) << (align_order > QY_MAX_ORDER ? align_order : QY_MAX_ORDER);
+    while (index < end) {
+        uint64_t block = index / QY_PAGEBLOCK_FRAMES;
+        const struct qy_pageblock *pb = &mm->blocks[block];
+        if (!serves(zone, pb) || pb->nr_free == 0) {
+            index = (block + 1) * QY_PAGEBLOCK_FRAMES;
+            continue;
+        }
+        uint64_t word = mm->free_bits[block].word[index % QY_PAGEBLOCK_FRAMES / QY_WORD_BITS] >>
+                        index % QY_WORD_BITS;
+        if (word != 0)
+            return index + (uint64_t)__builtin_ctzll(word);
+        index = (index / QY_WORD_BITS + 1) * QY_WORD_BITS;
+    }
+    return end;
+}
+
+/** First fit in [index, end). */
+static qy_pfn_t find_range_locked(const struct qy_mm *mm, const struct qy_zone *zone,
+                                  uint64_t index, uint64_t end, uint64_t nr_frames,
+                                  uint64_t align)
+{
+    while ((index = skip_taken(mm, zone, index, end)) < end) {
+        qy_pfn_t pfn = (mm->start_pfn + index + align - 1) & ~(align - 1);
+        uint64_t start = qy_frame_index(mm, pfn);
+        if (start + nr_frames > end)
+            break;
+        uint64_t free = count_free_locked(mm, zone, start, nr_frames);
+        if (free == nr_frames)
+            return pfn;
+        index = start + (free > 0 ? free : 1);
+    }
+    return QY_PFN_NONE;
+}
+
+static qy_pfn_t find_anywhere_locked(const struct qy_mm *mm, const struct qy_zone *zone,
+                                     uint64_t nr_frames, unsigned align_order)
+{
+    return find_range_locked(mm, zone, qy_frame_index(mm, zone->start_pfn),
+                             qy_frame_index(mm, zone->end_pfn), nr_frames,
+                             UINT64_C(1) << align_order);
+}
+
+/** Behind the last run: runs that are taken in turn lie side by side. */
+static qy_pfn_t find_behind_last_locked(const struct qy_mm *mm, const struct qy_zone *zone,
+                                        uint64_t nr_frames)
+{
+    uint64_t index = qy_frame_index(mm, zone->run_end);
+    if (zone->run_end == 0 || !qy_frame_online(mm, index) ||
+        count_free_locked(mm, zone, index, nr_frames) != nr_frames)
+        return QY_PFN_NONE;
+    return zone->run_end;
+}
+
+/** In the fullest pageblock that may have room. A run of n frames has an aligned block of a
+ *  quarter of n or more, so the lists say where not to look; on each a few are tried. */
+static qy_pfn_t find_in_a_block_locked(struct qy_mm *mm, struct qy_zone *zone,
+                                       const struct qy_request *request, uint64_t nr_frames)
+{
+    unsigned order = order_of(nr_frames);
+    unsigned migratetype = request->migratetype;
+    if (nr_frames > QY_PAGEBLOCK_FRAMES)
+        return QY_PFN_NONE;
+    qy_zone_claim_locked(mm, zone, request->migratetype, order);
+    for (unsigned k = order > 1 ? order - 2 : 0; k <= QY_MAX_ORDER; k++) {
+        uint32_t block = zone->list[migratetype][k].first;
+        for (int tries = 0; tries < MOST_TRIES && block != QY_BLOCK_NONE; tries++) {
+            uint64_t index = (uint64_t)block * QY_PAGEBLOCK_FRAMES;
+            qy_pfn_t pfn = find_range_locked(mm, zone, index, index + QY_PAGEBLOCK_FRAMES,
+                                             nr_frames, 1);
+            if (pfn != QY_PFN_NONE)
+                return pfn;
+            block = mm->blocks[block].next;
+        }
+    }
+    return QY_PFN_NONE;
+}
+
+enum where { BEHIND_THE_LAST, IN_A_BLOCK, ANYWHERE };
+
+/** A run in some zone, without a block of its order. */
+static qy_pfn_t take_range(struct qy_mm *mm, const struct qy_request *request, enum where where,
+                           uint64_t nr_frames, unsigned align_order, bool *fresh)
+{
     qy_pfn_t pfn = QY_PFN_NONE;
     for (unsigned i = 0; i < mm->zonelist_length && pfn == QY_PFN_NONE; i++) {
         struct qy_zone *zone = &mm->zones[mm->zonelist[request->node][i]];
-        uint64_t free = atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
-        if (zone->type > request->highest ||
-            ((request->gfp & QY_GFP_THISNODE) && zone->node != request->node) ||
-            free < nr_frames + zone->watermark[QY_WMARK_MIN] +
-                       zone->lowmem_reserve[request->highest])
+        if (!qy_zone_may_serve(zone, request, nr_frames))
             continue;
         qy_lock(&zone->lock);
-        pfn = search_zone_locked(mm, zone, nr_frames, align, fresh);
+        if (where == BEHIND_THE_LAST)
+            pfn = find_behind_last_locked(mm, zone, nr_frames);
+        else if (where == IN_A_BLOCK)
+            pfn = find_in_a_block_locked(mm, zone, request, nr_frames);
+        else
+            pfn = find_anywhere_locked(mm, zone, nr_frames, align_order);
+        if (pfn != QY_PFN_NONE) {
+            *fresh = take_range_locked(mm, zone, pfn, nr_frames);
+            zone->run_end = pfn + nr_frames;
+        }
         qy_unlock(&zone->lock);
     }
     return pfn;
 }
 
-static qy_pfn_t take_long_run(struct qy_mm *mm, const struct qy_request *request,
-                              uint64_t nr_frames, unsigned align_order, bool *fresh)
+/* ---- runs ---- */
+
+/** As the first frames of a block; its tail goes back. */
+static qy_pfn_t take_block(struct qy_mm *mm, const struct qy_request *request,
+                           uint64_t nr_frames, unsigned order, bool *fresh)
 {
-    uint64_t slack = align_order > QY_MAX_ORDER ? UINT64_C(1) << align_order : 0;
-    qy_pfn_t pfn = search_zones(mm, request, nr_frames, align_order, fresh);
-    if (pfn == QY_PFN_NONE && mm->options.grow && qy_grow(mm, request, nr_frames + slack) == 0)
-        pfn = search_zones(mm, request, nr_frames, align_order, fresh);
+    struct qy_request block = *request;
+    block.order = order;
+    qy_pfn_t pfn = qy_take_from_zones(mm, &block, fresh);
+    if (pfn == QY_PFN_NONE)
+        return pfn;
+    uint64_t tail = (UINT64_C(1) << order) - nr_frames;
+    struct qy_zone *zone = qy_zone_of(mm, pfn);
+    qy_lock(&zone->lock);
+    if (tail != 0)
+        qy_buddy_give_range_locked(mm, zone, pfn + nr_frames, tail, *fresh);
+    zone->run_end = pfn + nr_frames;
+    qy_unlock(&zone->lock);
+    return pfn;
+}
+
+static qy_pfn_t take_run(struct qy_mm *mm, const struct qy_request *request, uint64_t nr_frames,
+                         unsigned align_order, bool *fresh)
+{
+    unsigned order = order_of(nr_frames) > align_order ? order_of(nr_frames) : align_order;
+    qy_pfn_t pfn = QY_PFN_NONE;
+    bool natural = align_order > 0 || nr_frames == UINT64_C(1) << order;
+    if (!natural)
+        pfn = take_range(mm, request, BEHIND_THE_LAST, nr_frames, 0, fresh);
+    if (!natural && pfn == QY_PFN_NONE)
+        pfn = take_range(mm, request, IN_A_BLOCK, nr_frames, 0, fresh);
+    if (pfn == QY_PFN_NONE && order <= QY_MAX_ORDER)
+        pfn = take_block(mm, request, nr_frames, order, fresh);
+    if (pfn == QY_PFN_NONE)
+        pfn = take_range(mm, request, ANYWHERE, nr_frames, align_order, fresh);
     return pfn;
 }
 
 qy_pfn_t qy_take_run(struct qy_mm *mm, const struct qy_request *request, uint64_t nr_frames,
                      unsigned align_order, bool *fresh)
 {
-    unsigned order = order_of(nr_frames);
-    if (order < align_order)
-        order = align_order;
-    if (order > QY_MAX_ORDER)
-        return take_long_run(mm, request, nr_frames, align_order, fresh);
-    struct qy_request block = *request;
-    block.order = order;
-    qy_pfn_t pfn = qy_take_pages(mm, NULL, &block, fresh);
-    if (pfn != QY_PFN_NONE && nr_frames < UINT64_C(1) << order)
-        qy_give_run(mm, pfn + nr_frames, (UINT64_C(1) << order) - nr_frames, *fresh);
+    uint64_t slack = align_order > QY_MAX_ORDER ? UINT64_C(1) << align_order : 0;
+    qy_pfn_t pfn = take_run(mm, request, nr_frames, align_order, fresh);
+    while (pfn == QY_PFN_NONE && mm->options.grow &&
+           qy_grow(mm, request, nr_frames + slack) == 0)
+        pfn = take_run(mm, request, nr_frames, align_order, fresh);
     return pfn;
-}
-
-static bool all_free_locked(const struct qy_mm *mm, const struct qy_zone *zone, qy_pfn_t pfn,
-                            uint64_t nr_frames)
-{
-    for (uint64_t done = 0; done < nr_frames;) {
-        uint64_t index = qy_frame_index(mm, pfn + done);
-        unsigned at = index % QY_WORD_BITS;
-        uint64_t width = QY_WORD_BITS - at < nr_frames - done ? QY_WORD_BITS - at
-                                                              : nr_frames - done;
-        uint64_t mask = ~UINT64_C(0) >> (QY_WORD_BITS - width) << at;
-        const struct qy_pageblock *pb = &mm->blocks[index / QY_PAGEBLOCK_FRAMES];
-        const struct qy_bits512 *bits = &mm->free_bits[index / QY_PAGEBLOCK_FRAMES];
-        if (!(pb->flags & QY_BLOCK_ONLINE) || pb->zone != zone->index ||
-            (bits->word[index % QY_PAGEBLOCK_FRAMES / QY_WORD_BITS] & mask) != mask)
-            return false;
-        done += width;
-    }
-    return true;
-}
-
-bool qy_take_behind(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames)
-{
-    uint64_t first = qy_frame_index(mm, pfn);
-    if (!qy_in_span(mm, pfn, nr_frames) || !qy_frame_online(mm, first) ||
-        first + nr_frames > qy_described_frames(mm))
-        return false;
-    struct qy_zone *zone = qy_zone_of(mm, pfn);
-    qy_lock(&zone->lock);
-    bool taken = all_free_locked(mm, zone, pfn, nr_frames);
-    while (taken && nr_frames > 0) {
-        bool fresh;
-        unsigned order = next_order(mm, pfn, nr_frames);
-        qy_buddy_take_at_locked(mm, zone, pfn, order, &fresh);
-        pfn += UINT64_C(1) << order;
-        nr_frames -= UINT64_C(1) << order;
-    }
-    qy_unlock(&zone->lock);
-    return taken;
 }
 
 static void tag_run(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames)
@@ -244,8 +340,8 @@ qy_pfn_t qy_alloc_pages_exact(struct qy_mm *mm, qy_gfp_t gfp, uint64_t nr_frames
         qy_drain_all_pages(mm);
         pfn = qy_take_run(mm, &request, nr_frames, align_order, &fresh);
     }
-    if (pfn == QY_PFN_NONE && (gfp & QY_GFP_DIRECT_RECLAIM) && mm->reclaim != NULL &&
-        mm->reclaim(mm, gfp, order_of(nr_frames)) != 0)
+    unsigned rounds = 0;
+    while (pfn == QY_PFN_NONE && qy_reclaim_again(mm, gfp, order_of(nr_frames), &rounds))
         pfn = qy_take_run(mm, &request, nr_frames, align_order, &fresh);
     if (pfn == QY_PFN_NONE)
         return pfn;

@@ -206,6 +206,7 @@ struct qy_mm *qy_memory_build(struct qy_layout *layout, const struct qy_memmap *
     qy_lock_init(&mm->chain_lock, QY_RANK_CHAIN);
     qy_list_init(&mm->cpus);
     qy_list_init(&mm->chain);
+    mm->port_index = UINT32_MAX;
     set_arrays(mm, window, offset);
     set_hotplug(mm, layout);
     qy_zones_init(mm, map, layout);

@@ -45,6 +45,8 @@ struct qy_zone {
     uint16_t nonempty[QY_NR_MIGRATETYPES];       /* (z) bit k: list k has pageblocks */
     struct qy_block_list list[QY_NR_MIGRATETYPES][QY_NR_ORDERS]; /* (z) */
 
+    qy_pfn_t run_end;   /* (z) behind the last run that was taken; 0: none was */
+
     uint64_t nr_taken;  /* (z) blocks that came from the lists, not from a slot */
     uint64_t nr_given;  /* (z) */
     uint64_t nr_stolen; /* (z) pageblocks that changed their migratetype */

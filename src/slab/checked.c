@@ -154,13 +154,13 @@ void *qy_checked_kmalloc(struct qy_kmem_cache *cache, size_t bytes, qy_gfp_t gfp
 {
     struct qy_mm *mm = cache->mm;
     void *object;
+    unsigned rounds = 0;
     do {
         struct qy_cpu *cpu = qy_slot_enter(mm);
         object = qy_checked_alloc(cache, cpu, bytes);
         if (cpu != NULL)
             qy_cpu_leave(cpu);
-    } while (object == NULL && (gfp & QY_GFP_DIRECT_RECLAIM) && mm->reclaim != NULL &&
-             mm->reclaim(mm, gfp, cache->order) != 0);
+    } while (object == NULL && qy_reclaim_again(mm, gfp, cache->order, &rounds));
     if (object != NULL && (gfp & QY_GFP_ZERO))
         __builtin_memset(object, 0, bytes);
     return object;

@@ -97,8 +97,8 @@ static int refuse(struct qy_mm *mm, const void *block)
 static void *alloc_run(struct qy_mm *mm, uint64_t nr_frames, unsigned align_order, qy_gfp_t gfp)
 {
     void *block = qy_run_alloc(mm, nr_frames, align_order, gfp);
-    while (block == NULL && (gfp & QY_GFP_DIRECT_RECLAIM) && mm->reclaim != NULL &&
-           mm->reclaim(mm, gfp, QY_MAX_ORDER) != 0)
+    unsigned rounds = 0;
+    while (block == NULL && qy_reclaim_again(mm, gfp, QY_MAX_ORDER, &rounds))
         block = qy_run_alloc(mm, nr_frames, align_order, gfp);
     return block;
 }

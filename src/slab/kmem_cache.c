@@ -4,7 +4,7 @@
  * WHAT    Enter the slot, pop or push, leave. What the magazine cannot serve goes to
  *         magazine.c; caches whose objects are looked at each time go to checked.c. When
  *         there is no memory, the slot is left, everything that others hold idle is
- *         reclaimed, and the call is made once more, as long as that frees anything.
+ *         reclaimed, and the call is made again, as long as that frees anything.
  *
  * RULES   S1 .. S3  in slab/cache.h, checked at each free as far as the cache asks for it.
  *
@@ -34,8 +34,8 @@ void *qy_kmem_cache_alloc(struct qy_kmem_cache *cache, qy_gfp_t gfp)
 {
     struct qy_mm *mm = cache->mm;
     void *object = alloc_once(cache);
-    while (object == NULL && (gfp & QY_GFP_DIRECT_RECLAIM) && mm->reclaim != NULL &&
-           mm->reclaim(mm, gfp, cache->order) != 0)
+    unsigned rounds = 0;
+    while (object == NULL && qy_reclaim_again(mm, gfp, cache->order, &rounds))
         object = alloc_once(cache);
     if (object != NULL && (gfp & QY_GFP_ZERO))
         __builtin_memset(object, 0, cache->object_bytes);

@@ -71,9 +71,6 @@ void qy_magazine_drain(struct qy_cpu *cpu, struct qy_kmem_cache *cache);
 /** The same for a cache's shared depot. */
 void qy_depot_drain(struct qy_kmem_cache *cache, struct qy_cpu *cpu);
 
-/** The slot of this thread, attached and entered; NULL: it cannot have one. */
-struct qy_cpu *qy_slot_enter(struct qy_mm *mm);
-
 /** Give everything that a stopped slot holds back: objects, magazines, frames. */
 void qy_slot_empty(struct qy_mm *mm, struct qy_cpu *cpu);
 /** Give a slot's spare magazines back. */

@@ -20,6 +20,11 @@
 
 #include <quarry/slab.h>
 
+/** Below, copying costs less than changing page tables and splitting mappings. */
+#define LEAST_MOVED (UINT64_C(1) << 20)
+
+#define LEAST_DROPPED (UINT64_C(1) << 20)
+
 static uint64_t index_of(const struct qy_mm *mm, const void *block)
 {
     return ((uintptr_t)block - mm->base) >> QY_PAGE_SHIFT;
@@ -29,6 +34,14 @@ static void mark(struct qy_mm *mm, uint64_t index, uint64_t nr_frames)
 {
     mm->pages[index].run_frames = nr_frames;
     __atomic_store_n(&mm->tags[index], QY_TAG_RUN, __ATOMIC_RELEASE);
+}
+
+/** Large blocks are cleared by giving their memory back: most of it may never be touched. */
+static void clear(struct qy_mm *mm, void *block, uint64_t bytes)
+{
+    if (!mm->options.lazy_backing || bytes < LEAST_DROPPED ||
+        qy_port_decommit(mm, block, bytes) != 0)
+        __builtin_memset(block, 0, bytes);
 }
 
 void *qy_run_alloc(struct qy_mm *mm, uint64_t nr_frames, unsigned align_order, qy_gfp_t gfp)
@@ -43,7 +56,7 @@ void *qy_run_alloc(struct qy_mm *mm, uint64_t nr_frames, unsigned align_order, q
     mark(mm, qy_frame_index(mm, pfn), nr_frames);
     void *block = qy_frame_address(mm, pfn);
     if ((gfp & QY_GFP_ZERO) && !fresh)
-        __builtin_memset(block, 0, nr_frames << QY_PAGE_SHIFT);
+        clear(mm, block, nr_frames << QY_PAGE_SHIFT);
     return block;
 }
 
@@ -58,12 +71,23 @@ int qy_run_free(struct qy_mm *mm, void *block)
     return 0;
 }
 
+/** The run ends where memory ends so far: bring more online behind it. */
+static bool grow_behind(struct qy_mm *mm, qy_pfn_t end, uint64_t nr_frames)
+{
+    struct qy_request request;
+    if (!mm->options.grow || qy_frame_online(mm, qy_frame_index(mm, end)) ||
+        !qy_in_span(mm, end, nr_frames) || !qy_request_read(&request, 0, QY_GFP_NOWAIT, 0))
+        return false;
+    return qy_grow(mm, &request, nr_frames) == 0 && qy_take_behind(mm, end, nr_frames);
+}
+
 bool qy_run_resize(struct qy_mm *mm, void *block, uint64_t nr_frames)
 {
     uint64_t index = index_of(mm, block);
     uint64_t have = mm->pages[index].run_frames;
     qy_pfn_t pfn = mm->start_pfn + index;
-    if (nr_frames > have && !qy_take_behind(mm, pfn + have, nr_frames - have))
+    if (nr_frames > have && !qy_take_behind(mm, pfn + have, nr_frames - have) &&
+        !grow_behind(mm, pfn + have, nr_frames - have))
         return false;
     mm->pages[index].run_frames = nr_frames;
     if (nr_frames < have)
@@ -73,9 +97,18 @@ bool qy_run_resize(struct qy_mm *mm, void *block, uint64_t nr_frames)
 
 void *qy_run_move(struct qy_mm *mm, void *block, uint64_t nr_frames, qy_gfp_t gfp)
 {
-    (void)mm;
-    (void)block;
-    (void)nr_frames;
-    (void)gfp;
-    return NULL;
+    uint64_t index = index_of(mm, block);
+    uint64_t have = mm->pages[index].run_frames;
+    if (!mm->options.lazy_backing || have << QY_PAGE_SHIFT < LEAST_MOVED || nr_frames <= have)
+        return NULL;
+    void *to = qy_run_alloc(mm, nr_frames, 0, gfp);
+    if (to == NULL)
+        return NULL;
+    if (qy_port_move(mm, block, to, have << QY_PAGE_SHIFT) != 0) {
+        qy_run_free(mm, to);
+        return NULL;
+    }
+    mm->tags[index] = QY_TAG_NONE;
+    qy_give_run(mm, mm->start_pfn + index, have, true);
+    return to;
 }

@@ -67,16 +67,3 @@ void qy_cpu_detach(struct qy_mm *mm, struct qy_cpu *cpu)
     cpu->mm = NULL;
     qy_unlock(&mm->cpus_lock);
 }
-
-struct qy_cpu *qy_slot_enter(struct qy_mm *mm)
-{
-    struct qy_cpu *cpu = qy_port_cpu(mm);
-    if (qy_unlikely(cpu == NULL))
-        cpu = qy_port_attach(mm);
-    if (cpu != NULL && !qy_cpu_enter(cpu)) {
-        qy_cpu_leave(cpu);
-        qy_cpu_enter_wait(cpu);
-    }
-    return cpu;
-}
-
