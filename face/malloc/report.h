@@ -29,11 +29,11 @@ extern QY_API const uint64_t qy_malloc_layout;
 struct qy_process_view {
     char name[QY_VIEW_NAME]; /* /proc/PID/comm */
     uint64_t pid, parent;
-    uint64_t start_ns;       /* CLOCK_MONOTONIC when the program started */
-    uint64_t wall_ns;        /* since then; 0: not known (a child of fork) */
+    uint64_t start_ns; /* CLOCK_MONOTONIC when the program started */
+    uint64_t wall_ns;  /* since then; 0: not known (a child of fork) */
     uint64_t user_us, system_us;
     uint64_t minor_faults, major_faults;
-    uint64_t peak_rss_kb;    /* VmHWM */
+    uint64_t peak_rss_kb; /* VmHWM */
 };
 
 /** Write PID.end. Needs no heap and no stdio; does nothing outside `quarry run`. */

@@ -121,12 +121,18 @@ static bool zone_figure(struct qy_zone_view *zone, const char *name, uint64_t va
         const char *name;
         uint64_t *value;
     } figures[] = {
-        {"pages free", &zone->free},   {"boost", &zone->boost},
-        {"min", &zone->min},           {"low", &zone->low},
-        {"high", &zone->high},         {"promo", &zone->promo},
-        {"spanned", &zone->spanned},   {"present", &zone->present},
-        {"managed", &zone->managed},   {"cma", &zone->cma},
-        {"start_pfn:", &zone->start_pfn}, {"node_unreclaimable:", &zone->node_unreclaimable},
+        {"pages free", &zone->free},
+        {"boost", &zone->boost},
+        {"min", &zone->min},
+        {"low", &zone->low},
+        {"high", &zone->high},
+        {"promo", &zone->promo},
+        {"spanned", &zone->spanned},
+        {"present", &zone->present},
+        {"managed", &zone->managed},
+        {"cma", &zone->cma},
+        {"start_pfn:", &zone->start_pfn},
+        {"node_unreclaimable:", &zone->node_unreclaimable},
     };
     for (size_t f = 0; f < sizeof(figures) / sizeof(figures[0]); f++) {
         if (strcmp(name, figures[f].name) == 0) {
@@ -208,14 +214,13 @@ static int slabinfo_line(struct views *views, const char *line)
     if (*line == '#' || strncmp(line, "slabinfo", 8) == 0)
         return 0;
     struct qy_cache_view cache = {{0}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
-    int fields = sscanf(line,
-                        "%47s %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64
-                        " : tunables %" SCNu64 " %" SCNu64 " %" SCNu64 " : slabdata %" SCNu64
-                        " %" SCNu64 " %" SCNu64,
-                        cache.name, &cache.active_objs, &cache.num_objs, &cache.objsize,
-                        &cache.objperslab, &cache.pagesperslab, &cache.limit, &cache.batchcount,
-                        &cache.sharedfactor, &cache.active_slabs, &cache.num_slabs,
-                        &cache.sharedavail);
+    int fields = sscanf(
+        line,
+        "%47s %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " : tunables %" SCNu64
+        " %" SCNu64 " %" SCNu64 " : slabdata %" SCNu64 " %" SCNu64 " %" SCNu64,
+        cache.name, &cache.active_objs, &cache.num_objs, &cache.objsize, &cache.objperslab,
+        &cache.pagesperslab, &cache.limit, &cache.batchcount, &cache.sharedfactor,
+        &cache.active_slabs, &cache.num_slabs, &cache.sharedavail);
     if (fields != 12)
         return -EINVAL;
     *views_cache(views) = cache;
@@ -246,9 +251,8 @@ static const struct {
     const char *name;
     int (*line)(struct views *views, const char *line);
 } files[] = {
-    {"buddyinfo", buddyinfo_line}, {"pagetypeinfo", pagetypeinfo_line},
-    {"zoneinfo", zoneinfo_line},   {"slabinfo", slabinfo_line},
-    {"meminfo", meminfo_line},     {"vmstat", vmstat_line},
+    {"buddyinfo", buddyinfo_line}, {"pagetypeinfo", pagetypeinfo_line}, {"zoneinfo", zoneinfo_line},
+    {"slabinfo", slabinfo_line},   {"meminfo", meminfo_line},           {"vmstat", vmstat_line},
 };
 
 static int read_lines(FILE *file, size_t which, struct views *views)
@@ -262,8 +266,8 @@ static int read_lines(FILE *file, size_t which, struct views *views)
         error = files[which].line(views, line);
     }
     if (error != 0)
-        complain("/proc/%s, line %zu: not the format of this file: %.60s", files[which].name, number,
-                 line);
+        complain("/proc/%s, line %zu: not the format of this file: %.60s", files[which].name,
+                 number, line);
     free(line);
     return error == 0 ? EXIT_OK : EXIT_FAILED;
 }

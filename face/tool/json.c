@@ -88,10 +88,18 @@ static json_t *zone_figures(const struct qy_zone_view *zone)
         const char *name;
         uint64_t value;
     } figures[] = {
-        {"start_pfn", zone->start_pfn}, {"spanned", zone->spanned}, {"present", zone->present},
-        {"managed", zone->managed},     {"cma", zone->cma},         {"free", zone->free},
-        {"free_pcp", zone->pcp},        {"boost", zone->boost},     {"min", zone->min},
-        {"low", zone->low},             {"high", zone->high},       {"promo", zone->promo},
+        {"start_pfn", zone->start_pfn},
+        {"spanned", zone->spanned},
+        {"present", zone->present},
+        {"managed", zone->managed},
+        {"cma", zone->cma},
+        {"free", zone->free},
+        {"free_pcp", zone->pcp},
+        {"boost", zone->boost},
+        {"min", zone->min},
+        {"low", zone->low},
+        {"high", zone->high},
+        {"promo", zone->promo},
     };
     for (size_t f = 0; f < sizeof(figures) / sizeof(figures[0]); f++)
         json_object_set_new(object, figures[f].name, integer(figures[f].value));

@@ -68,8 +68,8 @@ static int exec_error(int pipe_end)
 /** One signal that came to this process. */
 static void pass_on(const siginfo_t *info, pid_t program)
 {
-    bool from_somebody = info->si_code == SI_USER || info->si_code == SI_QUEUE ||
-                         info->si_code == SI_TKILL;
+    bool from_somebody =
+        info->si_code == SI_USER || info->si_code == SI_QUEUE || info->si_code == SI_TKILL;
     if (from_somebody && info->si_pid != program)
         kill(program, info->si_signo);
     else if (info->si_signo == SIGTSTP)

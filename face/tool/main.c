@@ -21,6 +21,8 @@ static const struct command {
 };
 static const size_t nr_commands = sizeof(commands) / sizeof(commands[0]);
 
+/** argp's own, found by the dynamic linker. */
+extern QY_API const char *argp_program_version;
 const char *argp_program_version = "quarry " QUARRY_VERSION;
 
 void complain(const char *format, ...)
@@ -36,7 +38,9 @@ void complain(const char *format, ...)
 /** How many letters must be changed, added or left out; two neighbours swapped count once. */
 static size_t distance(const char *one, const char *other)
 {
-    enum { LONGEST = 32 };
+    enum {
+        LONGEST = 32
+    };
     size_t rows = strnlen(one, LONGEST), columns = strnlen(other, LONGEST);
     size_t cost[LONGEST + 1][LONGEST + 1];
     for (size_t r = 0; r <= rows; r++) {

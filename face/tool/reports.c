@@ -40,8 +40,7 @@ static struct report *report_of(struct reports *reports, uint64_t pid)
     for (size_t r = 0; r < reports->count; r++)
         if (reports->list[r].process.pid == pid)
             return &reports->list[r];
-    struct report *grown =
-        reallocarray(reports->list, reports->count + 1, sizeof(*reports->list));
+    struct report *grown = reallocarray(reports->list, reports->count + 1, sizeof(*reports->list));
     if (grown == NULL)
         err(EXIT_RUN_FAILED, "quarry");
     reports->list = grown;

@@ -13,7 +13,13 @@
 
 #define LIBRARY "libquarry-malloc.so"
 
-enum { KEY_LIMIT = 256, KEY_REPORT, KEY_JSON, KEY_HARDEN, KEY_QUIET };
+enum {
+    KEY_LIMIT = 256,
+    KEY_REPORT,
+    KEY_JSON,
+    KEY_HARDEN,
+    KEY_QUIET
+};
 
 struct request {
     char limit[24]; /* bytes, as text; "": none */
@@ -74,7 +80,8 @@ static error_t parse(int key, char *argument, struct argp_state *state)
         return 0;
     case ARGP_KEY_END:
         if (request->argv == NULL)
-            argp_failure(state, EXIT_RUN_FAILED, 0, "run what? quarry run [OPTION...] -- PROGRAM...");
+            argp_failure(state, EXIT_RUN_FAILED, 0,
+                         "run what? quarry run [OPTION...] -- PROGRAM...");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -107,7 +114,8 @@ static int check_library(char path[PATH_MAX])
 {
     if (!find_library(path)) {
         complain("%s is neither beside this program nor in its lib folder; QUARRY_MALLOC_LIB "
-                 "may name it", LIBRARY);
+                 "may name it",
+                 LIBRARY);
         return EXIT_RUN_FAILED;
     }
     if (strpbrk(path, ": ") != NULL) {

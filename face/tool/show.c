@@ -11,7 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_HOST = 256, KEY_JSON };
+enum {
+    KEY_HOST = 256,
+    KEY_JSON
+};
 
 struct request {
     const struct what *what; /* NULL: all */
@@ -33,7 +36,8 @@ static void take_what(struct request *request, const char *name, struct argp_sta
         names[w + 1] = whats[w].name;
     const char *meant = nearest(name, names, nr_whats + 1);
     if (meant != NULL)
-        argp_failure(state, EXIT_USAGE, 0, "nothing is called '%s'; did you mean '%s'?", name, meant);
+        argp_failure(state, EXIT_USAGE, 0, "nothing is called '%s'; did you mean '%s'?", name,
+                     meant);
     else
         argp_failure(state, EXIT_USAGE, 0, "nothing is called '%s'; --help lists what can be shown",
                      name);

@@ -134,10 +134,11 @@ static void caches(FILE *out, struct views *views)
             left++;
             continue;
         }
-        fprintf(out, "%-20.20s %8" PRIu64 " %10" PRIu64 " %10" PRIu64 " %4.0f%% %7" PRIu64 " %10s\n",
-                cache->name, cache->objsize, cache->active_objs, cache->num_objs,
-                cache->num_objs == 0 ? 0 : 100.0 * (double)cache->active_objs / (double)cache->num_objs,
-                cache->num_slabs, human_bytes(cache_frames(cache) * page));
+        fprintf(
+            out, "%-20.20s %8" PRIu64 " %10" PRIu64 " %10" PRIu64 " %4.0f%% %7" PRIu64 " %10s\n",
+            cache->name, cache->objsize, cache->active_objs, cache->num_objs,
+            cache->num_objs == 0 ? 0 : 100.0 * (double)cache->active_objs / (double)cache->num_objs,
+            cache->num_slabs, human_bytes(cache_frames(cache) * page));
     }
     if (left > 0)
         fprintf(out, "and %zu smaller ones\n", left);
@@ -150,10 +151,10 @@ static void cost(FILE *out, const struct views *views)
         pcp += views->zones[z].pcp;
         managed += views->zones[z].managed;
     }
-    fprintf(out, "\nQuarry's own: %s of metadata for %s of frames; ",
-            human_bytes(views->memory.meta_bytes), human_bytes(managed * page));
-    fprintf(out, "%s in threads' lists;\n", human_bytes(pcp * page));
-    fprintf(out, "%s free and not yet given back", human_bytes(views->memory.backed * page));
+    fprintf(out, "\nQuarry's own: %s of metadata, %s in threads' lists,\n",
+            human_bytes(views->memory.meta_bytes), human_bytes(pcp * page));
+    fprintf(out, "%s free and not yet given back, of %s that it manages",
+            human_bytes(views->memory.backed * page), human_bytes(managed * page));
     if (views->memory.limit > 0)
         fprintf(out, "; limit %s", human_bytes(views->memory.limit * page));
     fputs(".\n", out);
@@ -164,7 +165,8 @@ void summary_text(FILE *out, const struct reports *reports, const struct ending 
 {
     headline(out, reports, ending, argv);
     if (reports->count == 0) {
-        fprintf(out, "\nno report: %s never loaded Quarry (is it static, or set-user-ID?)\n", argv[0]);
+        fprintf(out, "\nno report: %s never loaded Quarry (is it static, or set-user-ID?)\n",
+                argv[0]);
         return;
     }
     process_table(out, reports, ending);
@@ -184,9 +186,9 @@ void summary_text(FILE *out, const struct reports *reports, const struct ending 
 static json_t *process_json(const struct report *report)
 {
     const struct qy_process_view *process = &report->process;
-    json_t *object = json_pack("{s:I, s:s, s:I, s:b}", "pid", (json_int_t)process->pid, "program",
-                               process->name, "parent", (json_int_t)process->parent, "report",
-                               (int)report->has_views);
+    json_t *object =
+        json_pack("{s:I, s:s, s:I, s:b}", "pid", (json_int_t)process->pid, "program", process->name,
+                  "parent", (json_int_t)process->parent, "report", (int)report->has_views);
     if (!report->has_views)
         return object;
     const struct {
@@ -218,11 +220,11 @@ void summary_json(FILE *out, const struct reports *reports, const struct ending 
         json_array_append_new(command, json_string(argv[a]));
     for (size_t r = 0; r < reports->count; r++)
         json_array_append_new(processes, process_json(&reports->list[r]));
-    json_t *object = json_pack(
-        "{s:o, s:i, s:i, s:f, s:f, s:f, s:o}", "command", command, "exit_status", ending->status,
-        "signal", ending->signal, "elapsed_s", (double)ending->wall_ns / 1e9, "user_s",
-        seconds(&ending->usage.ru_utime), "system_s", seconds(&ending->usage.ru_stime), "processes",
-        processes);
+    json_t *object =
+        json_pack("{s:o, s:i, s:i, s:f, s:f, s:f, s:o}", "command", command, "exit_status",
+                  ending->status, "signal", ending->signal, "elapsed_s",
+                  (double)ending->wall_ns / 1e9, "user_s", seconds(&ending->usage.ru_utime),
+                  "system_s", seconds(&ending->usage.ru_stime), "processes", processes);
     json_dumpf(object, out, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
     fputc('\n', out);
     json_decref(object);

@@ -175,8 +175,8 @@ static int read_pointer(struct target *target, uint64_t base)
     if (mm_at == 0 || layout_at == 0 ||
         target_read(target->pid, layout_at, &layout, sizeof(layout)) != 0 ||
         layout != QY_MALLOC_LAYOUT) {
-        complain("process %d (%s): its libquarry-malloc.so is of another version",
-                 (int)target->pid, target->name);
+        complain("process %d (%s): its libquarry-malloc.so is of another version", (int)target->pid,
+                 target->name);
         return EXIT_FAILED;
     }
     if (target_read(target->pid, mm_at, &target->mm, sizeof(target->mm)) != 0 || target->mm == 0) {

@@ -99,8 +99,8 @@ QY_MUST_CHECK int remote_read(pid_t pid, struct views *views);
 /** A process that uses Quarry, as it was found. */
 struct target {
     pid_t pid;
-    char name[16];   /* comm */
-    uint64_t mm;     /* where its struct qy_mm lies */
+    char name[16]; /* comm */
+    uint64_t mm;   /* where its struct qy_mm lies */
 };
 
 /** Find it. 0, or an exit status: it has complained. */
@@ -131,8 +131,8 @@ struct launch {
 };
 
 struct ending {
-    int status;      /* what a shell would have in $? */
-    int signal;      /* that ended it; 0: none */
+    int status; /* what a shell would have in $? */
+    int signal; /* that ended it; 0: none */
     pid_t pid;
     uint64_t wall_ns;
     struct rusage usage; /* of all that it waited for, too */

@@ -145,8 +145,25 @@ static uint64_t large_frames(const struct totals *totals)
 }
 
 enum figure {
-    ZERO, MANAGED, FREE, AVAILABLE, PCP, BACKED, LARGE, SLAB, SLAB_RECLAIMABLE, SLAB_UNRECLAIMABLE,
-    PEAK, LIMIT, META, TAKEN, GIVEN, STOLEN, REFILLS, FLUSHES, FAULTS
+    ZERO,
+    MANAGED,
+    FREE,
+    AVAILABLE,
+    PCP,
+    BACKED,
+    LARGE,
+    SLAB,
+    SLAB_RECLAIMABLE,
+    SLAB_UNRECLAIMABLE,
+    PEAK,
+    LIMIT,
+    META,
+    TAKEN,
+    GIVEN,
+    STOLEN,
+    REFILLS,
+    FLUSHES,
+    FAULTS
 };
 
 static uint64_t figure(const struct totals *totals, enum figure which)
@@ -239,10 +256,17 @@ static bool whole_memory_item(const struct qy_live *live, size_t index, struct q
 /** The counters of each populated zone; none of Quarry's belong to a node. */
 static bool zone_item(const struct qy_live *live, size_t index, struct qy_item_view *view)
 {
-    enum { FREE_PAGES, BACKED_PAGES, TAKES, GIVES, STEALS, NR_OF_ZONE };
+    enum {
+        FREE_PAGES,
+        BACKED_PAGES,
+        TAKES,
+        GIVES,
+        STEALS,
+        NR_OF_ZONE
+    };
     static const char *const names[NR_OF_ZONE] = {
-        "nr_free_pages", "quarry_nr_backed_pages", "quarry_buddy_take", "quarry_buddy_give",
-        "quarry_pageblock_steal",
+        "nr_free_pages",     "quarry_nr_backed_pages", "quarry_buddy_take",
+        "quarry_buddy_give", "quarry_pageblock_steal",
     };
     for (size_t z = 0; z < QY_MAX_ZONES; z++) {
         const struct qy_zone *zone = &live->mm->zones[z];
@@ -253,8 +277,11 @@ static bool zone_item(const struct qy_live *live, size_t index, struct qy_item_v
             continue;
         }
         const uint64_t values[NR_OF_ZONE] = {
-            atomic_load_explicit(&zone->nr_free, memory_order_relaxed), zone->nr_backed,
-            zone->nr_taken, zone->nr_given, zone->nr_stolen,
+            atomic_load_explicit(&zone->nr_free, memory_order_relaxed),
+            zone->nr_backed,
+            zone->nr_taken,
+            zone->nr_given,
+            zone->nr_stolen,
         };
         *view = (struct qy_item_view){.set = QY_ITEMS_ZONE, .owner = z, .value = values[index]};
         qy_view_name(view->name, names[index]);

@@ -82,7 +82,7 @@ struct qy_item_view {
 /** What is true of the whole memory. */
 struct qy_memory_view {
     uint64_t page_bytes;
-    uint64_t migratetypes; /* a bit for each that exists here */
+    uint64_t migratetypes;                  /* a bit for each that exists here */
     uint64_t allocated_peak, limit, backed; /* frames, as in struct qy_mm_stat */
     uint64_t meta_bytes;
 };
@@ -106,8 +106,7 @@ static inline bool qy_look_memory(const struct qy_lens *lens, struct qy_memory_v
     return lens->look(lens->from, QY_VIEW_MEMORY, 0, view);
 }
 
-static inline bool qy_look_zone(const struct qy_lens *lens, size_t index,
-                                struct qy_zone_view *view)
+static inline bool qy_look_zone(const struct qy_lens *lens, size_t index, struct qy_zone_view *view)
 {
     return lens->look(lens->from, QY_VIEW_ZONE, index, view);
 }
@@ -124,8 +123,7 @@ static inline bool qy_look_cache(const struct qy_lens *lens, size_t index,
     return lens->look(lens->from, QY_VIEW_CACHE, index, view);
 }
 
-static inline bool qy_look_item(const struct qy_lens *lens, size_t index,
-                                struct qy_item_view *view)
+static inline bool qy_look_item(const struct qy_lens *lens, size_t index, struct qy_item_view *view)
 {
     return lens->look(lens->from, QY_VIEW_ITEM, index, view);
 }

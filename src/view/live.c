@@ -30,7 +30,8 @@ void qy_count_blocks(const struct qy_bits512 *bits, uint64_t counts[QY_NR_ORDERS
         uint64_t runs = bits->word[w];
         for (unsigned order = 0; order < QY_WORD_ORDER && runs != 0; order++) {
             uint64_t wider = qy_word_fold(runs, order);
-            counts[order] += (unsigned)(__builtin_popcountll(runs) - 2 * __builtin_popcountll(wider));
+            counts[order] +=
+                (unsigned)(__builtin_popcountll(runs) - 2 * __builtin_popcountll(wider));
             runs = wider;
         }
         full |= (runs & 1) << w;
@@ -111,8 +112,8 @@ void qy_live_slots(const struct qy_live *live,
 /** A walk along the slots' lists of one zone. */
 struct pcp_walk {
     const struct qy_zone *zone;
-    uint64_t skip;    /* slots before the one that is wanted */
-    uint64_t frames;  /* of all slots */
+    uint64_t skip;         /* slots before the one that is wanted */
+    uint64_t frames;       /* of all slots */
     uint64_t count, batch; /* of the one */
 };
 

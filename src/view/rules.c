@@ -151,8 +151,7 @@ static void check_cpus(struct qy_ruling *ruling)
 {
     struct qy_mm *mm = ruling->mm;
     uint64_t number = 0;
-    qy_list_for_each(link, &mm->cpus)
-    {
+    qy_list_for_each (link, &mm->cpus) {
         const struct qy_cpu *cpu = qy_list_entry(link, struct qy_cpu, link);
         bool no_frames = atomic_load_explicit(&cpu->nr_frames, memory_order_relaxed) == 0;
         bool no_bytes = atomic_load_explicit(&cpu->small_bytes, memory_order_relaxed) == 0;
@@ -167,8 +166,7 @@ static void check_cpus(struct qy_ruling *ruling)
 static uint64_t fold_slots(const struct qy_mm *mm)
 {
     uint64_t sum = 0;
-    qy_list_for_each(link, &mm->cpus)
-    {
+    qy_list_for_each (link, &mm->cpus) {
         const struct qy_cpu *cpu = qy_list_entry(link, struct qy_cpu, link);
         for (unsigned tag = 0; tag < QY_NR_TAGS; tag++)
             sum = sum * 31 + (uintptr_t)__atomic_load_n(&cpu->top[tag], __ATOMIC_RELAXED);

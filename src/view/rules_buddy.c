@@ -61,8 +61,9 @@ static void check_orders(struct qy_ruling *ruling, uint32_t b)
         if (block->word_order[w] != qy_word_largest(bits->word[w]))
             qy_broken(ruling, "B6", "pageblock", pfn, "a word's order is not that of its bits");
     if (pair != (tail || block->order == QY_MAX_ORDER) || tail != (pair && b % 2 == 1))
-        qy_broken(ruling, "B5", "pageblock", pfn, "is half of a pair and not marked so, or marked "
-                                                  "and not");
+        qy_broken(ruling, "B5", "pageblock", pfn,
+                  "is half of a pair and not marked so, or marked "
+                  "and not");
     else if (block->order != (pair && !tail ? QY_MAX_ORDER : order))
         qy_broken(ruling, "B6", "pageblock", pfn, "its order is not that of its bits");
 }
@@ -160,8 +161,9 @@ void qy_check_buddy(struct qy_ruling *ruling)
     struct qy_mm *mm = ruling->mm;
     for (uint32_t b = 0; b < qy_last_block(mm); b++)
         if (!(mm->blocks[b].flags & QY_BLOCK_ONLINE) && qy_bits_count(&mm->free_bits[b]) != 0)
-            qy_broken(ruling, "B1", "pageblock", qy_block_pfn(mm, b), "is offline and has free "
-                                                                      "frames");
+            qy_broken(ruling, "B1", "pageblock", qy_block_pfn(mm, b),
+                      "is offline and has free "
+                      "frames");
     for (size_t z = 0; z < QY_MAX_ZONES; z++) {
         if (!qy_zone_populated(&mm->zones[z]))
             continue;
@@ -249,7 +251,8 @@ static void check_pcp_list(struct qy_ruling *ruling, const struct qy_zone *zone,
 {
     unsigned order = slot < QY_PCP_ORDERS - 1 ? slot : QY_PAGEBLOCK_ORDER;
     if (list->count > qy_pcp_capacity(slot)) {
-        qy_broken_name(ruling, "P2", "zone", zone->name, "a per-CPU list has more than it can hold");
+        qy_broken_name(ruling, "P2", "zone", zone->name,
+                       "a per-CPU list has more than it can hold");
         return;
     }
     for (unsigned i = 0; i < list->count; i++) {
@@ -265,8 +268,7 @@ static void check_pcp_list(struct qy_ruling *ruling, const struct qy_zone *zone,
 void qy_check_pcp(struct qy_ruling *ruling)
 {
     struct qy_mm *mm = ruling->mm;
-    qy_list_for_each(link, &mm->cpus)
-    {
+    qy_list_for_each (link, &mm->cpus) {
         const struct qy_cpu *cpu = qy_list_entry(link, struct qy_cpu, link);
         for (size_t z = 0; cpu->pcp != NULL && z < QY_MAX_ZONES; z++) {
             const struct qy_zone *zone = &mm->zones[z];

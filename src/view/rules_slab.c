@@ -57,7 +57,8 @@ static void check_one_slab(struct qy_ruling *ruling, const struct qy_kmem_cache 
                        "a slab's nr_free is not the number of its bits");
     for (unsigned i = slab->nr_objects; i < QY_SLAB_MOST_OBJECTS; i++)
         if (qy_bits_test(&slab->free, i))
-            qy_broken_name(ruling, "S3", "cache", cache->name, "a bit beyond the last object is set");
+            qy_broken_name(ruling, "S3", "cache", cache->name,
+                           "a bit beyond the last object is set");
     check_frames(ruling, cache, slab);
 }
 
@@ -107,8 +108,7 @@ void qy_check_slab(struct qy_ruling *ruling)
     size_t chained = 0, tagged = 0;
     for (unsigned tag = 0; tag < QY_NR_TAGS; tag++)
         tagged += mm->cache_of[tag] != NULL;
-    qy_list_for_each(link, &mm->chain)
-    {
+    qy_list_for_each (link, &mm->chain) {
         struct qy_kmem_cache *cache = qy_list_entry(link, struct qy_kmem_cache, chain);
         if (chained++ > tagged || mm->cache_of[cache->tag] != cache) {
             qy_broken(ruling, "S5", "tag", cache->tag, "does not name the cache on the chain");
@@ -130,8 +130,8 @@ static void check_object(struct qy_ruling *ruling, const struct qy_kmem_cache *c
 {
     const struct qy_mm *mm = ruling->mm;
     uint64_t frame = frame_of(mm, object);
-    if (frame == mm->nr_frames || !qy_frame_is_online(mm, frame) ||
-        mm->tags[frame] != cache->tag || qy_slab_of(cache, object) == NULL) {
+    if (frame == mm->nr_frames || !qy_frame_is_online(mm, frame) || mm->tags[frame] != cache->tag ||
+        qy_slab_of(cache, object) == NULL) {
         qy_broken_name(ruling, "S1", "cache", cache->name, "a magazine holds what is not its own");
         return;
     }
@@ -183,8 +183,7 @@ static void check_slot(struct qy_ruling *ruling, const struct qy_kmem_cache *cac
                        const struct qy_cpu *cpu)
 {
     void *const *top = cpu->top[cache->tag];
-    void *const *magazine =
-        (void *const *)((uintptr_t)top & ~(uintptr_t)(QY_MAGAZINE_BYTES - 1));
+    void *const *magazine = (void *const *)((uintptr_t)top & ~(uintptr_t)(QY_MAGAZINE_BYTES - 1));
     if (magazine != qy_no_magazine) {
         unsigned bottom = QY_MAGAZINE_MOST - cache->places;
         unsigned place = (unsigned)(top - magazine);
@@ -207,7 +206,7 @@ void qy_check_magazines(struct qy_ruling *ruling)
         struct qy_kmem_cache *cache = mm->cache_of[tag];
         if (cache == NULL || cache->places == 0)
             continue;
-        qy_list_for_each(link, &mm->cpus)
+        qy_list_for_each (link, &mm->cpus)
             check_slot(ruling, cache, qy_list_entry(link, struct qy_cpu, link));
         qy_lock(&cache->lock);
         check_depot(ruling, cache, cache->depot, cache->nr_depot);

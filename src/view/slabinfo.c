@@ -21,11 +21,16 @@ static void line(const struct qy_cache_view *cache, struct qy_text *text)
         uint64_t value;
         unsigned width;
     } columns[] = {
-        {" ", cache->active_objs, 6},          {" ", cache->num_objs, 6},
-        {" ", cache->objsize, 6},              {" ", cache->objperslab, 4},
-        {" ", cache->pagesperslab, 4},         {" : tunables ", cache->limit, 4},
-        {" ", cache->batchcount, 4},           {" ", cache->sharedfactor, 4},
-        {" : slabdata ", cache->active_slabs, 6}, {" ", cache->num_slabs, 6},
+        {" ", cache->active_objs, 6},
+        {" ", cache->num_objs, 6},
+        {" ", cache->objsize, 6},
+        {" ", cache->objperslab, 4},
+        {" ", cache->pagesperslab, 4},
+        {" : tunables ", cache->limit, 4},
+        {" ", cache->batchcount, 4},
+        {" ", cache->sharedfactor, 4},
+        {" : slabdata ", cache->active_slabs, 6},
+        {" ", cache->num_slabs, 6},
         {" ", cache->sharedavail, 6},
     };
     qy_text_string_left(text, cache->name, 17);

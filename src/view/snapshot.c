@@ -40,7 +40,8 @@ union any_view {
     struct qy_item_view item;
 };
 
-_Static_assert(offsetof(struct qy_zone_view, name) == 0 && offsetof(struct qy_cache_view, name) == 0 &&
+_Static_assert(offsetof(struct qy_zone_view, name) == 0 &&
+                   offsetof(struct qy_cache_view, name) == 0 &&
                    offsetof(struct qy_item_view, name) == 0,
                "names first");
 
@@ -57,8 +58,7 @@ int qy_snapshot_begin(const struct qy_sink *sink)
     return sink->put(sink->to, &this_build, sizeof(this_build));
 }
 
-int qy_snapshot_record(const struct qy_sink *sink, uint32_t kind, const void *view,
-                       size_t length)
+int qy_snapshot_record(const struct qy_sink *sink, uint32_t kind, const void *view, size_t length)
 {
     struct record record = {.kind = kind, .length = (uint32_t)length};
     int error = sink->put(sink->to, &record, sizeof(record));
@@ -113,8 +113,8 @@ int qy_snapshot_check(const struct qy_snapshot *snapshot)
     return 0;
 }
 
-const void *qy_snapshot_find(const struct qy_snapshot *snapshot, uint32_t kind,
-                             size_t index, size_t length)
+const void *qy_snapshot_find(const struct qy_snapshot *snapshot, uint32_t kind, size_t index,
+                             size_t length)
 {
     size_t at = sizeof(struct header);
     const struct record *record;

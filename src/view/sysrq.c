@@ -49,8 +49,7 @@ static uint64_t counter(const struct qy_lens *lens, size_t zone, const char *nam
     return 0;
 }
 
-static void zone_watermarks(const struct qy_zone_view *zone, uint64_t page_kb,
-                            struct qy_text *text)
+static void zone_watermarks(const struct qy_zone_view *zone, uint64_t page_kb, struct qy_text *text)
 {
     kilobytes(text, " free:", zone->free, page_kb);
     kilobytes(text, " boost:", zone->boost, page_kb);
@@ -68,9 +67,12 @@ static void zone_frames(const struct qy_lens *lens, size_t index, uint64_t page_
                         struct qy_text *text)
 {
     static const char *const lru[][2] = {
-        {" active_anon:", "nr_zone_active_anon"},     {" inactive_anon:", "nr_zone_inactive_anon"},
-        {" active_file:", "nr_zone_active_file"},     {" inactive_file:", "nr_zone_inactive_file"},
-        {" unevictable:", "nr_zone_unevictable"},     {" writepending:", "nr_zone_write_pending"},
+        {" active_anon:", "nr_zone_active_anon"},
+        {" inactive_anon:", "nr_zone_inactive_anon"},
+        {" active_file:", "nr_zone_active_file"},
+        {" inactive_file:", "nr_zone_inactive_file"},
+        {" unevictable:", "nr_zone_unevictable"},
+        {" writepending:", "nr_zone_write_pending"},
         {" zspages:", "nr_zspages"},
     };
     struct qy_zone_view zone;

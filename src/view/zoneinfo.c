@@ -20,8 +20,8 @@ static void labelled(struct qy_text *text, const char *label, uint64_t value)
     qy_text_u64(text, value);
 }
 
-static void items(const struct qy_lens *lens, enum qy_item_set set, size_t zone,
-                  const char *title, struct qy_text *text)
+static void items(const struct qy_lens *lens, enum qy_item_set set, size_t zone, const char *title,
+                  struct qy_text *text)
 {
     struct qy_item_view item;
     for (size_t i = 0; qy_look_item(lens, i, &item); i++) {

@@ -123,8 +123,8 @@ static void per_cpu_lists(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(memory),        cmocka_unit_test(zones), cmocka_unit_test(pageblocks),
-        cmocka_unit_test(tags),          cmocka_unit_test(per_cpu_lists),
+        cmocka_unit_test(memory), cmocka_unit_test(zones),         cmocka_unit_test(pageblocks),
+        cmocka_unit_test(tags),   cmocka_unit_test(per_cpu_lists),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

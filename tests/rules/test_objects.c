@@ -155,8 +155,10 @@ static void slots_are_left_alone(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(slabs),  cmocka_unit_test(magazines),
-        cmocka_unit_test(runs),   cmocka_unit_test(limits),
+        cmocka_unit_test(slabs),
+        cmocka_unit_test(magazines),
+        cmocka_unit_test(runs),
+        cmocka_unit_test(limits),
         cmocka_unit_test(slots_are_left_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

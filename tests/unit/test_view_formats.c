@@ -46,8 +46,8 @@ static bool look(const void *from, enum qy_view_kind kind, size_t index, void *v
 {
     static const struct qy_memory_view memory = {.page_bytes = 4096, .migratetypes = 0x2f};
     static const struct qy_pageset_view set = {0, 1, 7, 30, 1, 30, 240, 4};
-    static const struct qy_cache_view cache = {"ext4_inode_cache", 57274, 57280, 1128, 14, 4,
-                                               120, 60, 8, 4091, 4092, 3};
+    static const struct qy_cache_view cache = {
+        "ext4_inode_cache", 57274, 57280, 1128, 14, 4, 120, 60, 8, 4091, 4092, 3};
     (void)from;
     switch (kind) {
     case QY_VIEW_MEMORY:

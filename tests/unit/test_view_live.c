@@ -109,8 +109,7 @@ static void active_objects_are_those_that_somebody_holds(void **state)
     size_t held = 0;
     (void)state;
     test_memory_simple(&memory, 4 * GIB, 64 * MIB, true);
-    struct qy_kmem_cache *cache =
-        qy_kmem_cache_create(memory.mm, "test", 200, 0, 0, NULL, NULL);
+    struct qy_kmem_cache *cache = qy_kmem_cache_create(memory.mm, "test", 200, 0, 0, NULL, NULL);
     assert_non_null(cache);
     for (unsigned round = 0; round < 20000; round++) {
         size_t i = random_below(&random, COUNT_OF(objects));
