@@ -74,10 +74,10 @@ static inline void free_all_oldest_first(struct fill *fill)
     }
 }
 
-static inline bool within_percent(size_t value, size_t of, size_t percent)
+/* A later fill may reach more than the first, never noticeably less. */
+static inline bool as_much_as(size_t later, size_t first)
 {
-    size_t margin = of * percent / 100;
-    return value + margin >= of && value <= of + margin;
+    return later >= first - first / 20;
 }
 
 static inline void limit_address_space(size_t bytes)
