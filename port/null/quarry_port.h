@@ -33,6 +33,11 @@ static inline void qy_port_light_barrier(void)
     atomic_signal_fence(memory_order_seq_cst);
 }
 
+static inline uint64_t qy_port_load_limit(const _Atomic uint64_t *limit)
+{
+    return atomic_load_explicit(limit, memory_order_acquire);
+}
+
 /* ---- cold ---- */
 
 _Noreturn void qy_port_panic(const char *why);
