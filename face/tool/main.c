@@ -18,6 +18,7 @@ static const struct command {
 } commands[] = {
     {"run", command_run, "run a program on Quarry and show its memory at the end"},
     {"show", command_show, "buddyinfo, slabinfo ... of a process or of this machine"},
+    {"top", command_top, "the same, live"},
 };
 static const size_t nr_commands = sizeof(commands) / sizeof(commands[0]);
 
@@ -25,14 +26,26 @@ static const size_t nr_commands = sizeof(commands) / sizeof(commands[0]);
 extern QY_API const char *argp_program_version;
 const char *argp_program_version = "quarry " QUARRY_VERSION;
 
+static char complaint[512]; /* "": none is being kept */
+static bool keep_complaint;
+
 void complain(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    fputs("quarry: ", stderr);
-    vfprintf(stderr, format, arguments);
-    fputc('\n', stderr);
+    vsnprintf(complaint, sizeof(complaint), format, arguments);
     va_end(arguments);
+    if (!keep_complaint)
+        complain_later(false);
+}
+
+void complain_later(bool later)
+{
+    keep_complaint = later;
+    if (!later && complaint[0] != '\0') {
+        fprintf(stderr, "quarry: %s\n", complaint);
+        complaint[0] = '\0';
+    }
 }
 
 /** How many letters must be changed, added or left out; two neighbours swapped count once. */

@@ -35,12 +35,15 @@ enum {
 /** "quarry: …" and a newline on stderr. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/** True: keep the last complaint while the terminal is in other hands. False: say it now. */
+void complain_later(bool later);
 /** The name that was probably meant; NULL: none is near. */
 const char *nearest(const char *word, const char *const *names, size_t count);
 
 /* The commands: argv[0] is what --help calls it ("quarry show"). Each returns an exit status. */
 int command_run(int argc, char **argv);
 int command_show(int argc, char **argv);
+int command_top(int argc, char **argv);
 
 /* show.c */
 

@@ -1,0 +1,187 @@
+/*
+ * top.c - `quarry top`: zones, free blocks and caches, live
+ */
+#include "tool.h"
+
+#include <argp.h>
+#include <curses.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define REFRESH_MS 500
+/** How high the bar of the order that most free memory lies in is. */
+#define BAR_ROWS 3
+#define FIRST_COLUMN 15
+#define COLUMN_WIDTH 6
+
+static int gather(pid_t pid, struct views *views)
+{
+    if (pid != 0)
+        return remote_read(pid, views);
+    static const char *const parts[] = {"zoneinfo", "buddyinfo", "slabinfo"};
+    int status = EXIT_OK;
+    for (size_t p = 0; p < 3 && status == EXIT_OK; p++) {
+        bool only_root = strcmp(parts[p], "slabinfo") == 0;
+        if (only_root && access("/proc/slabinfo", R_OK) != 0)
+            break;
+        status = host_read(what_find(parts[p]), views);
+    }
+    return status;
+}
+
+static uint64_t used_frames(const struct qy_zone_view *zone)
+{
+    uint64_t idle = zone->free + zone->pcp;
+    return zone->managed > idle ? zone->managed - idle : 0;
+}
+
+static void draw_head(pid_t pid, const struct views *views)
+{
+    uint64_t managed = 0, used = 0, page = views->memory.page_bytes;
+    for (size_t z = 0; z < views->nr_zones; z++) {
+        managed += views->zones[z].managed;
+        used += used_frames(&views->zones[z]);
+    }
+    attron(A_BOLD);
+    if (pid == 0)
+        mvprintw(0, 0, "quarry top - this machine");
+    else
+        mvprintw(0, 0, "quarry top - process %d", (int)pid);
+    attroff(A_BOLD);
+    printw("   %s in use of %s", human_bytes(used * page), human_bytes(managed * page));
+    if (views->memory.allocated_peak > 0)
+        printw(", peak %s", human_bytes(views->memory.allocated_peak * page));
+    mvprintw(0, COLS > 8 ? COLS - 7 : 0, "q: end");
+}
+
+static void draw_orders(int row, uint64_t page)
+{
+    attron(A_REVERSE);
+    mvhline(row, 0, ' ', COLS);
+    mvprintw(row, 0, "FREE BLOCKS");
+    for (unsigned order = 0; order < QY_NR_ORDERS; order++) {
+        uint64_t kb = page / 1024 << order;
+        mvprintw(row, FIRST_COLUMN + (int)order * COLUMN_WIDTH, "%4" PRIu64 "%c",
+                 kb < 1024 ? kb : kb / 1024, kb < 1024 ? 'K' : 'M');
+    }
+    attroff(A_REVERSE);
+}
+
+/** Counts, and under them bars: how the zone's free memory is spread over the orders. */
+static int draw_zone(int row, const struct qy_zone_view *zone)
+{
+    uint64_t most = 1;
+    for (unsigned order = 0; order < QY_NR_ORDERS; order++)
+        if (zone->nr_free[order] << order > most)
+            most = zone->nr_free[order] << order;
+    mvprintw(row, 0, "node %" PRIu64 " %-7s", zone->node, zone->name);
+    for (unsigned order = 0; order < QY_NR_ORDERS; order++) {
+        int column = FIRST_COLUMN + (int)order * COLUMN_WIDTH;
+        uint64_t height = ((zone->nr_free[order] << order) * BAR_ROWS + most - 1) / most;
+        mvprintw(row, column - 1, "%6" PRIu64, zone->nr_free[order]);
+        attron(A_REVERSE);
+        for (int bar = 0; bar < (int)height; bar++)
+            mvprintw(row + BAR_ROWS - bar, column + 1, "    ");
+        attroff(A_REVERSE);
+    }
+    return row + BAR_ROWS + 1;
+}
+
+static int larger_first(const void *one, const void *other)
+{
+    const struct qy_cache_view *a = one, *b = other;
+    uint64_t frames_a = a->num_slabs * a->pagesperslab, frames_b = b->num_slabs * b->pagesperslab;
+    if (frames_a != frames_b)
+        return frames_a < frames_b ? 1 : -1;
+    return strcmp(a->name, b->name);
+}
+
+static void draw_caches(int row, struct views *views)
+{
+    if (views->nr_caches == 0)
+        return;
+    qsort(views->caches, views->nr_caches, sizeof(*views->caches), larger_first);
+    attron(A_REVERSE);
+    mvhline(row, 0, ' ', COLS);
+    mvprintw(row++, 0, "%-24s %8s %10s %10s %5s %12s", "CACHE", "OBJSIZE", "LIVE", "ROOM", "USED",
+             "MEMORY");
+    attroff(A_REVERSE);
+    for (size_t c = 0; c < views->nr_caches && row < LINES; c++) {
+        const struct qy_cache_view *cache = &views->caches[c];
+        if (cache->num_slabs == 0)
+            break;
+        double used = (double)cache->active_objs / (double)(cache->num_objs + !cache->num_objs);
+        mvprintw(row++, 0, "%-24.24s %8" PRIu64 " %10" PRIu64 " %10" PRIu64 " %4.0f%% %12s",
+                 cache->name, cache->objsize, cache->active_objs, cache->num_objs, 100 * used,
+                 human_bytes(cache->num_slabs * cache->pagesperslab * views->memory.page_bytes));
+    }
+}
+
+static void draw(pid_t pid, struct views *views)
+{
+    int row = 2;
+    erase();
+    draw_head(pid, views);
+    draw_orders(row++, views->memory.page_bytes);
+    for (size_t z = 0; z < views->nr_zones; z++)
+        if (views->zones[z].populated && row + BAR_ROWS < LINES)
+            row = draw_zone(row, &views->zones[z]);
+    draw_caches(row + 1, views);
+    refresh();
+}
+
+static int watch(pid_t pid)
+{
+    struct views views = {.nr_zones = 0};
+    int status = gather(pid, &views); /* before the screen is taken: it may have to complain */
+    if (status != EXIT_OK)
+        return status;
+    initscr();
+    noecho();
+    curs_set(0);
+    timeout(REFRESH_MS);
+    complain_later(true);
+    for (int key = 0; status == EXIT_OK && key != 'q' && key != 'Q';) {
+        draw(pid, &views);
+        key = getch();
+        views_free(&views);
+        status = gather(pid, &views);
+    }
+    endwin();
+    complain_later(false);
+    views_free(&views);
+    return status;
+}
+
+static error_t parse(int key, char *argument, struct argp_state *state)
+{
+    pid_t *pid = state->input;
+    if (key != ARGP_KEY_ARG)
+        return ARGP_ERR_UNKNOWN;
+    if (*pid != 0)
+        argp_failure(state, EXIT_USAGE, 0, "one PID at a time: '%s' is one too many", argument);
+    *pid = parse_pid(argument);
+    if (*pid == 0)
+        argp_failure(state, EXIT_USAGE, 0, "'%s' is not a PID", argument);
+    return 0;
+}
+
+int command_top(int argc, char **argv)
+{
+    static const struct argp argp = {
+        .parser = parse,
+        .args_doc = "[PID]",
+        .doc = "Show the memory of a process that runs on Quarry, or of this machine, live: free "
+               "blocks by order, with bars for how the free memory is spread over them, and the "
+               "largest caches. The process is not stopped. q ends it.",
+    };
+    pid_t pid = 0;
+    argp_parse(&argp, argc, argv, 0, NULL, &pid);
+    if (!isatty(STDOUT_FILENO) || !isatty(STDIN_FILENO)) {
+        complain("top needs a terminal; 'quarry show' prints");
+        return EXIT_FAILED;
+    }
+    return watch(pid);
+}
