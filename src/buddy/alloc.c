@@ -93,7 +93,8 @@ void qy_zone_claim_locked(struct qy_mm *mm, struct qy_zone *zone, enum qy_migrat
         if (block == QY_BLOCK_NONE || mm->blocks[block].order < (int)order ||
             !worth_taking_over(&mm->blocks[block], migratetype))
             continue;
-        bool pair = mm->blocks[block].order == QY_MAX_ORDER && order == QY_MAX_ORDER;
+        /* A pair as a whole: halves of two types would stay apart if nobody took from them. */
+        bool pair = mm->blocks[block].order == QY_MAX_ORDER;
         qy_buddy_set_migratetype_locked(mm, zone, block, migratetype);
         if (pair)
             qy_buddy_set_migratetype_locked(mm, zone, block ^ 1u, migratetype);
