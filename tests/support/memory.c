@@ -39,10 +39,10 @@ static void *map_bytes(uint64_t bytes)
     return at;
 }
 
-/* Aligned as the physical addresses are, up to 4 MiB. */
+/* Aligned as the physical addresses are, up to 64 MiB. */
 static char *map_frames(qy_phys_t base, uint64_t bytes)
 {
-    const uint64_t slack = 4 * MIB;
+    const uint64_t slack = 64 * MIB;
     char *at = map_bytes(bytes + slack);
     uint64_t skip = (base - (uintptr_t)at) & (slack - 1);
     if (skip > 0)
