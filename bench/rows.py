@@ -73,7 +73,9 @@ def workloads():
     yield micro("small", "logic", "logic 30000")
     for work, count in [("map", "300K"), ("hash", "600K"), ("strings", "600K"), ("list", "2M")]:
         yield micro("small", f"stl-{work}", f"stl {work} {count}")
-    yield micro("start", "start", f"spawn 300 {programs.BUILD}/tiny")
+    tiny = f"spawn 300 {programs.BUILD}/tiny"
+    yield micro("start", "start", tiny)
+    yield micro("start", "start-floor", f"{tiny} {programs.BUILD}/empty.so", floor=True)
 
     for share in [90, 100]:
         for rest in ["sleep", "tick", "trim"]:

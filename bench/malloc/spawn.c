@@ -4,7 +4,9 @@
  * Stands for a shell loop. Starts PROGRAM by vfork and exec, COUNT times one after the other, and prints the time of one.
  * The allocator under test is loaded into the programs that are started (and into this one, which does not allocate).
  *
- *   spawn COUNT PROGRAM     CPU is that of the started programs, the kernel's part of exec and exit included
+ *   spawn COUNT PROGRAM [LIBRARY]   CPU is that of the started programs, the kernel's part of exec and exit included;
+ *                                   with LIBRARY, that is loaded into them instead: an empty one gives the
+ *                                   floor of anything that is preloaded
  */
 #include "bench.h"
 #include <sys/resource.h>
@@ -15,11 +17,13 @@ int main(int argc, char **argv)
     uint64_t count = arg_count(argc, argv, 1, 500);
     if (argc < 3)
         die("name a program");
+    if (argc > 3)
+        setenv("LD_PRELOAD", argv[3], 1);
     uint64_t start = clock_ns(CLOCK_MONOTONIC);
     for (uint64_t i = 0; i < count; i++) {
         pid_t pid = vfork();
         if (pid == 0) {
-            execv(argv[2], argv + 2);
+            execv(argv[2], (char *[]){argv[2], NULL});
             _exit(127);
         }
         int status;
