@@ -50,6 +50,7 @@ QY_RACY static qy_pfn_t end_of(const struct qy_zone *zone)
 
 void qy_give_run(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames, bool fresh)
 {
+    qy_note_peak(mm);
     while (nr_frames > 0) {
         struct qy_zone *zone = qy_zone_of(mm, pfn);
         uint64_t part = end_of(zone) - pfn;

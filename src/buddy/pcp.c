@@ -106,6 +106,7 @@ void qy_pcp_give_back(struct qy_mm *mm, struct qy_zone *zone, struct qy_pcp_list
                       unsigned order, unsigned count)
 {
     qy_assert(count <= list->count, "P2");
+    qy_note_peak(mm);
     prefetch(mm, list->frame, count);
     sort(list->frame, count);
     qy_lock(&zone->lock);
