@@ -129,6 +129,9 @@ static void active_objects_are_those_that_somebody_holds(void **state)
             assert_true(view.active_slabs <= view.num_slabs);
         }
     }
+    /* And when no magazine is loaded. */
+    qy_kmem_cache_shrink(cache);
+    assert_int_equal(cache_named(memory.mm, "test").active_objs, held);
     test_memory_free(&memory);
 }
 
