@@ -52,16 +52,22 @@ static uint64_t peak_rss_kb(void)
     return line == NULL ? 0 : strtoull(line + sizeof(key) - 1, NULL, 10);
 }
 
-static void describe(struct qy_process_view *view)
+/** Who this process is. */
+static void identify(struct qy_process_view *view)
 {
-    struct rusage usage;
-    memset(&usage, 0, sizeof(usage));
     memset(view, 0, sizeof(*view));
     read_self("/proc/self/comm", view->name, sizeof(view->name));
     view->name[strcspn(view->name, "\n")] = '\0';
     view->pid = (uint64_t)getpid();
     view->parent = (uint64_t)getppid();
     view->start_ns = start_ns;
+}
+
+/** What it has used. */
+static void measure(struct qy_process_view *view)
+{
+    struct rusage usage;
+    memset(&usage, 0, sizeof(usage));
     view->wall_ns = getpid() == started ? now_ns() - start_ns : 0;
     getrusage(RUSAGE_SELF, &usage);
     view->user_us = (uint64_t)usage.ru_utime.tv_sec * 1000000 + (uint64_t)usage.ru_utime.tv_usec;
@@ -123,7 +129,8 @@ static int write_report(struct output *output, struct qy_mm *mm)
     struct qy_live live = {.mm = mm};
     struct qy_lens lens = qy_live_lens(&live);
     struct qy_sink sink = {.to = output, .put = put};
-    describe(&process);
+    identify(&process);
+    measure(&process);
     int error = qy_snapshot_begin(&sink);
     if (error == 0)
         error = qy_snapshot_record(&sink, QY_RECORD_PROCESS, &process, sizeof(process));
@@ -161,7 +168,7 @@ __attribute__((constructor)) static void note_start(void)
     strcpy(folder, value);
     start_ns = now_ns();
     started = getpid();
-    describe(&process);
+    identify(&process);
     int file = create(".start");
     if (file >= 0) {
         ssize_t written = write(file, &process, sizeof(process));

@@ -82,8 +82,7 @@ static void wait_for_end(pid_t program, const sigset_t *set, struct ending *endi
     for (;;) {
         pid_t changed = wait4(program, &status, WNOHANG | WUNTRACED, &ending->usage);
         if (changed == program && WIFSTOPPED(status)) {
-            kill(getpid(), SIGSTOP);
-            kill(program, SIGCONT);
+            kill(getpid(), SIGSTOP); /* whoever continues this process, pass_on() tells it */
             continue;
         }
         if (changed == program || (changed < 0 && errno != EINTR))

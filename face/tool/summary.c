@@ -78,11 +78,24 @@ static void process_table(FILE *out, const struct reports *reports, const struct
 {
     fprintf(out, "\n%s%8s  %-15s %10s %10s %11s %8s %9s%s\n", bold(out), "PID", "PROGRAM",
             "PEAK RSS", "PEAK HEAP", "LIVE AT END", "CPU s", "FAULTS", plain(out));
-    size_t shown = reports->count < PROCESSES_SHOWN ? reports->count : PROCESSES_SHOWN;
-    for (size_t r = 0; r < shown; r++)
-        process_line(out, &reports->list[r], ending);
-    if (shown < reports->count)
-        fprintf(out, "%8s  and %zu smaller ones\n", "", reports->count - shown);
+    /* The program itself comes first, then the others, largest first. */
+    for (size_t r = 0; r < reports->count; r++)
+        if ((pid_t)reports->list[r].process.pid == ending->pid)
+            process_line(out, &reports->list[r], ending);
+    size_t shown = 0, left = 0, silent = 0;
+    for (size_t r = 0; r < reports->count; r++) {
+        const struct report *report = &reports->list[r];
+        if ((pid_t)report->process.pid == ending->pid)
+            continue;
+        if (shown++ < PROCESSES_SHOWN) {
+            process_line(out, report, ending);
+            continue;
+        }
+        left++;
+        silent += !report->has_views;
+    }
+    if (left > 0)
+        fprintf(out, "%8s  and %zu more, %zu of them without a report\n", "", left, silent);
 }
 
 static void buddyinfo(FILE *out, const struct views *views)
@@ -110,9 +123,16 @@ static uint64_t cache_frames(const struct qy_cache_view *cache)
     return cache->num_slabs * cache->pagesperslab;
 }
 
-static int larger_cache_first(const void *one, const void *other)
+static uint64_t live_bytes(const struct qy_cache_view *cache)
+{
+    return cache->active_objs * cache->objsize;
+}
+
+static int busier_first(const void *one, const void *other)
 {
     const struct qy_cache_view *a = one, *b = other;
+    if (live_bytes(a) != live_bytes(b))
+        return live_bytes(a) < live_bytes(b) ? 1 : -1;
     if (cache_frames(a) != cache_frames(b))
         return cache_frames(a) < cache_frames(b) ? 1 : -1;
     return strcmp(a->name, b->name);
@@ -122,9 +142,9 @@ static void caches(FILE *out, struct views *views)
 {
     uint64_t page = views->memory.page_bytes;
     if (views->nr_caches > 0)
-        qsort(views->caches, views->nr_caches, sizeof(*views->caches), larger_cache_first);
-    fprintf(out, "\n%s%-20s %8s %10s %10s %5s %7s %10s%s\n", bold(out), "CACHE", "OBJSIZE", "LIVE",
-            "ROOM", "USED", "SLABS", "MEMORY", plain(out));
+        qsort(views->caches, views->nr_caches, sizeof(*views->caches), busier_first);
+    fprintf(out, "\n%s%-20s %8s %9s %9s %5s %11s %11s%s\n", bold(out), "CACHE", "OBJSIZE", "LIVE",
+            "ROOM FOR", "FULL", "LIVE BYTES", "MEMORY", plain(out));
     size_t shown = 0, left = 0;
     for (size_t c = 0; c < views->nr_caches; c++) {
         const struct qy_cache_view *cache = &views->caches[c];
@@ -134,14 +154,14 @@ static void caches(FILE *out, struct views *views)
             left++;
             continue;
         }
-        fprintf(
-            out, "%-20.20s %8" PRIu64 " %10" PRIu64 " %10" PRIu64 " %4.0f%% %7" PRIu64 " %10s\n",
-            cache->name, cache->objsize, cache->active_objs, cache->num_objs,
-            cache->num_objs == 0 ? 0 : 100.0 * (double)cache->active_objs / (double)cache->num_objs,
-            cache->num_slabs, human_bytes(cache_frames(cache) * page));
+        double full =
+            100.0 * (double)cache->active_objs / (double)(cache->num_objs + !cache->num_objs);
+        fprintf(out, "%-20.20s %8" PRIu64 " %9" PRIu64 " %9" PRIu64 " %4.0f%% %11s %11s\n",
+                cache->name, cache->objsize, cache->active_objs, cache->num_objs, full,
+                human_bytes(live_bytes(cache)), human_bytes(cache_frames(cache) * page));
     }
     if (left > 0)
-        fprintf(out, "and %zu smaller ones\n", left);
+        fprintf(out, "and %zu with less\n", left);
 }
 
 static void cost(FILE *out, const struct views *views)
