@@ -122,8 +122,10 @@ QY_RACY static bool above_watermark(const struct qy_zone *zone, const struct qy_
     return atomic_load_explicit(&zone->nr_free, memory_order_relaxed) >= nr_frames + keep;
 }
 
-static bool may_use(const struct qy_zone *zone, const struct qy_request *request)
+QY_RACY static bool may_use(const struct qy_zone *zone, const struct qy_request *request)
 {
+    if (!qy_zone_populated(zone))
+        return false;
     if (zone->type > request->highest)
         return false;
     return !(request->gfp & QY_GFP_THISNODE) || zone->node == request->node;
@@ -227,10 +229,16 @@ qy_pfn_t qy_take_pages(struct qy_mm *mm, struct qy_cpu *cpu, const struct qy_req
     return pfn;
 }
 
+/** Which list a frame goes to. While its pageblock changes, one type is as good as the other. */
+QY_RACY static unsigned type_of(const struct qy_mm *mm, qy_pfn_t pfn)
+{
+    return mm->blocks[qy_block_of(mm, pfn)].migratetype;
+}
+
 void qy_give_pages(struct qy_mm *mm, struct qy_cpu *cpu, qy_pfn_t pfn, unsigned order, bool fresh)
 {
     struct qy_zone *zone = qy_zone_of(mm, pfn);
-    unsigned migratetype = mm->blocks[qy_block_of(mm, pfn)].migratetype;
+    unsigned migratetype = type_of(mm, pfn);
     int slot = qy_pcp_slot(order);
     if (cpu == NULL || slot < 0 || migratetype >= QY_PCP_TYPES) {
         qy_lock(&zone->lock);

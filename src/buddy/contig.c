@@ -66,7 +66,7 @@ void qy_give_run(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames, bool fresh)
 /* ---- ranges of free frames ---- */
 
 /** May runs be taken from this pageblock? */
-static bool serves(const struct qy_zone *zone, const struct qy_pageblock *pb)
+QY_RACY static bool serves(const struct qy_zone *zone, const struct qy_pageblock *pb)
 {
     return (pb->flags & QY_BLOCK_ONLINE) && pb->zone == zone->index &&
            pb->migratetype < QY_MIGRATE_HIGHATOMIC;

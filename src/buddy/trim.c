@@ -79,6 +79,8 @@ QY_RACY static bool worth_trimming(const struct qy_pageblock *pb, const struct q
 static uint64_t trim_zone(struct qy_mm *mm, struct qy_zone *zone, int least_order, uint64_t keep)
 {
     uint64_t dropped = 0;
+    if (!qy_zone_populated(zone))
+        return 0;
     uint32_t first = qy_block_of(mm, zone->start_pfn);
     uint32_t block = qy_block_of(mm, zone->end_pfn - 1) + 1;
     while (block-- > first && nr_backed(zone) > keep) {

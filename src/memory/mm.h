@@ -75,9 +75,9 @@ struct qy_mm {
     uint8_t distance[QY_MAX_NODES][QY_MAX_NODES]; /* (i) */
     qy_phys_t zone_end[QY_NR_ZONE_TYPES];         /* (i) each zone's address limit */
     struct qy_zone zones[QY_MAX_ZONES];
-    /** For each node: indexes of populated zones, nearest node first, highest zone first. */
-    uint8_t zonelist[QY_MAX_NODES][QY_MAX_ZONES]; /* (g) */
-    uint8_t zonelist_length;                      /* (g) */
+    /** For each node: indexes of the zones that the map can populate, nearest node first, highest zone first. */
+    uint8_t zonelist[QY_MAX_NODES][QY_MAX_ZONES]; /* (i) */
+    uint8_t zonelist_length;                      /* (i) */
     uint8_t nr_pcp;                               /* (i) zones that the map can populate */
 
     struct qy_lock grow_lock;
@@ -150,7 +150,7 @@ static inline uint64_t qy_described_frames(const struct qy_mm *mm)
 }
 
 /** The frame's pageblock is online; index: of the span, any number. */
-static inline bool qy_frame_online(const struct qy_mm *mm, uint64_t index)
+QY_RACY static inline bool qy_frame_online(const struct qy_mm *mm, uint64_t index)
 {
     return index < qy_described_frames(mm) &&
            (mm->blocks[index >> QY_PAGEBLOCK_ORDER].flags & QY_BLOCK_ONLINE);
@@ -185,7 +185,7 @@ QY_MUST_CHECK int qy_mm_charge(struct qy_mm *mm, uint64_t pages);
 void qy_mm_uncharge(struct qy_mm *mm, uint64_t pages);
 
 struct qy_zone *qy_zone_for(struct qy_mm *mm, qy_pfn_t pfn, uint32_t node);
-/** Count frames as present and managed in their zone; watermarks and zonelists follow.
+/** Count frames as present and managed in their zone; watermarks follow.
  *  grow_lock held. */
 void qy_zone_extend(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t pfn, uint64_t present,
                     uint64_t managed);

@@ -45,6 +45,26 @@ static void number_zones(struct qy_mm *mm, const struct qy_span *spans, unsigned
         }
 }
 
+/** Every zone that the map can populate: readers pass over what is still empty. */
+static void set_zonelist(struct qy_mm *mm, unsigned node, const bool *possible)
+{
+    bool listed[QY_MAX_NODES] = {false};
+    unsigned length = 0;
+    for (unsigned round = 0; round < mm->nr_nodes; round++) {
+        unsigned nearest = QY_MAX_NODES;
+        for (unsigned other = 0; other < mm->nr_nodes; other++)
+            if (!listed[other] && (nearest == QY_MAX_NODES ||
+                                   mm->distance[node][other] < mm->distance[node][nearest]))
+                nearest = other;
+        listed[nearest] = true;
+        for (unsigned type = QY_NR_ZONE_TYPES; type-- > 0;)
+            if (possible[nearest * QY_NR_ZONE_TYPES + type])
+                mm->zonelist[node][length++] =
+                    (uint8_t)(nearest * QY_NR_ZONE_TYPES + type);
+    }
+    mm->zonelist_length = (uint8_t)length;
+}
+
 void qy_zones_init(struct qy_mm *mm, const struct qy_memmap *map, const struct qy_layout *layout)
 {
     mm->zone_end[QY_ZONE_DMA] = map->dma_end;
@@ -70,6 +90,9 @@ void qy_zones_init(struct qy_mm *mm, const struct qy_memmap *map, const struct q
     bool numbered[QY_MAX_ZONES] = {false};
     number_zones(mm, layout->ram, layout->nr_ram, numbered);
     number_zones(mm, layout->hotplug, layout->nr_hotplug, numbered);
+    number_zones(mm, layout->reserved, layout->nr_reserved, numbered);
+    for (unsigned node = 0; node < mm->nr_nodes; node++)
+        set_zonelist(mm, node, numbered);
 }
 
 struct qy_zone *qy_zone_for(struct qy_mm *mm, qy_pfn_t pfn, uint32_t node)
@@ -139,25 +162,6 @@ static void set_lowmem_reserves(struct qy_mm *mm)
         }
 }
 
-static void set_zonelist(struct qy_mm *mm, unsigned node)
-{
-    bool listed[QY_MAX_NODES] = {false};
-    unsigned length = 0;
-    for (unsigned round = 0; round < mm->nr_nodes; round++) {
-        unsigned nearest = QY_MAX_NODES;
-        for (unsigned other = 0; other < mm->nr_nodes; other++)
-            if (!listed[other] && (nearest == QY_MAX_NODES ||
-                                   mm->distance[node][other] < mm->distance[node][nearest]))
-                nearest = other;
-        listed[nearest] = true;
-        for (unsigned type = QY_NR_ZONE_TYPES; type-- > 0;)
-            if (qy_zone_populated(zone_at(mm, nearest, type)))
-                mm->zonelist[node][length++] =
-                    (uint8_t)(nearest * QY_NR_ZONE_TYPES + type);
-    }
-    mm->zonelist_length = (uint8_t)length;
-}
-
 void qy_zone_extend(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t pfn, uint64_t present,
                     uint64_t managed)
 {
@@ -172,7 +176,4 @@ void qy_zone_extend(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t pfn, uint64
     qy_assert(zone->managed <= zone->present, "Z1");
     set_watermarks(mm);
     set_lowmem_reserves(mm);
-    if (first)
-        for (unsigned node = 0; node < mm->nr_nodes; node++)
-            set_zonelist(mm, node);
 }

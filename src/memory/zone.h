@@ -10,6 +10,7 @@
 #ifndef QY_MEMORY_ZONE_H
 #define QY_MEMORY_ZONE_H
 
+#include "base/assert.h"
 #include "base/lock.h"
 
 #include <quarry/config.h>
@@ -52,7 +53,7 @@ struct qy_zone {
     uint64_t nr_stolen; /* (z) pageblocks that changed their migratetype */
 };
 
-static inline bool qy_zone_populated(const struct qy_zone *zone)
+QY_RACY static inline bool qy_zone_populated(const struct qy_zone *zone)
 {
     return zone->present != 0;
 }

@@ -245,7 +245,7 @@ int qy_slab_grow(struct qy_kmem_cache *cache, struct qy_cpu *cpu)
         qy_give_pages(mm, cpu, pfn, cache->order, fresh);
         return -QY_ENOMEM;
     }
-    if (fresh && cache->populate)
+    if (fresh && __atomic_load_n(&cache->populate, __ATOMIC_RELAXED))
         qy_port_populate(mm, pages, QY_PAGE_BYTES << cache->order);
     fill_in(cache, slab, pages);
     if (prepare_objects(cache, slab, cpu) != 0) {
@@ -259,7 +259,7 @@ int qy_slab_grow(struct qy_kmem_cache *cache, struct qy_cpu *cpu)
     qy_list_add(&cache->slabs_empty.slabs, &slab->link);
     cache->slabs_empty.count++;
     cache->nr_free += slab->nr_free;
-    cache->populate = mm->options.lazy_backing;
+    __atomic_store_n(&cache->populate, mm->options.lazy_backing, __ATOMIC_RELAXED);
     qy_unlock(&cache->lock);
     return 0;
 }
