@@ -17,7 +17,7 @@
 #include <stdatomic.h>
 
 #define WORKERS 3
-#define ROUNDS 30000
+#define ROUNDS 80000
 #define MOST_HELD 64
 #define MAILBOXES 32
 #define MOST_FRAMES (64u << 10)

@@ -19,7 +19,7 @@
 
 #define WORKERS 3
 #define LIVES 3 /* threads that follow one another */
-#define ROUNDS 120000
+#define ROUNDS 300000
 #define MOST_HELD 200
 #define MAILBOXES 64
 #define NR_CACHES 4

@@ -101,6 +101,19 @@ static void the_error_names_the_range(void **state)
     assert_non_null(strstr(error.text, "range 2"));
 }
 
+/* Wrong if it failed: the last frame that a map may have would be refused. */
+static void a_map_may_end_at_the_last_address(void **state)
+{
+    (void)state;
+    const struct qy_range last = RAM((UINT64_C(1) << 56) - 8 * MIB, 8 * MIB);
+    const struct qy_memmap map = {.ranges = &last, .nr_ranges = 1, .nr_nodes = 1};
+    struct test_memory memory;
+
+    test_memory_build(&memory, &map, NULL, 0, 0);
+    test_rules(memory.mm);
+    test_memory_free(&memory);
+}
+
 /* Wrong if it failed: metadata would be looked for where there is none. */
 static void metadata_without_a_place_is_refused(void **state)
 {
@@ -168,6 +181,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_bad_map_is_refused_with_its_reason),
         cmocka_unit_test(the_error_names_the_range),
+        cmocka_unit_test(a_map_may_end_at_the_last_address),
         cmocka_unit_test(metadata_without_a_place_is_refused),
         cmocka_unit_test(metadata_can_come_out_of_the_map),
         cmocka_unit_test(present_and_managed_are_what_the_map_says),

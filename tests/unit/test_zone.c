@@ -5,6 +5,8 @@
 
 #include "memory/mm.h"
 
+#include <quarry/buddy.h>
+
 static const struct qy_zone *zone_of(const struct qy_mm *mm, unsigned node, unsigned type)
 {
     return &mm->zones[node * QY_NR_ZONE_TYPES + type];
@@ -116,6 +118,28 @@ static void zonelists_follow_distance(void **state)
     test_memory_free(&memory);
 }
 
+/* Wrong if it failed: a zone with nothing but reserved frames would serve those of another. */
+static void a_zone_may_be_all_reserved(void **state)
+{
+    (void)state;
+    const struct qy_range reserved[] = {
+        {.base = 0, .bytes = 16 * MIB},
+        {.base = 0, .bytes = 16 * MIB, .type = QY_RANGE_RESERVED},
+        {.base = 16 * MIB, .bytes = 16 * MIB},
+    };
+    const struct qy_memmap all_reserved = {
+        .ranges = reserved, .nr_ranges = 3, .nr_nodes = 1, .dma_end = 16 * MIB};
+    const struct qy_mm_options options = {.min_free_kbytes = 1};
+    struct test_memory memory;
+
+    test_memory_build(&memory, &all_reserved, &options, 0, 0);
+    qy_pfn_t pfn = qy_alloc_pages(memory.mm, QY_GFP_KERNEL, 0);
+    assert_int_equal(qy_free_pages(memory.mm, pfn, 0), 0);
+    assert_true(qy_alloc_pages(memory.mm, QY_GFP_KERNEL | QY_GFP_DMA, 0) == QY_PFN_NONE);
+    test_rules(memory.mm);
+    test_memory_free(&memory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -123,6 +147,7 @@ int main(void)
         cmocka_unit_test(lowmem_reserves_follow_linux),
         cmocka_unit_test(zones_are_cut_at_their_limits),
         cmocka_unit_test(zonelists_follow_distance),
+        cmocka_unit_test(a_zone_may_be_all_reserved),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
