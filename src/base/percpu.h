@@ -49,6 +49,7 @@
 
 struct qy_pcp;
 struct qy_depot;
+struct qy_kept;
 
 struct qy_cpu {
     void **top[QY_NR_TAGS];      /* (o) the topmost object of each loaded magazine */
@@ -62,6 +63,7 @@ struct qy_cpu {
 
     struct qy_pcp *pcp;          /* (o) one a zone */
     struct qy_depot *depot;      /* (o) one a tag */
+    struct qy_kept *kept;        /* (o) freed runs of pages */
     void *spare;                 /* (o) empty magazines, linked */
     unsigned nr_spare;           /* (o) */
     struct qy_mm *mm;

@@ -221,7 +221,7 @@ qy_pfn_t qy_take_pages(struct qy_mm *mm, struct qy_cpu *cpu, const struct qy_req
         pfn = take_from_slot(mm, cpu, request, fresh);
     if (pfn == QY_PFN_NONE)
         pfn = take_from_zones(mm, request, QY_WMARK_LOW, fresh);
-    while (pfn == QY_PFN_NONE && mm->options.grow &&
+    while (pfn == QY_PFN_NONE && mm->options.grow && !request->within &&
            qy_grow(mm, request, UINT64_C(1) << request->order) == 0)
         pfn = take_from_zones(mm, request, QY_WMARK_LOW, fresh);
     if (pfn == QY_PFN_NONE)

@@ -15,6 +15,7 @@ struct qy_request {
     unsigned node;
     enum qy_migratetype migratetype;
     enum qy_zone_type highest; /* zone */
+    bool within;               /* only what is online already */
 };
 
 /** False: the flags contradict each other or are unknown. */

@@ -94,6 +94,8 @@ const char *qy_slab_give_locked(struct qy_kmem_cache *cache, void *object);
 /** Make a slab and put it on the empty list. @cpu: the slot that the caller is in, or NULL.
  *  cache->lock is not held. 0 or -ENOMEM. */
 QY_MUST_CHECK int qy_slab_grow(struct qy_kmem_cache *cache, struct qy_cpu *cpu);
+/** The same out of memory that is online already: for whoever can do without. */
+QY_MUST_CHECK int qy_slab_grow_within(struct qy_kmem_cache *cache, struct qy_cpu *cpu);
 
 /** Give all but @keep empty slabs back. The lock is not held. Returns the frames. */
 size_t qy_slab_release(struct qy_kmem_cache *cache, struct qy_cpu *cpu, size_t keep);

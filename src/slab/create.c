@@ -4,8 +4,7 @@
  * WHAT    A cache is a struct qy_kmem_cache, itself an object of the cache of caches. Three
  *         caches must be there before any other: slab headers (whose own headers lie on their
  *         slabs, or they would need themselves), magazines, and caches; they have no magazines.
- *         A slab has as few pages as keep the waste below an eighth and hold eight objects or
- *         more, at most 512 objects.
+ *         A slab has 8 pages, fewer if these hold 512 objects, more if a twentieth would be lost.
  *
  * RULES   S5  A cache is on the chain exactly when cache_of[its tag] names it.
  *         Checked by check_slab() in view/rules.c.
@@ -24,7 +23,8 @@
 #define TAG_OF_MAGAZINES (QY_TAG_CACHE + 1)
 #define TAG_OF_CACHES (QY_TAG_CACHE + 2)
 #define LARGEST_OBJECT (UINT64_C(32) << 10)
-#define LARGEST_SLAB_ORDER 6
+#define LARGEST_SLAB_ORDER 7
+#define LEAST_OBJECTS 4
 #define USUAL_SLAB_ORDER 3
 #define RED_ZONE_BYTES 16
 /** What a loaded magazine, a slot's depot, and a cache's depot hold of one size. */
@@ -68,18 +68,24 @@ static uint64_t objects_in(const struct qy_kmem_cache *cache, unsigned order)
                  QY_SLAB_MOST_OBJECTS);
 }
 
+/** More than a twentieth of so large a slab would be in no object. */
+static bool wasteful(const struct qy_kmem_cache *cache, unsigned order)
+{
+    uint64_t bytes = QY_PAGE_BYTES << order;
+    return bytes - objects_in(cache, order) * cache->stride > bytes / 20;
+}
+
 static void choose_order(struct qy_kmem_cache *cache)
 {
     unsigned order = 0;
-    for (; order < LARGEST_SLAB_ORDER; order++) {
-        uint64_t bytes = QY_PAGE_BYTES << order;
-        uint64_t objects = objects_in(cache, order);
-        bool wasteful = bytes - objects * cache->stride > bytes / 8;
-        if (objects == QY_SLAB_MOST_OBJECTS)
-            break;
-        if (order >= USUAL_SLAB_ORDER && objects >= 4 && !wasteful)
-            break;
-    }
+    while (order < USUAL_SLAB_ORDER && objects_in(cache, order) < QY_SLAB_MOST_OBJECTS)
+        order++;
+    if (order > 0 && objects_in(cache, order) == QY_SLAB_MOST_OBJECTS && wasteful(cache, order))
+        order--;
+    while (order < LARGEST_SLAB_ORDER &&
+           (objects_in(cache, order) < LEAST_OBJECTS || wasteful(cache, order)) &&
+           objects_in(cache, order) < QY_SLAB_MOST_OBJECTS)
+        order++;
     if (cache->flags & QY_SLAB_ON_SLAB)
         order = 0;
     cache->order = (uint8_t)order;

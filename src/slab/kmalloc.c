@@ -174,7 +174,8 @@ int qy_kfree_slow(struct qy_mm *mm, void *block)
         return qy_kmem_cache_free(mm->cache_of[tag], block);
     if (tag != QY_TAG_RUN || ((uintptr_t)block & (QY_PAGE_BYTES - 1)) != 0)
         return refuse(mm, block);
-    return qy_run_free(mm, block);
+    qy_run_free(mm, block);
+    return 0;
 }
 
 int qy_kfree(struct qy_mm *mm, void *block)

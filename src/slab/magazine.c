@@ -41,7 +41,8 @@ static bool loaded(const struct qy_cpu *cpu, unsigned tag)
 }
 
 /** An empty magazine: one of the slot's spare ones, or a new one; NULL: no memory. */
-static void **new_magazine(struct qy_cpu *cpu)
+static void **new_magazine(struct qy_cpu *cpu,
+                           int (*grow)(struct qy_kmem_cache *, struct qy_cpu *))
 {
     void **magazine = cpu->spare;
     if (magazine != NULL) {
@@ -57,7 +58,7 @@ static void **new_magazine(struct qy_cpu *cpu)
             object = NULL;
         qy_unlock(&magazines->lock);
         if (object == NULL)
-            grown = qy_slab_grow(magazines, cpu) == 0;
+            grown = grow(magazines, cpu) == 0;
     }
     return object;
 }
@@ -164,7 +165,8 @@ static void *fill_from_slabs(struct qy_cpu *cpu, struct qy_kmem_cache *cache)
     struct qy_depot *own = &cpu->depot[cache->tag];
     void *object = NULL;
     void **magazine =
-        loaded(cpu, cache->tag) ? first_word(cpu->top[cache->tag]) : new_magazine(cpu);
+        loaded(cpu, cache->tag) ? first_word(cpu->top[cache->tag])
+                                 : new_magazine(cpu, qy_slab_grow);
     if (magazine == NULL)
         return take_objects(cache, cpu, 1, &object) == 1 ? object : NULL;
     unsigned fill = own->fill != 0 ? own->fill : FIRST_FILL;
@@ -226,6 +228,19 @@ static void **put_full(struct qy_cpu *cpu, struct qy_kmem_cache *cache, void **m
     return magazine;
 }
 
+/** No memory for a magazine: one of the slot's full ones gives its objects up. */
+static void **empty_one(struct qy_cpu *cpu, struct qy_kmem_cache *cache)
+{
+    struct qy_depot *own = &cpu->depot[cache->tag];
+    void **magazine = own->full;
+    if (magazine == NULL)
+        return NULL;
+    own->full = *magazine;
+    own->nr_full--;
+    give_objects(cache, cpu, magazine + bottom_of(cache) + 1, cache->places);
+    return magazine;
+}
+
 void qy_magazine_flush(struct qy_cpu *cpu, struct qy_kmem_cache *cache, void *object)
 {
     void **empty = NULL;
@@ -239,7 +254,9 @@ void qy_magazine_flush(struct qy_cpu *cpu, struct qy_kmem_cache *cache, void *ob
         empty = put_full(cpu, cache, full);
     }
     if (empty == NULL)
-        empty = new_magazine(cpu);
+        empty = new_magazine(cpu, qy_slab_grow_within);
+    if (empty == NULL)
+        empty = empty_one(cpu, cache);
     if (empty == NULL) {
         give_objects(cache, cpu, &object, 1);
         return;

@@ -1,8 +1,8 @@
 /*
  * runs.c - blocks of whole pages
  *
- * WHAT    A run is taken exact to the page, marked on its first frame, and given back whole.
- *         It grows where it lies if the frames behind it are free, and is cut where it lies.
+ * WHAT    A run is taken exact to the page, marked on its first frame, and kept in the slot
+ *         for a while when it is freed (slab/kept.h). It grows where it lies if the frames behind it are free, and is cut where it lies.
  *
  * RULES   K4  in slab/kmalloc.c.
  *
@@ -13,16 +13,16 @@
 #include "slab/runs.h"
 
 #include "base/assert.h"
-#include "base/errno.h"
 #include "buddy/alloc.h"
 #include "buddy/buddy.h"
-#include "memory/fault.h"
+#include "slab/kept.h"
 
 #include <quarry/slab.h>
 
 /** Below, copying costs less than changing page tables and splitting mappings. */
 #define LEAST_MOVED (UINT64_C(1) << 20)
 
+/** Below, clearing costs less than giving the memory back and faulting it in again. */
 #define LEAST_DROPPED (UINT64_C(1) << 20)
 
 static uint64_t index_of(const struct qy_mm *mm, const void *block)
@@ -33,7 +33,7 @@ static uint64_t index_of(const struct qy_mm *mm, const void *block)
 static void mark(struct qy_mm *mm, uint64_t index, uint64_t nr_frames)
 {
     mm->pages[index].run_frames = nr_frames;
-    __atomic_store_n(&mm->tags[index], QY_TAG_RUN, __ATOMIC_RELEASE);
+    mm->tags[index] = QY_TAG_RUN;
 }
 
 /** Large blocks are cleared by giving their memory back: most of it may never be touched. */
@@ -44,10 +44,31 @@ static void clear(struct qy_mm *mm, void *block, uint64_t bytes)
         __builtin_memset(block, 0, bytes);
 }
 
+/** A run that this thread freed before, or NULL. */
+static void *take_kept(struct qy_mm *mm, uint64_t nr_frames)
+{
+    uint64_t index;
+    uint64_t frames;
+    struct qy_cpu *cpu = qy_slot_enter(mm);
+    if (cpu == NULL)
+        return NULL;
+    bool taken = qy_kept_take(cpu, nr_frames, &index, &frames);
+    if (taken)
+        mark(mm, index, frames);
+    qy_cpu_leave(cpu);
+    return taken ? (void *)(mm->base + (index << QY_PAGE_SHIFT)) : NULL;
+}
+
 void *qy_run_alloc(struct qy_mm *mm, uint64_t nr_frames, unsigned align_order, qy_gfp_t gfp)
 {
     struct qy_request request;
     bool fresh = false;
+    void *kept = align_order == 0 ? take_kept(mm, nr_frames) : NULL;
+    if (kept != NULL) {
+        if (gfp & QY_GFP_ZERO)
+            clear(mm, kept, nr_frames << QY_PAGE_SHIFT);
+        return kept;
+    }
     if (nr_frames > mm->nr_frames || !qy_request_read(&request, 0, gfp, 0))
         return NULL;
     qy_pfn_t pfn = qy_take_run(mm, &request, nr_frames, align_order, &fresh);
@@ -60,15 +81,18 @@ void *qy_run_alloc(struct qy_mm *mm, uint64_t nr_frames, unsigned align_order, q
     return block;
 }
 
-int qy_run_free(struct qy_mm *mm, void *block)
+void qy_run_free(struct qy_mm *mm, void *block)
 {
     uint64_t index = index_of(mm, block);
-    if (__atomic_exchange_n(&mm->tags[index], QY_TAG_NONE, __ATOMIC_ACQ_REL) != QY_TAG_RUN)
-        return qy_fault_report(mm, &(struct qy_fault){.what = "double free",
-                                                      .rule = "K3",
-                                                      .address = (uintptr_t)block});
-    qy_give_run(mm, mm->start_pfn + index, mm->pages[index].run_frames, false);
-    return 0;
+    uint64_t frames = mm->pages[index].run_frames;
+    mm->tags[index] = QY_TAG_NONE;
+    struct qy_cpu *cpu = qy_slot_enter(mm);
+    if (cpu == NULL) {
+        qy_give_run(mm, mm->start_pfn + index, frames, false);
+        return;
+    }
+    qy_kept_give(cpu, index, frames);
+    qy_cpu_leave(cpu);
 }
 
 /** The run ends where memory ends so far: bring more online behind it. */

@@ -8,8 +8,8 @@
 
 /** A run, tagged; clear if gfp asks for it. NULL: there is none. */
 void *qy_run_alloc(struct qy_mm *mm, uint64_t nr_frames, unsigned align_order, qy_gfp_t gfp);
-/** Give a run back. 0, or -EINVAL where another thread freed it first. */
-int qy_run_free(struct qy_mm *mm, void *block);
+/** Give a run back: the caller has seen its tag. */
+void qy_run_free(struct qy_mm *mm, void *block);
 /** Make a run longer or shorter where it lies. False: something is in the way. */
 bool qy_run_resize(struct qy_mm *mm, void *block, uint64_t nr_frames);
 /** Move a run's pages to a longer one, where that is cheaper than copying. NULL: it is not,

@@ -232,11 +232,11 @@ static int prepare_objects(struct qy_kmem_cache *cache, struct qy_slab *slab, st
     return 0;
 }
 
-int qy_slab_grow(struct qy_kmem_cache *cache, struct qy_cpu *cpu)
+static int grow(struct qy_kmem_cache *cache, struct qy_cpu *cpu, const struct qy_request *request)
 {
     struct qy_mm *mm = cache->mm;
     bool fresh = false;
-    qy_pfn_t pfn = qy_take_pages(mm, cpu, &cache->request, &fresh);
+    qy_pfn_t pfn = qy_take_pages(mm, cpu, request, &fresh);
     if (pfn == QY_PFN_NONE)
         return -QY_ENOMEM;
     char *pages = qy_frame_address(mm, pfn);
@@ -262,6 +262,18 @@ int qy_slab_grow(struct qy_kmem_cache *cache, struct qy_cpu *cpu)
     __atomic_store_n(&cache->populate, mm->options.lazy_backing, __ATOMIC_RELAXED);
     qy_unlock(&cache->lock);
     return 0;
+}
+
+int qy_slab_grow(struct qy_kmem_cache *cache, struct qy_cpu *cpu)
+{
+    return grow(cache, cpu, &cache->request);
+}
+
+int qy_slab_grow_within(struct qy_kmem_cache *cache, struct qy_cpu *cpu)
+{
+    struct qy_request request = cache->request;
+    request.within = true;
+    return grow(cache, cpu, &request);
 }
 
 static void release(struct qy_kmem_cache *cache, struct qy_cpu *cpu, struct qy_slab *slab)

@@ -2,7 +2,7 @@
  * slot.c - a slot comes and goes
  *
  * WHAT    The port hands in a slot and memory for its lists: a page list a zone, then a depot
- *         a tag. From then on the owner uses it without a lock (base/percpu.h).
+ *         a tag, then the runs it keeps. From then on the owner uses it without a lock (base/percpu.h).
  *
  * RULES   C1, C2  in base/percpu.h.
  *
@@ -12,6 +12,7 @@
  */
 #include "base/assert.h"
 #include "buddy/pcp.h"
+#include "slab/kept.h"
 #include "slab/magazine.h"
 
 static size_t pcp_bytes(const struct qy_mm *mm)
@@ -22,7 +23,7 @@ static size_t pcp_bytes(const struct qy_mm *mm)
 
 size_t qy_cpu_bytes(const struct qy_mm *mm)
 {
-    return pcp_bytes(mm) + QY_NR_TAGS * sizeof(struct qy_depot);
+    return pcp_bytes(mm) + QY_NR_TAGS * sizeof(struct qy_depot) + sizeof(struct qy_kept);
 }
 
 void qy_cpu_attach(struct qy_mm *mm, struct qy_cpu *cpu, void *memory)
@@ -32,6 +33,7 @@ void qy_cpu_attach(struct qy_mm *mm, struct qy_cpu *cpu, void *memory)
     cpu->tags = mm->tags;
     cpu->pcp = memory;
     cpu->depot = (void *)((char *)memory + pcp_bytes(mm));
+    cpu->kept = (void *)(cpu->depot + QY_NR_TAGS);
     cpu->spare = NULL;
     cpu->nr_spare = 0;
     __builtin_memcpy(cpu->class_of, mm->class_of, sizeof(cpu->class_of));
@@ -53,6 +55,7 @@ void qy_slot_empty(struct qy_mm *mm, struct qy_cpu *cpu)
             qy_magazine_drain(cpu, cache);
     }
     qy_magazine_drop_spare(cpu);
+    qy_kept_drain(cpu);
     qy_pcp_drain(mm, cpu);
 }
 
