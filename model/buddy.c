@@ -15,8 +15,8 @@
  *
  *         free frame 0       is 0 ^ 1 free, of order 0? unlink it, merge, ask for order 1 ...
  *
- * RULES   M1  A free block stands on the list of its order, on its first frame's link.
- *         M2  No two free buddies stand on one list below the top: they were merged.
+ * RULES   A free block stands on the list of its order, on its first frame's link. No two free
+ *         buddies stand on one list below the top: they were merged.
  */
 #include "buddy.h"
 

@@ -1,0 +1,113 @@
+/*
+ * test_linux.c - port/linux: an instance in a process
+ */
+#include "support.h"
+
+#include "memory/mm.h"
+
+#include <quarry/buddy.h>
+#include <quarry/linux.h>
+#include <quarry/slab.h>
+
+#include <errno.h>
+
+#define MOST 20000
+
+static void *blocks[MOST];
+
+static struct qy_mm *create(uint64_t limit_bytes)
+{
+    const struct qy_linux_options options = {.limit_bytes = limit_bytes};
+    struct qy_error error = {0};
+    struct qy_mm *mm = qy_linux_mm_create(&options, &error);
+    if (mm == NULL)
+        fail_msg("%s", error.text);
+    return mm;
+}
+
+/* Wrong if it failed: a wrong free far away, where no metadata is yet, would end the program. */
+static void far_wrong_frees_are_refused(void **state)
+{
+    (void)state;
+    struct qy_mm *mm = create(0);
+    const uint64_t far[] = {mm->nr_frames / 2, mm->nr_frames - 1, mm->nr_frames, UINT64_MAX / PAGE};
+
+    test_quiet(true);
+    for (size_t i = 0; i < COUNT_OF(far); i++) {
+        qy_pfn_t pfn = mm->start_pfn + far[i];
+        char *address = (char *)mm->base + far[i] * PAGE;
+        assert_int_equal(qy_free_pages(mm, pfn, 0), -EINVAL);
+        assert_int_equal(qy_free_pages_exact(mm, pfn, 3), -EINVAL);
+        assert_int_equal(qy_kfree(mm, address), -EINVAL);
+        assert_int_equal(qy_ksize(mm, address), 0);
+    }
+    /* Longer than what is online. */
+    qy_pfn_t run = qy_alloc_pages_exact(mm, QY_GFP_KERNEL, 5000, 0);
+    assert_int_equal(qy_free_pages_exact(mm, run, mm->nr_frames / 2), -EINVAL);
+    test_quiet(false);
+    assert_int_equal(qy_free_pages_exact(mm, run, 5000), 0);
+    test_rules(mm);
+    qy_linux_mm_destroy(mm);
+}
+
+/* Wrong if it failed: an instance would take more than its limit, or leave much of it unused,
+ * the first time or the third. */
+static void a_limit_is_kept_and_used_again_and_again(void **state)
+{
+    (void)state;
+    const uint64_t limit = 64 * MIB;
+    struct qy_mm *mm = create(limit);
+
+    for (int refill = 0; refill < 3; refill++) {
+        const size_t bytes = refill == 1 ? 100000 : 5000;
+        struct qy_mm_stat stat;
+        size_t count = 0;
+        while (count < MOST && (blocks[count] = qy_kmalloc(mm, bytes, QY_GFP_KERNEL)) != NULL)
+            count++;
+        assert_true(count < MOST);
+        qy_mm_stat(mm, &stat);
+        assert_true(mm->charged * PAGE <= limit);
+        assert_true(stat.managed * PAGE < limit);
+        if (count * bytes < limit * 9 / 10)
+            fail_msg("refill %d: only %zu MiB of 64 could be used", refill, count * bytes / MIB);
+        for (size_t i = 0; i < count; i++)
+            assert_int_equal(qy_kfree(mm, blocks[i]), 0);
+        void *half = qy_kmalloc(mm, limit / 2, QY_GFP_KERNEL); /* sizes do not keep memory */
+        assert_non_null(half);
+        assert_int_equal(qy_kfree(mm, half), 0);
+        test_rules(mm);
+    }
+    qy_linux_mm_destroy(mm);
+}
+
+/* Wrong if it failed: two instances would share something, or one could not follow another. */
+static void instances_come_and_go(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 30; round++) {
+        struct qy_mm *first = create(0);
+        struct qy_mm *second = create(16 * MIB);
+        char *a = qy_kmalloc(first, 1000, QY_GFP_KERNEL);
+        char *b = qy_kmalloc(second, 1000, QY_GFP_KERNEL);
+        assert_true(a && b);
+        test_quiet(true);
+        assert_int_equal(qy_kfree(second, a), -EINVAL);
+        assert_int_equal(qy_kfree(first, b), -EINVAL);
+        test_quiet(false);
+        assert_int_equal(qy_kfree(first, a), 0);
+        qy_linux_mm_destroy(first);
+        memset(b, 1, 1000);
+        assert_int_equal(qy_kfree(second, b), 0);
+        qy_linux_mm_destroy(second);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(far_wrong_frees_are_refused),
+        cmocka_unit_test(a_limit_is_kept_and_used_again_and_again),
+        cmocka_unit_test(instances_come_and_go),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
