@@ -124,16 +124,16 @@ static int commit_array(struct qy_mm *mm, struct qy_meta_array *array, uint64_t 
 int qy_meta_reach(struct qy_mm *mm, qy_pfn_t end)
 {
     uint64_t step = mm->options.meta_lazy ? COMMIT_STEP : QY_PAGE_BYTES;
+    uint64_t nr_frames = round_up(qy_frame_index(mm, end), QY_SECTION_FRAMES);
     for (unsigned which = QY_META_BLOCKS; which < QY_NR_META; which++) {
         struct qy_meta_array *array = &mm->meta[which];
         uint64_t whole = round_up(array_bytes((enum qy_meta)which, mm->nr_frames), QY_PAGE_BYTES);
-        uint64_t bytes =
-            round_up(array_bytes((enum qy_meta)which, qy_frame_index(mm, end)), step);
+        uint64_t bytes = round_up(array_bytes((enum qy_meta)which, nr_frames), step);
         if (commit_array(mm, array, bytes < whole ? bytes : whole) != 0)
             return -QY_ENOMEM;
     }
-    if (qy_frame_index(mm, end) > qy_described_frames(mm))
-        atomic_store_explicit(&mm->described, qy_frame_index(mm, end), memory_order_release);
+    if (nr_frames > qy_described_frames(mm))
+        atomic_store_explicit(&mm->described, nr_frames, memory_order_release);
     return 0;
 }
 

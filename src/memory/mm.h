@@ -177,7 +177,8 @@ QY_MUST_CHECK struct qy_mm *qy_memory_build(struct qy_layout *layout, const stru
                                             const struct qy_mm_options *options,
                                             struct qy_error *error);
 
-/** See that metadata of [pfn, end) is there. grow_lock held. 0 or -ENOMEM. */
+/** See that metadata is there for all sections that begin below @end. grow_lock held. 0 or
+ *  -ENOMEM. */
 QY_MUST_CHECK int qy_meta_reach(struct qy_mm *mm, qy_pfn_t end);
 
 /** Count @pages against the limit. 0, or -ENOMEM with nothing changed. */

@@ -45,7 +45,10 @@ static const struct qy_range ranges[] = {
     {.base = BASE, .bytes = RAM_BYTES},
     {.base = BASE + RAM_BYTES, .bytes = MORE_BYTES, .type = QY_RANGE_HOTPLUG},
 };
-static const struct qy_memmap map = {.ranges = ranges, .nr_ranges = 2, .nr_nodes = 1};
+/* As firmware has it: some RAM from the start. As a process has it: none, all comes as it is
+ * needed, the first metadata included. */
+static const struct qy_memmap some_ram = {.ranges = ranges, .nr_ranges = 2, .nr_nodes = 1};
+static const struct qy_memmap no_ram = {.ranges = &ranges[1], .nr_ranges = 1, .nr_nodes = 1};
 
 static char *reserve(size_t bytes, int protection)
 {
@@ -56,14 +59,14 @@ static char *reserve(size_t bytes, int protection)
 }
 
 /* False: creation failed, cleanly. */
-static bool create(struct life *life)
+static bool create(struct life *life, const struct qy_memmap *map)
 {
     struct qy_error error = {0};
     struct qy_mm_options options = {.grow = true, .lazy_backing = true, .meta_lazy = true};
 
     memset(life, 0, sizeof(*life));
     life->run = QY_PFN_NONE;
-    life->meta_bytes = qy_mm_meta_bytes(&map);
+    life->meta_bytes = qy_mm_meta_bytes(map);
     life->meta = reserve(life->meta_bytes, PROT_NONE); /* until it is committed */
     char *window = reserve(BYTES, PROT_NONE);
     life->frames = window;
@@ -71,7 +74,7 @@ static bool create(struct life *life)
     assert_int_equal(mprotect((void *)aligned, RAM_BYTES, PROT_READ | PROT_WRITE), 0);
     options.meta = life->meta;
     options.virt_offset = aligned - BASE;
-    life->mm = qy_mm_create(&map, &options, &error);
+    life->mm = qy_mm_create(map, &options, &error);
     if (life->mm == NULL) {
         assert_int_equal(error.code, -ENOMEM);
         assert_true(strlen(error.text) > 0);
@@ -207,7 +210,7 @@ static void live(struct life *life)
 }
 
 /* Returns the frames left over, or 0: there was no Nth call. */
-static uint64_t run(uint64_t nth, uint64_t usual)
+static uint64_t run(const struct qy_memmap *map, uint64_t nth, uint64_t usual)
 {
     static struct life life;
     uint64_t left = usual;
@@ -216,7 +219,7 @@ static uint64_t run(uint64_t nth, uint64_t usual)
     qy_sim_reset();
     qy_sim_cpu(0);
     qy_sim_fail(nth);
-    if (create(&life)) {
+    if (create(&life, map)) {
         live(&life);
         failed = nth == 0 || qy_sim_failed();
         qy_sim_fail(0);
@@ -232,24 +235,37 @@ static uint64_t run(uint64_t nth, uint64_t usual)
     return failed ? left : 0;
 }
 
+static void fail_each(const struct qy_memmap *map)
+{
+    uint64_t usual = run(map, 0, 0);
+    uint64_t nth = 1;
+
+    while (run(map, nth, usual) != 0)
+        nth++;
+    print_message("%llu calls failed, one at a time\n", (unsigned long long)nth - 1);
+    assert_true(nth > 20);
+}
+
 /* Wrong if it failed: a call that fails once would lose memory, break a rule, or end the
  * program. */
 static void whichever_call_fails_nothing_is_lost(void **state)
 {
     (void)state;
-    uint64_t usual = run(0, 0);
-    uint64_t nth = 1;
+    fail_each(&some_ram);
+}
 
-    while (run(nth, usual) != 0)
-        nth++;
-    print_message("%llu calls failed, one at a time\n", (unsigned long long)nth - 1);
-    assert_true(nth > 20);
+/* Wrong if it failed: the same for a process, whose very first metadata may be refused. */
+static void nor_where_no_memory_is_there_at_first(void **state)
+{
+    (void)state;
+    fail_each(&no_ram);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whichever_call_fails_nothing_is_lost),
+        cmocka_unit_test(nor_where_no_memory_is_there_at_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
