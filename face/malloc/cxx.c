@@ -2,61 +2,90 @@
  * cxx.c - every C++ operator new and delete
  *
  * WHAT    The operators by their mangled names (Itanium C++ ABI, 64-bit), so that the library
- *         needs no C++ runtime. The new-handler and bad_alloc are the program's own
- *         runtime's, looked up weakly: a program without one calls no operator new.
+ *         needs no C++ runtime. There is memory, or the program's own runtime decides: its
+ *         operator of the same name is called, which asks malloc again, calls the new-handler
+ *         for as long as there is one, throws bad_alloc, and in its nothrow forms catches
+ *         what a handler throws. It is looked up when it is first needed, since a program may
+ *         load it late, and privately (a plug-in written in C++).
  *
- * LOCKS   none.
+ *         Where there is none, a nothrow form returns NULL, and the others end the program.
+ *
+ * LOCKS   the loader's, when memory was refused.
  *
  * COST    As malloc and free, and a jump.
  */
+#define _GNU_SOURCE
 #include "malloc.h"
 
 #include "slab/kmalloc.h"
 
 #include <quarry/slab.h>
 
+#include <dlfcn.h>
 #include <stdlib.h>
-
-typedef void (*new_handler)(void);
-
-/** std::get_new_handler(), std::__throw_bad_alloc() of libstdc++. */
-__attribute__((weak)) new_handler _ZSt15get_new_handlerv(void);
-__attribute__((weak)) _Noreturn void _ZSt17__throw_bad_allocv(void);
 
 static void *allocate(size_t bytes, size_t align)
 {
     return align == 0 ? malloc(bytes) : qy_malloc_aligned(align, bytes, QY_GFP_KERNEL);
 }
 
-/** As the standard says: the handler again and again until there is memory or no handler. */
-static __attribute__((noinline)) void *new_slow(size_t bytes, size_t align)
+/* ---- when there is no memory ---- */
+
+/** An operator as the C++ runtime defines it; NULL: there is none. */
+static void *runtimes_own(const char *name)
 {
-    for (;;) {
-        new_handler handler = _ZSt15get_new_handlerv ? _ZSt15get_new_handlerv() : NULL;
-        if (handler == NULL)
-            break;
-        handler();
-        void *block = allocate(bytes, align);
-        if (block != NULL)
-            return block;
+    static const char *const runtimes[] = {"libstdc++.so.6", "libc++.so.1", "libc++abi.so.1"};
+    void *found = dlsym(RTLD_NEXT, name);
+    for (size_t i = 0; found == NULL && i < sizeof(runtimes) / sizeof(runtimes[0]); i++) {
+        void *runtime = dlopen(runtimes[i], RTLD_LAZY | RTLD_NOLOAD);
+        if (runtime == NULL)
+            continue;
+        found = dlsym(runtime, name);
+        dlclose(runtime);
     }
-    if (_ZSt17__throw_bad_allocv)
-        _ZSt17__throw_bad_allocv();
+    return found;
+}
+
+static _Noreturn void out_of_memory(void)
+{
     qy_port_panic("quarry: operator new: out of memory, and no C++ runtime to say so\n");
 }
 
-/** nothrow: what the handler throws cannot be caught here without a runtime, so the handler
- *  is not called; no memory is NULL at once. */
-static void *new_or_null(size_t bytes, size_t align)
+/* One for each kind of operator new; @name: the one that was called. */
+
+static __attribute__((noinline)) void *new_slow(const char *name, size_t bytes)
 {
-    return allocate(bytes, align);
+    void *(*own)(size_t) = (void *(*)(size_t))runtimes_own(name);
+    if (own == NULL)
+        out_of_memory();
+    return own(bytes);
 }
 
-static void *new_or_throw(size_t bytes, size_t align)
+static __attribute__((noinline)) void *new_aligned_slow(const char *name, size_t bytes,
+                                                        size_t align)
 {
-    void *block = allocate(bytes, align);
-    return qy_likely(block != NULL) ? block : new_slow(bytes, align);
+    void *(*own)(size_t, size_t) = (void *(*)(size_t, size_t))runtimes_own(name);
+    if (own == NULL)
+        out_of_memory();
+    return own(bytes, align);
 }
+
+static __attribute__((noinline)) void *new_nothrow_slow(const char *name, size_t bytes,
+                                                        const void *nothrow)
+{
+    void *(*own)(size_t, const void *) = (void *(*)(size_t, const void *))runtimes_own(name);
+    return own != NULL ? own(bytes, nothrow) : NULL;
+}
+
+static __attribute__((noinline)) void *
+new_aligned_nothrow_slow(const char *name, size_t bytes, size_t align, const void *nothrow)
+{
+    void *(*own)(size_t, size_t, const void *) =
+        (void *(*)(size_t, size_t, const void *))runtimes_own(name);
+    return own != NULL ? own(bytes, align, nothrow) : NULL;
+}
+
+/* ---- the operators ---- */
 
 static void delete_sized(void *block, size_t bytes, size_t align)
 {
@@ -68,21 +97,31 @@ static void delete_sized(void *block, size_t bytes, size_t align)
 #define DELETE(name, ...) QY_API void name(__VA_ARGS__); QY_API void name(__VA_ARGS__)
 
 /* new, new[]; nothrow; aligned; both */
-NEW(_Znwm, size_t n) { return new_or_throw(n, 0); }
-NEW(_Znam, size_t n) { return new_or_throw(n, 0); }
-NEW(_ZnwmRKSt9nothrow_t, size_t n, const void *t) { (void)t; return new_or_null(n, 0); }
-NEW(_ZnamRKSt9nothrow_t, size_t n, const void *t) { (void)t; return new_or_null(n, 0); }
-NEW(_ZnwmSt11align_val_t, size_t n, size_t a) { return new_or_throw(n, a); }
-NEW(_ZnamSt11align_val_t, size_t n, size_t a) { return new_or_throw(n, a); }
+NEW(_Znwm, size_t n) { return allocate(n, 0) ?: new_slow(__func__, n); }
+NEW(_Znam, size_t n) { return allocate(n, 0) ?: new_slow(__func__, n); }
+NEW(_ZnwmRKSt9nothrow_t, size_t n, const void *t)
+{
+    return allocate(n, 0) ?: new_nothrow_slow(__func__, n, t);
+}
+NEW(_ZnamRKSt9nothrow_t, size_t n, const void *t)
+{
+    return allocate(n, 0) ?: new_nothrow_slow(__func__, n, t);
+}
+NEW(_ZnwmSt11align_val_t, size_t n, size_t a)
+{
+    return allocate(n, a) ?: new_aligned_slow(__func__, n, a);
+}
+NEW(_ZnamSt11align_val_t, size_t n, size_t a)
+{
+    return allocate(n, a) ?: new_aligned_slow(__func__, n, a);
+}
 NEW(_ZnwmSt11align_val_tRKSt9nothrow_t, size_t n, size_t a, const void *t)
 {
-    (void)t;
-    return new_or_null(n, a);
+    return allocate(n, a) ?: new_aligned_nothrow_slow(__func__, n, a, t);
 }
 NEW(_ZnamSt11align_val_tRKSt9nothrow_t, size_t n, size_t a, const void *t)
 {
-    (void)t;
-    return new_or_null(n, a);
+    return allocate(n, a) ?: new_aligned_nothrow_slow(__func__, n, a, t);
 }
 
 /* delete, delete[]; sized; nothrow; aligned; aligned and sized; aligned and nothrow */
