@@ -17,7 +17,7 @@ static void *blocks[MOST];
 
 static struct qy_mm *create(uint64_t limit_bytes)
 {
-    const struct qy_linux_options options = {.limit_bytes = limit_bytes};
+    const struct qy_linux_options options = {.limit_bytes = limit_bytes, .span_bytes = 4 * GIB};
     struct qy_error error = {0};
     struct qy_mm *mm = qy_linux_mm_create(&options, &error);
     if (mm == NULL)
@@ -84,7 +84,7 @@ static void a_limit_is_kept_and_used_again_and_again(void **state)
 static void instances_come_and_go(void **state)
 {
     (void)state;
-    for (int round = 0; round < 30; round++) {
+    for (int round = 0; round < 20; round++) {
         struct qy_mm *first = create(0);
         struct qy_mm *second = create(16 * MIB);
         char *a = qy_kmalloc(first, 1000, QY_GFP_KERNEL);
