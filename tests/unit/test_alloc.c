@@ -4,6 +4,7 @@
 #include "support.h"
 
 #include "memory/mm.h"
+#include "memory/pageblock.h"
 
 #include <quarry/buddy.h>
 
@@ -275,6 +276,31 @@ static void watermarks_and_reserves_are_kept(void **state)
     test_memory_free(&memory);
 }
 
+/* Wrong if it failed: frames that cannot move would lie among those that can. */
+static void each_migratetype_has_pageblocks_of_its_own(void **state)
+{
+    (void)state;
+    const struct {
+        qy_gfp_t gfp;
+        unsigned type;
+    } kinds[] = {
+        {QY_GFP_KERNEL, QY_MIGRATE_UNMOVABLE},
+        {QY_GFP_HIGHUSER_MOVABLE, QY_MIGRATE_MOVABLE},
+        {QY_GFP_KERNEL | QY_GFP_RECLAIMABLE, QY_MIGRATE_RECLAIMABLE},
+    };
+    struct test_memory memory;
+    test_memory_simple(&memory, 4 * GIB, 32 * MIB, false);
+
+    for (unsigned order = 0; order < 6; order++)
+        for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+            qy_pfn_t pfn = qy_alloc_pages(memory.mm, kinds[i].gfp, order);
+            assert_int_equal(memory.mm->blocks[qy_block_of(memory.mm, pfn)].migratetype,
+                             kinds[i].type);
+        }
+    assert_true(qy_alloc_pages(memory.mm, QY_GFP_MOVABLE | QY_GFP_RECLAIMABLE, 0) == QY_PFN_NONE);
+    test_memory_free(&memory);
+}
+
 /* Wrong if it failed: somebody would read what another one wrote. */
 static void zeroed_frames_read_as_zero(void **state)
 {
@@ -339,6 +365,7 @@ int main(void)
         cmocka_unit_test(frames_in_per_cpu_lists_are_not_lost_to_others),
         cmocka_unit_test(zones_are_asked_from_the_highest_and_nearest),
         cmocka_unit_test(watermarks_and_reserves_are_kept),
+        cmocka_unit_test(each_migratetype_has_pageblocks_of_its_own),
         cmocka_unit_test(zeroed_frames_read_as_zero),
         cmocka_unit_test(bulk_calls_count_what_they_did),
     };

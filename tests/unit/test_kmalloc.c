@@ -114,6 +114,10 @@ static void cleared_memory_is_clear(void **state)
 {
     (void)state;
     const size_t sizes[] = {1, 24, 700, 4096, 33000, 200000, 5 * MIB};
+    void *all = qy_kmalloc(memory.mm, 56 * MIB, QY_GFP_KERNEL);
+    assert_non_null(all);
+    memset(all, 0xee, 56 * MIB); /* wherever the next one comes from, it is dirty */
+    assert_int_equal(qy_kfree(memory.mm, all), 0);
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
         unsigned char *block = qy_kmalloc(memory.mm, sizes[i], QY_GFP_KERNEL);
         memset(block, 0xee, sizes[i]);
