@@ -48,7 +48,17 @@ static void *kmalloc(size_t bytes, qy_gfp_t gfp)
 
 static __attribute__((noinline)) void *malloc_slow(size_t bytes)
 {
-    qy_cpu_leave(&qy_malloc_cpu);
+    struct qy_cpu *cpu = &qy_malloc_cpu;
+    if (bytes > QY_SMALL_BYTES && bytes <= QY_KMALLOC_LARGEST &&
+        qy_port_load_limit(&cpu->small_bytes) != 0) {
+        unsigned tag = cpu->class_of[0] + qy_kmalloc_class(bytes);
+        void *object = qy_magazine_pop(cpu, tag);
+        if (qy_likely(object != NULL)) {
+            qy_cpu_leave(cpu);
+            return object;
+        }
+    }
+    qy_cpu_leave(cpu);
     void *block = kmalloc(bytes, QY_GFP_KERNEL);
     if (block == NULL)
         errno = ENOMEM;
@@ -126,6 +136,17 @@ QY_API void *calloc(size_t count, size_t bytes)
     return block;
 }
 
+/** The bytes of an unchecked small block; 0: it is none, or needs the slow half. */
+static size_t small_bytes_of(const void *block)
+{
+    const struct qy_cpu *cpu = &qy_malloc_cpu;
+    uint64_t index = ((uintptr_t)block - cpu->base) >> QY_PAGE_SHIFT;
+    if (index >= qy_cpu_frames(cpu) || cpu->tags[index] < QY_TAG_CACHE)
+        return 0;
+    const struct qy_kmem_cache *cache = cpu->mm->cache_of[cpu->tags[index]];
+    return cache != NULL && cache->places != 0 ? cache->object_bytes : 0;
+}
+
 QY_API void *realloc(void *block, size_t bytes)
 {
     if (block == NULL)
@@ -133,6 +154,17 @@ QY_API void *realloc(void *block, size_t bytes)
     if (bytes == 0) {
         free(block);
         return NULL;
+    }
+    size_t old_bytes = small_bytes_of(block);
+    if (old_bytes != 0 && bytes <= QY_KMALLOC_LARGEST) {
+        if (bytes <= old_bytes && bytes > old_bytes / 2)
+            return block;
+        void *moved = malloc(bytes);
+        if (moved != NULL) {
+            memcpy(moved, block, old_bytes < bytes ? old_bytes : bytes);
+            free(block);
+        }
+        return moved;
     }
     int saved = errno;
     void *moved = qy_krealloc(qy_malloc_enter(), block, bytes, QY_GFP_KERNEL);

@@ -13,6 +13,8 @@
 #define _GNU_SOURCE
 #include "malloc.h"
 
+#include "slab/holes.h"
+
 #include <quarry/buddy.h>
 #include <quarry/mm.h>
 #include <quarry/slab.h>
@@ -24,22 +26,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/** Free memory that is kept for the next request: what is more goes back. */
-#define KEEP_BYTES (UINT64_C(64) << 20)
-
-void qy_malloc_decay(struct qy_mm *mm)
-{
-    uint64_t keep = KEEP_BYTES >> QY_PAGE_SHIFT;
-    for (unsigned i = 0; i < mm->zonelist_length; i++) {
-        const struct qy_zone *zone = &mm->zones[mm->zonelist[0][i]];
-        uint64_t used = zone->managed - atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
-        if (__atomic_load_n(&zone->nr_backed, __ATOMIC_RELAXED) > 2 * (keep + used / 4)) {
-            qy_mm_trim(mm, keep + used / 4);
-            return;
-        }
-    }
-}
-
 QY_API int malloc_trim(size_t pad)
 {
     struct qy_mm *mm = qy_malloc_enter();
@@ -47,7 +33,7 @@ QY_API int malloc_trim(size_t pad)
     uint64_t dropped = 0;
     if (mm != NULL) {
         qy_kmem_cache_shrink_all(mm);
-        dropped = qy_mm_trim(mm, pad >> QY_PAGE_SHIFT);
+        dropped = qy_slab_trim(mm) + qy_mm_trim(mm, pad >> QY_PAGE_SHIFT);
     }
     qy_malloc_leave();
     errno = saved;

@@ -74,6 +74,9 @@ QY_MUST_CHECK int qy_grow(struct qy_mm *mm, const struct qy_request *request, ui
 QY_MUST_CHECK int qy_online_ram(struct qy_mm *mm, const struct qy_layout *layout,
                                 struct qy_error *error);
 
+/** qy_mm_trim() of wholly free pageblocks alone: one system call for 2 MiB. */
+uint64_t qy_trim_whole(struct qy_mm *mm, uint64_t keep_frames);
+
 /** Remember the most frames that were ever in use. */
 void qy_note_peak(struct qy_mm *mm);
 

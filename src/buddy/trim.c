@@ -23,6 +23,7 @@
 
 /** Scattered frames: runs shorter than this are not worth a system call. */
 #define SHORTEST_RUN 4
+#define SHORTEST_ORDER 2
 
 /** Drop the memory of every run of set bits; what could not be dropped stays in *kept. */
 static unsigned drop_runs(struct qy_mm *mm, uint32_t block, struct qy_bits512 *which,
@@ -90,16 +91,24 @@ static uint64_t trim_zone(struct qy_mm *mm, struct qy_zone *zone, int least_orde
     return dropped;
 }
 
-uint64_t qy_mm_trim(struct qy_mm *mm, uint64_t keep_frames)
+static uint64_t trim_zones(struct qy_mm *mm, int least_order, uint64_t keep_frames)
 {
-    static const int passes[] = {QY_PAGEBLOCK_ORDER, 2};
     uint64_t dropped = 0;
     if (!mm->options.lazy_backing)
         return 0;
     qy_lock(&mm->grow_lock);
-    for (unsigned pass = 0; pass < sizeof(passes) / sizeof(passes[0]); pass++)
-        for (unsigned i = 0; i < mm->zonelist_length; i++)
-            dropped += trim_zone(mm, &mm->zones[mm->zonelist[0][i]], passes[pass], keep_frames);
+    for (unsigned i = 0; i < mm->zonelist_length; i++)
+        dropped += trim_zone(mm, &mm->zones[mm->zonelist[0][i]], least_order, keep_frames);
     qy_unlock(&mm->grow_lock);
     return dropped;
+}
+
+uint64_t qy_trim_whole(struct qy_mm *mm, uint64_t keep_frames)
+{
+    return trim_zones(mm, QY_PAGEBLOCK_ORDER, keep_frames);
+}
+
+uint64_t qy_mm_trim(struct qy_mm *mm, uint64_t keep_frames)
+{
+    return qy_trim_whole(mm, keep_frames) + trim_zones(mm, SHORTEST_ORDER, keep_frames);
 }

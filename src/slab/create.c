@@ -29,8 +29,8 @@
 #define RED_ZONE_BYTES 16
 /** What a loaded magazine, a slot's depot, and a cache's depot hold of one size. */
 #define MAGAZINE_BYTES (UINT64_C(64) << 10)
-#define SLOT_BYTES (UINT64_C(128) << 10)
-#define DEPOT_BYTES (UINT64_C(512) << 10)
+#define SLOT_BYTES (UINT64_C(256) << 10)
+#define DEPOT_BYTES (UINT64_C(1) << 20)
 
 struct shape {
     const char *name;

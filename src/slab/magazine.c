@@ -24,6 +24,8 @@
 
 #define FIRST_FILL 4
 #define MOST_SPARE 8
+/** Empty slabs that a cache keeps at least. */
+#define KEPT_EMPTY_BYTES (UINT64_C(32) << 10)
 #define LAST (QY_MAGAZINE_WORDS - 1)
 
 _Alignas(512) void *const qy_no_magazine[QY_MAGAZINE_WORDS] = {NULL};
@@ -111,7 +113,8 @@ static void give_objects(struct qy_kmem_cache *cache, struct qy_cpu *cpu, void *
     }
     cache->nr_flushes++;
     size_t nr_empty = cache->slabs_empty.count;
-    size_t keep = 1 + (cache->slabs_full.count + cache->slabs_partial.count) / 16;
+    size_t keep = KEPT_EMPTY_BYTES / (QY_PAGE_BYTES << cache->order) +
+                  (cache->slabs_full.count + cache->slabs_partial.count) / 16;
     qy_unlock(&cache->lock);
     for (unsigned i = 0; i < nr_wrong; i++)
         qy_slab_fault(cache, wrong[i], rules[i]);
@@ -207,7 +210,8 @@ void *qy_magazine_refill(struct qy_cpu *cpu, struct qy_kmem_cache *cache)
 static void **put_full(struct qy_cpu *cpu, struct qy_kmem_cache *cache, void **magazine)
 {
     struct qy_depot *own = &cpu->depot[cache->tag];
-    if (own->nr_full < cache->most_in_slot) {
+    /* Who only frees has no use for them: others take theirs from the depot. */
+    if (own->fill != 0 && own->nr_full < cache->most_in_slot) {
         *magazine = own->full;
         own->full = magazine;
         own->nr_full++;

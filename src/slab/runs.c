@@ -23,7 +23,7 @@
 #define LEAST_MOVED (UINT64_C(1) << 20)
 
 /** Below, clearing costs less than giving the memory back and faulting it in again. */
-#define LEAST_DROPPED (UINT64_C(1) << 20)
+#define LEAST_DROPPED (UINT64_C(32) << 20)
 
 static uint64_t index_of(const struct qy_mm *mm, const void *block)
 {

@@ -259,7 +259,9 @@ static int grow(struct qy_kmem_cache *cache, struct qy_cpu *cpu, const struct qy
     qy_list_add(&cache->slabs_empty.slabs, &slab->link);
     cache->slabs_empty.count++;
     cache->nr_free += slab->nr_free;
-    __atomic_store_n(&cache->populate, mm->options.lazy_backing, __ATOMIC_RELAXED);
+    __atomic_store_n(&cache->populate,
+                     mm->options.lazy_backing && cache->stride < QY_PAGE_BYTES,
+                     __ATOMIC_RELAXED);
     qy_unlock(&cache->lock);
     return 0;
 }

@@ -1,0 +1,137 @@
+/*
+ * decay.c - when free memory goes back to the system
+ *
+ * WHAT    Memory that is free may be wanted again in a moment, or never: nobody knows. So
+ *         some is kept, and what is more goes back. If what went is wanted again within a
+ *         second, that was a mistake: from then on as much is kept as was held. Without
+ *         such mistakes the allowance shrinks by a quarter each second, to 16 MiB.
+ *
+ *           one big working set, freed for good      goes back at once
+ *           filled and emptied over and over         goes back once, then stays
+ *
+ * RULES   V1  Nothing goes back while at most `keep` plus a quarter of what is in use is free.
+ *
+ * LOCKS   deciding: one thread at a time; another one has nothing to do here.
+ *
+ * COST    A few loads a call, off the fast path. Dropping costs a system call for 2 MiB.
+ */
+#include "malloc.h"
+
+#include "buddy/alloc.h"
+#include "slab/holes.h"
+
+#include <quarry/buddy.h>
+#include <quarry/slab.h>
+
+#define LEAST_KEPT (UINT64_C(16) << 20 >> QY_PAGE_SHIFT)
+/** Slow frees between two looks into the caches. */
+#define CALLS_PER_LOOK 32
+#define SECOND UINT64_C(1000000000)
+
+/** In frames; written by whoever is deciding. */
+static _Atomic uint64_t keep = LEAST_KEPT;
+static uint64_t held_after; /* in use, or free and not given back, after the last drop */
+static uint64_t dropped;    /* by the last drop */
+static uint64_t dropped_ns; /* when; 0: never */
+static uint64_t shrunk_ns;  /* when keep was last reduced */
+static uint64_t idle_after; /* in caches, after they were last emptied */
+static _Atomic bool deciding;
+
+struct held {
+    uint64_t used, backed;
+};
+
+static struct held look(const struct qy_mm *mm)
+{
+    struct held held = {0, 0};
+    for (unsigned i = 0; i < mm->zonelist_length; i++) {
+        const struct qy_zone *zone = &mm->zones[mm->zonelist[0][i]];
+        held.used += zone->managed - atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
+        held.backed += __atomic_load_n(&zone->nr_backed, __ATOMIC_RELAXED);
+    }
+    return held;
+}
+
+static uint64_t allowance(const struct held *held)
+{
+    return atomic_load_explicit(&keep, memory_order_relaxed) + held->used / 4;
+}
+
+static void shrink(uint64_t now)
+{
+    uint64_t frames = atomic_load_explicit(&keep, memory_order_relaxed);
+    for (; now - shrunk_ns > SECOND && frames > LEAST_KEPT; shrunk_ns += SECOND)
+        frames -= frames / 4;
+    if (now - shrunk_ns > SECOND)
+        shrunk_ns = now;
+    atomic_store_explicit(&keep, frames > LEAST_KEPT ? frames : LEAST_KEPT,
+                          memory_order_relaxed);
+}
+
+/** Whole pageblocks first. If that is not enough, objects that lie idle in caches keep others
+ *  from being whole; and if even that does not help, what is left is kept. */
+static uint64_t drop(struct qy_mm *mm, const struct held *held)
+{
+    uint64_t allowed = allowance(held);
+    uint64_t frames = qy_trim_whole(mm, allowed / 2);
+    if (held->backed - frames <= allowed)
+        return frames;
+    qy_kmem_cache_shrink_all(mm);
+    idle_after = qy_slab_idle(mm);
+    frames += qy_mm_trim(mm, allowed / 2);
+    struct held now = look(mm);
+    if (now.backed > allowed)
+        atomic_store_explicit(&keep, now.backed, memory_order_relaxed);
+    return frames;
+}
+
+static void decide(struct qy_mm *mm, const struct held *held)
+{
+    uint64_t now = qy_port_clock_ns();
+    uint64_t all = held->used + held->backed;
+    bool wanted_again = dropped_ns != 0 && now - dropped_ns < SECOND &&
+                        all >= held_after + dropped / 2;
+    if (wanted_again) {
+        atomic_store_explicit(&keep, all, memory_order_relaxed);
+        shrunk_ns = now;
+        return;
+    }
+    shrink(now);
+    if (held->backed <= allowance(held))
+        return;
+    dropped = drop(mm, held);
+    held_after = all - dropped;
+    dropped_ns = now;
+}
+
+/** Caches may hold free objects on nearly every page: they give up what they can each time
+ *  that this has doubled. */
+static void empty_caches(struct qy_mm *mm)
+{
+    uint64_t idle = qy_slab_idle(mm);
+    if (idle < idle_after)
+        idle_after = idle;
+    if (idle <= 2 * idle_after + LEAST_KEPT)
+        return;
+    qy_kmem_cache_shrink_all(mm);
+    if (idle > 4 * (idle_after + LEAST_KEPT))
+        qy_slab_trim(mm);
+    idle_after = qy_slab_idle(mm);
+}
+
+void qy_malloc_decay(struct qy_mm *mm)
+{
+    static _Thread_local unsigned calls __attribute__((tls_model("initial-exec")));
+    struct held held = look(mm);
+    bool look_closer = ++calls % CALLS_PER_LOOK == 0;
+    if (!look_closer && held.backed <= allowance(&held))
+        return;
+    if (atomic_exchange(&deciding, true))
+        return;
+    if (look_closer)
+        empty_caches(mm);
+    held = look(mm);
+    if (held.backed > allowance(&held))
+        decide(mm, &held);
+    atomic_store(&deciding, false);
+}
