@@ -49,13 +49,12 @@ QY_API QY_MUST_CHECK size_t qy_alloc_pages_bulk(struct qy_mm *mm, qy_gfp_t gfp, 
 QY_API size_t qy_free_pages_bulk(struct qy_mm *mm, size_t count, const qy_pfn_t *pfns);
 
 /**
- * Take exactly @nr_frames contiguous frames: the tail of the power of two goes back at once.
- * Above 1024 frames, runs of whole neighbouring blocks of order 10 are searched (linear in
- * the zone's free order-10 blocks).
+ * Take exactly @nr_frames contiguous frames. What the lists cannot find, a search over the
+ * zone does (linear in its pageblocks).
  *
- * @align_order  the first frame is a multiple of 2^align_order; at least the natural
- *               alignment of the largest power of two <= min(nr_frames, 1024) comes free.
- *               0 .. 18 (1 GiB of 4 KiB pages)
+ * @align_order  the first frame is a multiple of 2^align_order: 0 .. 18 (1 GiB of 4 KiB
+ *               pages). With 0, a power of two up to 1024 is aligned to itself, and any
+ *               other length starts where it fits.
  */
 QY_API QY_MUST_CHECK qy_pfn_t qy_alloc_pages_exact(struct qy_mm *mm, qy_gfp_t gfp,
                                                    uint64_t nr_frames, unsigned align_order);

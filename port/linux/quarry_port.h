@@ -17,6 +17,18 @@ struct qy_cpu;
 #define QY_PAGE_SHIFT 12
 #define QY_CACHE_LINE 64
 
+/* ThreadSanitizer, as gcc and as clang say it. */
+#if defined(__SANITIZE_THREAD__)
+#define QY_PORT_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define QY_PORT_TSAN 1
+#endif
+#endif
+#ifndef QY_PORT_TSAN
+#define QY_PORT_TSAN 0
+#endif
+
 /* ---- hot ---- */
 
 /** This thread's slot of @mm; NULL where it has none (yet). */
@@ -42,7 +54,7 @@ static inline void qy_port_relax(void)
  */
 static inline void qy_port_light_barrier(void)
 {
-#if defined(__SANITIZE_THREAD__)
+#if QY_PORT_TSAN
     static _Atomic int fence;
     atomic_fetch_add_explicit(&fence, 0, memory_order_seq_cst);
 #else
@@ -57,7 +69,7 @@ static inline void qy_port_light_barrier(void)
  */
 static inline uint64_t qy_port_load_limit(const _Atomic uint64_t *limit)
 {
-#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+#if defined(__x86_64__) && !QY_PORT_TSAN
     return *(const uint64_t *)limit;
 #else
     return atomic_load_explicit(limit, memory_order_acquire);

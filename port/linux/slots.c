@@ -61,11 +61,15 @@ struct qy_cpu *qy_port_cpu(struct qy_mm *mm)
 static struct block *new_block(struct qy_mm *mm, size_t bytes)
 {
     int saved = errno;
+    if (qy_mm_charge(mm, bytes >> QY_PAGE_SHIFT) != 0)
+        return NULL;
     struct block *block = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     errno = saved;
-    if (block == MAP_FAILED)
+    if (block == MAP_FAILED) {
+        qy_mm_uncharge(mm, bytes >> QY_PAGE_SHIFT);
         return NULL;
+    }
     block->bytes = bytes;
     atomic_fetch_add(&mm->meta_bytes, bytes);
     return block;

@@ -93,11 +93,13 @@ static void *allocate_early(struct qy_layout *layout, uintptr_t virt_offset, siz
 int qy_mm_charge(struct qy_mm *mm, uint64_t pages)
 {
     uint64_t limit = mm->options.limit_pages;
-    uint64_t before = atomic_fetch_add_explicit(&mm->charged, pages, memory_order_relaxed);
-    if (limit == 0 || before + pages <= limit)
-        return 0;
-    atomic_fetch_sub_explicit(&mm->charged, pages, memory_order_relaxed);
-    return -QY_ENOMEM;
+    uint64_t before = atomic_load_explicit(&mm->charged, memory_order_relaxed);
+    do {
+        if (limit != 0 && (pages > limit || before > limit - pages))
+            return -QY_ENOMEM;
+    } while (!atomic_compare_exchange_weak_explicit(&mm->charged, &before, before + pages,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    return 0;
 }
 
 void qy_mm_uncharge(struct qy_mm *mm, uint64_t pages)
