@@ -24,6 +24,8 @@
 #include <quarry/slab.h>
 
 #define LEAST_KEPT (UINT64_C(16) << 20 >> QY_PAGE_SHIFT)
+/** What may lie idle in caches, beside 1/64 of what is in use. */
+#define LEAST_IDLE (UINT64_C(1) << 20 >> QY_PAGE_SHIFT)
 /** Slow frees between two looks into the caches. */
 #define CALLS_PER_LOOK 32
 #define SECOND UINT64_C(1000000000)
@@ -105,18 +107,19 @@ static void decide(struct qy_mm *mm, const struct held *held)
 }
 
 /** Caches may hold free objects on nearly every page: they give up what they can each time
- *  that this has doubled. */
-static void empty_caches(struct qy_mm *mm)
+ *  that this has grown by a quarter. If half of what is in use is idle even then, the pages
+ *  between the live objects lose their memory. */
+static void empty_caches(struct qy_mm *mm, const struct held *held)
 {
     uint64_t idle = qy_slab_idle(mm);
     if (idle < idle_after)
         idle_after = idle;
-    if (idle <= 2 * idle_after + LEAST_KEPT)
+    if (idle <= idle_after + idle_after / 4 + LEAST_IDLE + held->used / 64)
         return;
     qy_kmem_cache_shrink_all(mm);
-    if (idle > 4 * (idle_after + LEAST_KEPT))
-        qy_slab_trim(mm);
     idle_after = qy_slab_idle(mm);
+    if (idle_after > LEAST_KEPT + held->used / 2)
+        qy_slab_trim(mm);
 }
 
 void qy_malloc_decay(struct qy_mm *mm)
@@ -129,7 +132,7 @@ void qy_malloc_decay(struct qy_mm *mm)
     if (atomic_exchange(&deciding, true))
         return;
     if (look_closer)
-        empty_caches(mm);
+        empty_caches(mm, &held);
     held = look(mm);
     if (held.backed > allowance(&held))
         decide(mm, &held);

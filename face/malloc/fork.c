@@ -35,7 +35,7 @@ static void for_each_lock(struct qy_mm *mm, void (*work)(struct qy_lock *))
         if (mm->cache_of[tag] != NULL)
             work(&mm->cache_of[tag]->lock);
     work(&mm->grow_lock);
-    for (unsigned i = 0; i < QY_MAX_ZONES; i++)
+    for (unsigned i = 0; i < qy_nr_zones(mm); i++)
         work(&mm->zones[i].lock);
 }
 

@@ -38,7 +38,7 @@ void qy_mm_stat(struct qy_mm *mm, struct qy_mm_stat *stat)
         .meta_bytes = atomic_load_explicit(&mm->meta_bytes, memory_order_relaxed),
         .peak = atomic_load_explicit(&mm->peak, memory_order_relaxed),
     };
-    for (unsigned i = 0; i < QY_MAX_ZONES; i++) {
+    for (unsigned i = 0; i < qy_nr_zones(mm); i++) {
         add_zone(stat, &mm->zones[i]);
         stat->free += atomic_load_explicit(&mm->zones[i].nr_free, memory_order_relaxed);
     }

@@ -116,6 +116,12 @@ struct qy_mm {
     _Atomic uint64_t nr_faults;
 };
 
+/** Zones that the nodes of this instance have, populated or not. */
+static inline unsigned qy_nr_zones(const struct qy_mm *mm)
+{
+    return mm->nr_nodes * QY_NR_ZONE_TYPES;
+}
+
 static inline uint64_t qy_frame_index(const struct qy_mm *mm, qy_pfn_t pfn)
 {
     return pfn - mm->start_pfn;

@@ -76,7 +76,7 @@ void qy_zones_init(struct qy_mm *mm, const struct qy_memmap *map, const struct q
         for (unsigned b = 0; b < map->nr_nodes; b++)
             mm->distance[a][b] = map->distance != NULL ? map->distance[a * map->nr_nodes + b]
                                                        : (uint8_t)(a == b ? 10 : 20);
-    for (unsigned i = 0; i < QY_MAX_ZONES; i++) {
+    for (unsigned i = 0; i < qy_nr_zones(mm); i++) {
         struct qy_zone *zone = &mm->zones[i];
         qy_lock_init(&zone->lock, QY_RANK_ZONE);
         zone->type = (enum qy_zone_type)(i % QY_NR_ZONE_TYPES);
@@ -129,13 +129,13 @@ static uint64_t min_free_kbytes(const struct qy_mm *mm, uint64_t managed)
 static void set_watermarks(struct qy_mm *mm)
 {
     uint64_t managed = 0;
-    for (unsigned i = 0; i < QY_MAX_ZONES; i++)
+    for (unsigned i = 0; i < qy_nr_zones(mm); i++)
         if (mm->zones[i].type != QY_ZONE_MOVABLE)
             managed += mm->zones[i].managed;
     if (managed == 0)
         return;
     uint64_t pages_min = min_free_kbytes(mm, managed) >> (QY_PAGE_SHIFT - 10);
-    for (unsigned i = 0; i < QY_MAX_ZONES; i++) {
+    for (unsigned i = 0; i < qy_nr_zones(mm); i++) {
         struct qy_zone *zone = &mm->zones[i];
         uint64_t share = pages_min * zone->managed / managed;
         uint64_t min = share;

@@ -98,8 +98,8 @@ static void choose_magazines(struct qy_kmem_cache *cache)
         return;
     cache->places = (uint8_t)clamp(MAGAZINE_BYTES / cache->stride, 2, QY_MAGAZINE_MOST);
     uint64_t bytes = (uint64_t)cache->places * cache->stride;
-    cache->most_in_slot = (uint8_t)clamp(SLOT_BYTES / bytes, 1, 16);
-    cache->most_in_depot = (uint8_t)clamp(DEPOT_BYTES / bytes, 2, 64);
+    cache->most_in_slot = (uint8_t)clamp(SLOT_BYTES / bytes, 1, 8);
+    cache->most_in_depot = (uint8_t)clamp(DEPOT_BYTES / bytes, 2, 16);
 }
 
 static void lay_out(struct qy_kmem_cache *cache, struct qy_mm *mm, const struct shape *shape)
@@ -317,7 +317,7 @@ size_t qy_kmem_cache_shrink(struct qy_kmem_cache *cache)
 static uint64_t count_free(struct qy_mm *mm)
 {
     uint64_t free = 0;
-    for (unsigned i = 0; i < QY_MAX_ZONES; i++)
+    for (unsigned i = 0; i < qy_nr_zones(mm); i++)
         free += atomic_load_explicit(&mm->zones[i].nr_free, memory_order_relaxed);
     return free;
 }

@@ -85,7 +85,7 @@ void qy_kept_give(struct qy_cpu *cpu, uint64_t index, uint64_t nr_frames)
 {
     struct qy_kept *kept = cpu->kept;
     unsigned which = stack_of(nr_frames);
-    if (which >= QY_KEPT_STACKS || nr_frames > QY_KEPT_MOST) {
+    if (which >= QY_KEPT_STACKS || nr_frames > QY_KEPT_LONGEST) {
         qy_give_run(cpu->mm, cpu->mm->start_pfn + index, nr_frames, false);
         return;
     }
@@ -96,7 +96,7 @@ void qy_kept_give(struct qy_cpu *cpu, uint64_t index, uint64_t nr_frames)
         kept->pushes = 0;
         evict_some(cpu);
     }
-    while (kept->frames + nr_frames > QY_KEPT_MOST)
+    while (kept->frames != 0 && kept->frames + nr_frames > QY_KEPT_MOST)
         evict_some(cpu);
     stack->index[stack->count] = (uint32_t)index;
     stack->frames[stack->count++] = (uint32_t)nr_frames;

@@ -7,7 +7,7 @@
  *         quarter more than was asked for.
  *
  * RULES   R2  A kept run's frames are in no other place; `frames` is the sum of their lengths
- *             and at most QY_KEPT_MOST.
+ *             and at most QY_KEPT_MOST, unless it is of one.
  *
  * LOCKS   (o) the slot's owner is inside, or its drainer.
  */
@@ -18,8 +18,9 @@
 
 #define QY_KEPT_STACKS 40
 #define QY_KEPT_PLACES 7
-/** Frames that a slot keeps at most: 32 MiB. */
-#define QY_KEPT_MOST ((UINT64_C(32) << 20) >> QY_PAGE_SHIFT)
+/** Frames that a slot keeps at most: 2 MiB, or one run of up to 32 MiB. */
+#define QY_KEPT_MOST ((UINT64_C(2) << 20) >> QY_PAGE_SHIFT)
+#define QY_KEPT_LONGEST ((UINT64_C(32) << 20) >> QY_PAGE_SHIFT)
 
 struct qy_kept_stack {
     uint32_t count;                   /* (o) */
