@@ -9,10 +9,7 @@
 #include <quarry/linux.h>
 
 /** Instances of one process whose threads can have slots; further ones do without. */
-#define QY_LINUX_INSTANCES 16
-
-/** This thread's slots, by mm->port_index. */
-extern _Thread_local struct qy_cpu *qy_linux_cpus[QY_LINUX_INSTANCES];
+#define QY_LINUX_INSTANCES (QY_LINUX_PLACES - 1)
 
 /** A window of addresses: [start, start + bytes). reserved: mapped without access from the
  *  start, because the system has no addresses that can be left to chance. */

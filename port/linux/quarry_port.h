@@ -31,8 +31,21 @@ struct qy_cpu;
 
 /* ---- hot ---- */
 
-/** This thread's slot of @mm; NULL where it has none (yet). */
-struct qy_cpu *qy_port_cpu(struct qy_mm *mm);
+/** Places in a thread's table of slots. The last one is nobody's, and always NULL: the number
+ *  of an instance that is not open, UINT32_MAX, leads there. */
+#define QY_LINUX_PLACES 16
+
+/** This thread's slots, by mm->port_index. */
+extern _Thread_local struct qy_cpu *qy_linux_cpus[QY_LINUX_PLACES]
+    __attribute__((tls_model("initial-exec")));
+
+/** This thread's slot of @mm, whose mm->port_index is handed in as well; NULL where it has
+ *  none (yet). */
+static inline struct qy_cpu *qy_port_cpu(const struct qy_mm *mm, uint32_t port_index)
+{
+    (void)mm;
+    return qy_linux_cpus[port_index % QY_LINUX_PLACES];
+}
 
 /** A hint to the processor that this is a spin loop. */
 static inline void qy_port_relax(void)

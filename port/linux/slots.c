@@ -38,7 +38,7 @@ struct instance {
     struct block *blocks;   /* (b) in use */
 };
 
-_Thread_local struct qy_cpu *qy_linux_cpus[QY_LINUX_INSTANCES];
+_Thread_local struct qy_cpu *qy_linux_cpus[QY_LINUX_PLACES];
 static _Thread_local bool exiting;
 
 static struct instance instances[QY_LINUX_INSTANCES];
@@ -47,14 +47,6 @@ static pthread_mutex_t blocks_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_key_t key;
 static pthread_once_t key_once = PTHREAD_ONCE_INIT;
 static bool have_key;
-
-struct qy_cpu *qy_port_cpu(struct qy_mm *mm)
-{
-    if (mm->port_index >= QY_LINUX_INSTANCES)
-        return NULL;
-    struct qy_cpu *cpu = qy_linux_cpus[mm->port_index];
-    return cpu != NULL && cpu->mm == mm ? cpu : NULL; /* before slots_open() it has no number */
-}
 
 /* ---- pages for slots ---- */
 
@@ -173,7 +165,6 @@ struct qy_cpu *qy_port_attach(struct qy_mm *mm)
 int qy_linux_slots_open(struct qy_mm *mm)
 {
     pthread_mutex_lock(&blocks_lock);
-    mm->port_index = QY_LINUX_INSTANCES;
     for (unsigned i = 0; i < QY_LINUX_INSTANCES; i++)
         if (instances[i].mm == NULL) {
             instances[i] = (struct instance){.mm = mm};
@@ -204,12 +195,13 @@ void qy_linux_slots_close(struct qy_mm *mm)
         free_blocks = block;
     }
     *instance = (struct instance){.mm = NULL};
+    mm->port_index = UINT32_MAX;
     pthread_mutex_unlock(&blocks_lock);
 }
 
 void qy_linux_slots_after_fork(struct qy_mm *mm)
 {
-    struct qy_cpu *own = qy_port_cpu(mm);
+    struct qy_cpu *own = qy_port_cpu(mm, mm->port_index);
     pthread_mutex_init(&blocks_lock, NULL);
     for (struct qy_list *link = mm->cpus.next, *next; link != &mm->cpus; link = next) {
         struct qy_cpu *cpu = qy_list_entry(link, struct qy_cpu, link);

@@ -47,9 +47,10 @@ int memcmp(const void *a, const void *b, size_t bytes)
 }
 
 /* No per-CPU lists: every call goes to the zone. */
-struct qy_cpu *qy_port_cpu(struct qy_mm *mm)
+struct qy_cpu *qy_port_cpu(const struct qy_mm *mm, uint32_t port_index)
 {
     (void)mm;
+    (void)port_index;
     return NULL;
 }
 

@@ -21,7 +21,7 @@ struct qy_cpu;
 
 /* ---- hot ---- */
 
-struct qy_cpu *qy_port_cpu(struct qy_mm *mm);
+struct qy_cpu *qy_port_cpu(const struct qy_mm *mm, uint32_t port_index);
 
 static inline void qy_port_relax(void)
 {

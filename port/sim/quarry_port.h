@@ -24,7 +24,7 @@ struct qy_cpu;
 /** A point at which another virtual CPU may go on. */
 void qy_sim_point(void);
 
-struct qy_cpu *qy_port_cpu(struct qy_mm *mm);
+struct qy_cpu *qy_port_cpu(const struct qy_mm *mm, uint32_t port_index);
 
 static inline void qy_port_relax(void)
 {

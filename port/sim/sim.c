@@ -229,8 +229,9 @@ void qy_sim_cpu(int cpu)
     current_cpu = cpu;
 }
 
-struct qy_cpu *qy_port_cpu(struct qy_mm *mm)
+struct qy_cpu *qy_port_cpu(const struct qy_mm *mm, uint32_t port_index)
 {
+    (void)port_index;
     for (unsigned i = 0; i < nr_slots; i++)
         if (slots[i].mm == mm && slots[i].cpu == current_cpu)
             return slots[i].slot;

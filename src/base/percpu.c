@@ -29,15 +29,14 @@ void qy_cpu_enter_wait(struct qy_cpu *cpu)
     }
 }
 
-struct qy_cpu *qy_slot_enter(struct qy_mm *mm)
+struct qy_cpu *qy_slot_enter_slow(struct qy_mm *mm, struct qy_cpu *cpu)
 {
-    struct qy_cpu *cpu = qy_port_cpu(mm);
-    if (qy_unlikely(cpu == NULL))
+    if (cpu == NULL)
         cpu = qy_port_attach(mm);
-    if (cpu != NULL && !qy_cpu_enter(cpu)) {
+    else
         qy_cpu_leave(cpu);
+    if (cpu != NULL)
         qy_cpu_enter_wait(cpu);
-    }
     return cpu;
 }
 

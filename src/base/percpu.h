@@ -47,7 +47,11 @@
 #define QY_SMALL_BYTES 1024
 #define QY_SMALL_STEP 16
 
+/** The gfp flags that choose a list are the lowest: so many combinations. */
+#define QY_PCP_CHOICES 32
+
 struct qy_pcp;
+struct qy_pcp_list;
 struct qy_depot;
 struct qy_kept;
 
@@ -61,6 +65,10 @@ struct qy_cpu {
     const uint8_t *tags;
     uint8_t class_of[QY_SMALL_BYTES / QY_SMALL_STEP]; /* by (bytes - 1) / 16: a cache's tag */
 
+    uint8_t give_type, give_zone;  /* (o) of the last pageblock that a frame was given to */
+    struct qy_pcp_list *give_to; /* (o) its lists, by order */
+    /** (o) Where a request finds its lists, by order: by the low bits of its gfp. */
+    struct qy_pcp_list *take_from[QY_PCP_CHOICES];
     struct qy_pcp *pcp;          /* (o) one a zone */
     struct qy_depot *depot;      /* (o) one a tag */
     struct qy_kept *kept;        /* (o) freed runs of pages */
@@ -71,11 +79,17 @@ struct qy_cpu {
     _Atomic uint32_t stop;       /* (p) 1: somebody drains; the owner sleeps on it */
 };
 
-/** Go in. False: stopped, or never attached; the slow path must be taken, and is busy. */
-static inline bool qy_cpu_enter(struct qy_cpu *cpu)
+/** Half of going in: only if a limit, loaded after this, is not 0 does the caller own the slot. */
+static inline void qy_cpu_set_busy(struct qy_cpu *cpu)
 {
     atomic_store_explicit(&cpu->busy, 1, memory_order_relaxed);
     qy_port_light_barrier();
+}
+
+/** Go in. False: stopped, or never attached; the slow path must be taken, and is busy. */
+static inline bool qy_cpu_enter(struct qy_cpu *cpu)
+{
+    qy_cpu_set_busy(cpu);
     return qy_likely(qy_port_load_limit(&cpu->nr_frames) != 0);
 }
 
@@ -87,8 +101,8 @@ static inline void qy_cpu_leave(struct qy_cpu *cpu)
 /** Go in, waiting while somebody drains the slot. */
 void qy_cpu_enter_wait(struct qy_cpu *cpu);
 
-/** The slot of this thread, attached and entered; NULL: it cannot have one. */
-struct qy_cpu *qy_slot_enter(struct qy_mm *mm);
+/** The cold half of qy_slot_enter() in memory/mm.h. @cpu: busy but stopped; NULL: not attached. */
+struct qy_cpu *qy_slot_enter_slow(struct qy_mm *mm, struct qy_cpu *cpu);
 
 /** Put an attached slot on @cpus and open it. Caller holds cpus_lock, and is the owner. */
 void qy_cpu_open(struct qy_cpu *cpu, struct qy_list *cpus, uint64_t nr_frames, size_t small_bytes);

@@ -155,6 +155,15 @@ static inline uint64_t qy_described_frames(const struct qy_mm *mm)
     return atomic_load_explicit(&mm->described, memory_order_acquire);
 }
 
+/** The slot of this thread, attached and entered; NULL: it cannot have one. */
+static inline struct qy_cpu *qy_slot_enter(struct qy_mm *mm)
+{
+    struct qy_cpu *cpu = qy_port_cpu(mm, mm->port_index);
+    if (qy_likely(cpu != NULL && qy_cpu_enter(cpu)))
+        return cpu;
+    return qy_slot_enter_slow(mm, cpu);
+}
+
 /** The frame's pageblock is online; index: of the span, any number. */
 QY_RACY static inline bool qy_frame_online(const struct qy_mm *mm, uint64_t index)
 {
