@@ -80,6 +80,33 @@ static inline unsigned qy_word_best_fit(uint64_t word, unsigned order)
     return (unsigned)__builtin_ctzll(runs);
 }
 
+/**
+ * The order of the largest aligned run of a word whose bit @bit was just set; @order: what it
+ * was before. It can only have grown there: if the aligned run of the next order around the
+ * bit is full by now.
+ */
+static inline int qy_word_grown(uint64_t word, unsigned bit, int order)
+{
+    while (order < QY_WORD_ORDER) {
+        unsigned next = (unsigned)(order + 1);
+        uint64_t around = qy_word_mask(next) << (bit >> next << next);
+        if ((word & around) != around)
+            break;
+        order++;
+    }
+    return order;
+}
+
+/** How many bits of a word are set. Few processors can be relied on to have an instruction for
+ *  it, and the compiler's substitute is a call (Knuth, TAOCP 4A, 7.1.3). */
+static inline unsigned qy_word_count(uint64_t word)
+{
+    word -= word >> 1 & UINT64_C(0x5555555555555555);
+    word = (word & UINT64_C(0x3333333333333333)) + (word >> 2 & UINT64_C(0x3333333333333333));
+    word = (word + (word >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+    return (unsigned)(word * UINT64_C(0x0101010101010101) >> 56);
+}
+
 static inline bool qy_bits_test(const struct qy_bits512 *bits, unsigned index)
 {
     return bits->word[index / QY_WORD_BITS] >> (index % QY_WORD_BITS) & 1;
@@ -100,7 +127,7 @@ static inline unsigned qy_bits_count(const struct qy_bits512 *bits)
 {
     unsigned count = 0;
     for (unsigned w = 0; w < QY_BITS_WORDS; w++)
-        count += (unsigned)__builtin_popcountll(bits->word[w]);
+        count += qy_word_count(bits->word[w]);
     return count;
 }
 

@@ -36,6 +36,8 @@
 #include "base/errno.h"
 
 #define ALL_WORDS_WHOLE UINT64_C(0x0606060606060606)
+#define ALL_WORDS_EMPTY (~UINT64_C(0))
+#define ALL_BITS (~UINT64_C(0))
 
 /* ---- the lists ---- */
 
@@ -153,6 +155,8 @@ static int largest_order(const struct qy_pageblock *pb)
     __builtin_memcpy(&orders, pb->word_order, sizeof(orders));
     if (orders == ALL_WORDS_WHOLE)
         return QY_PAGEBLOCK_ORDER;
+    if (orders == ALL_WORDS_EMPTY)
+        return -1;
     int largest = -1;
     unsigned whole = 0;
     for (unsigned w = 0; w < QY_BITS_WORDS; w++) {
@@ -182,11 +186,16 @@ static void account(struct qy_mm *mm, struct qy_zone *zone, struct qy_pageblock 
         merge_pair(mm, zone, pb);
 }
 
-/** Free frames of one word lose or gain their memory's content. */
+/** Free frames lose or gain their memory's content. */
 static void account_backed(struct qy_zone *zone, struct qy_pageblock *pb, int frames)
 {
     pb->nr_backed = (uint16_t)(pb->nr_backed + frames);
     zone->nr_backed += (uint64_t)(int64_t)frames;
+}
+
+static unsigned count_of(uint64_t mask)
+{
+    return mask == ALL_BITS ? QY_WORD_BITS : qy_word_count(mask);
 }
 
 /** Clear bits of one word. True: all of them were fresh. */
@@ -205,7 +214,7 @@ static bool clear_bits(struct qy_mm *mm, struct qy_zone *zone, uint32_t block, u
     if (backed == 0)
         return true;
     *backed_word &= ~mask;
-    account_backed(zone, pb, -__builtin_popcountll(backed));
+    account_backed(zone, pb, -(int)count_of(backed));
     return false;
 }
 
@@ -219,7 +228,34 @@ static void set_bits(struct qy_mm *mm, struct qy_zone *zone, uint32_t block, uns
     pb->word_order[word] = (int8_t)qy_word_largest(*free_word);
     if (mm->options.lazy_backing && !fresh) {
         mm->backed_bits[block].word[word] |= mask;
-        account_backed(zone, pb, __builtin_popcountll(mask));
+        account_backed(zone, pb, (int)count_of(mask));
+    }
+}
+
+/** All 512 frames of a pageblock at once. True: all of them were fresh. */
+static bool clear_all(struct qy_mm *mm, struct qy_zone *zone, uint32_t block)
+{
+    struct qy_pageblock *pb = &mm->blocks[block];
+    bool fresh = mm->options.lazy_backing && pb->nr_backed == 0;
+    qy_assert(pb->nr_free == QY_PAGEBLOCK_FRAMES, "B1");
+    mm->free_bits[block] = (struct qy_bits512){.word = {0}};
+    __builtin_memset(pb->word_order, -1, sizeof(pb->word_order));
+    if (pb->nr_backed != 0) {
+        mm->backed_bits[block] = (struct qy_bits512){.word = {0}};
+        account_backed(zone, pb, -(int)pb->nr_backed);
+    }
+    return fresh;
+}
+
+static void set_all(struct qy_mm *mm, struct qy_zone *zone, uint32_t block, bool fresh)
+{
+    struct qy_pageblock *pb = &mm->blocks[block];
+    qy_assert(pb->nr_free == 0, "B1");
+    __builtin_memset(mm->free_bits[block].word, -1, sizeof(mm->free_bits[block].word));
+    __builtin_memset(pb->word_order, QY_WORD_ORDER, sizeof(pb->word_order));
+    if (mm->options.lazy_backing && !fresh) {
+        __builtin_memset(mm->backed_bits[block].word, -1, sizeof(mm->backed_bits[block].word));
+        account_backed(zone, pb, QY_PAGEBLOCK_FRAMES);
     }
 }
 
@@ -267,12 +303,17 @@ static bool take_at(struct qy_mm *mm, struct qy_zone *zone, uint32_t block, unsi
     struct qy_pageblock *pb = &mm->blocks[block];
     bool fresh = true;
     split_if_paired(mm, zone, pb);
+    if (order == QY_PAGEBLOCK_ORDER) {
+        fresh = clear_all(mm, zone, block);
+        account(mm, zone, pb, -QY_PAGEBLOCK_FRAMES, -1);
+        return fresh;
+    }
     if (order <= QY_WORD_ORDER) {
         uint64_t mask = qy_word_mask(order) << index % QY_WORD_BITS;
         fresh = clear_bits(mm, zone, block, index / QY_WORD_BITS, mask);
     } else {
         for (unsigned w = 0; w < 1u << (order - QY_WORD_ORDER); w++)
-            fresh &= clear_bits(mm, zone, block, index / QY_WORD_BITS + w, ~UINT64_C(0));
+            fresh &= clear_bits(mm, zone, block, index / QY_WORD_BITS + w, ALL_BITS);
     }
     account(mm, zone, pb, -(1 << order), largest_order(pb));
     return fresh;
@@ -319,6 +360,11 @@ qy_pfn_t qy_buddy_take_locked(struct qy_mm *mm, struct qy_zone *zone,
 static unsigned list_frames(uint32_t first, uint64_t mask, uint32_t flag, uint32_t *frames)
 {
     unsigned count = 0;
+    if (mask == ALL_BITS) {
+        for (; count < QY_WORD_BITS; count++)
+            frames[count] = (first + count) | flag;
+        return count;
+    }
     for (; mask != 0; mask &= mask - 1)
         frames[count++] = (first + (uint32_t)__builtin_ctzll(mask)) | flag;
     return count;
@@ -344,7 +390,7 @@ static unsigned take_frames_of(struct qy_mm *mm, struct qy_zone *zone, uint32_t 
         uint64_t mask = mm->free_bits[block].word[w];
         if (mask == 0)
             continue;
-        if ((unsigned)__builtin_popcountll(mask) > count - taken)
+        if (count - taken < QY_WORD_BITS && count_of(mask) > count - taken)
             mask = lowest_bits(mask, count - taken);
         uint64_t backed =
             mm->options.lazy_backing ? mm->backed_bits[block].word[w] & mask : mask;
@@ -375,6 +421,8 @@ unsigned qy_buddy_take_frames_locked(struct qy_mm *mm, struct qy_zone *zone,
 
 static bool any_free(const struct qy_mm *mm, uint32_t block, unsigned index, unsigned order)
 {
+    if (order == QY_PAGEBLOCK_ORDER)
+        return mm->blocks[block].nr_free != 0;
     if (order <= QY_WORD_ORDER)
         return mm->free_bits[block].word[index / QY_WORD_BITS] &
                qy_word_mask(order) << index % QY_WORD_BITS;
@@ -384,23 +432,32 @@ static bool any_free(const struct qy_mm *mm, uint32_t block, unsigned index, uns
     return false;
 }
 
+/** The pageblock's largest order, now that a word's has grown. */
+static int order_grown(const struct qy_pageblock *pb, unsigned word)
+{
+    int grown = pb->word_order[word];
+    if (grown == QY_WORD_ORDER)
+        return largest_order(pb);
+    return grown > pb->order ? grown : pb->order;
+}
+
 static void give_at(struct qy_mm *mm, struct qy_zone *zone, uint32_t block, unsigned index,
                     unsigned order, bool fresh)
 {
     struct qy_pageblock *pb = &mm->blocks[block];
     unsigned word = index / QY_WORD_BITS;
+    if (order == QY_PAGEBLOCK_ORDER) {
+        set_all(mm, zone, block, fresh);
+        account(mm, zone, pb, QY_PAGEBLOCK_FRAMES, QY_PAGEBLOCK_ORDER);
+        return;
+    }
     if (order <= QY_WORD_ORDER) {
         set_bits(mm, zone, block, word, qy_word_mask(order) << index % QY_WORD_BITS, fresh);
     } else {
         for (unsigned w = 0; w < 1u << (order - QY_WORD_ORDER); w++)
-            set_bits(mm, zone, block, word + w, ~UINT64_C(0), fresh);
+            set_bits(mm, zone, block, word + w, ALL_BITS, fresh);
     }
-    int largest = pb->word_order[word];
-    if (largest < QY_WORD_ORDER)
-        largest = largest > pb->order ? largest : pb->order;
-    else
-        largest = largest_order(pb);
-    account(mm, zone, pb, 1 << order, largest);
+    account(mm, zone, pb, 1 << order, order_grown(pb, word));
 }
 
 int qy_buddy_give_locked(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t pfn, unsigned order,
@@ -423,19 +480,54 @@ int qy_buddy_give_locked(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t pfn, u
     return 0;
 }
 
+/** Give some frames of one word back. Returns how many were free already. */
+static unsigned give_word(struct qy_mm *mm, struct qy_zone *zone, uint32_t frame, uint64_t mask,
+                          unsigned count)
+{
+    uint32_t index = frame & ~QY_FRAME_FRESH;
+    uint32_t block = index / QY_PAGEBLOCK_FRAMES;
+    unsigned word = index / QY_WORD_BITS % QY_BITS_WORDS;
+    struct qy_pageblock *pb = &mm->blocks[block];
+    uint64_t before = mm->free_bits[block].word[word];
+    unsigned refused = 0;
+    if (qy_unlikely(before & mask)) {
+        refused = qy_word_count(before & mask);
+        mask &= ~before;
+        if ((count -= refused) == 0)
+            return refused;
+    }
+    uint64_t after = before | mask;
+    mm->free_bits[block].word[word] = after;
+    if (mm->options.lazy_backing && !(frame & QY_FRAME_FRESH)) {
+        mm->backed_bits[block].word[word] |= mask;
+        account_backed(zone, pb, (int)count);
+    }
+    int order = pb->word_order[word];
+    int grown = count == 1 ? qy_word_grown(after, (unsigned)__builtin_ctzll(mask), order)
+                           : qy_word_largest(after);
+    pb->word_order[word] = (int8_t)grown;
+    account(mm, zone, pb, (int)count, grown > order ? order_grown(pb, word) : pb->order);
+    return refused;
+}
+
 unsigned qy_buddy_give_frames_locked(struct qy_mm *mm, struct qy_zone *zone, unsigned count,
                                      const uint32_t *frames)
 {
     unsigned refused = 0;
-    for (unsigned i = 0; i < count; i++) {
-        uint32_t index = frames[i] & ~QY_FRAME_FRESH;
-        uint32_t block = index / QY_PAGEBLOCK_FRAMES;
-        unsigned place = index % QY_PAGEBLOCK_FRAMES;
-        if (qy_bits_test(&mm->free_bits[block], place)) {
-            refused++;
-            continue;
+    for (unsigned i = 0; i < count;) {
+        uint32_t frame = frames[i];
+        uint64_t mask = 0;
+        unsigned together = 0;
+        /* The flag is a bit of the number, so those of a word are all fresh or none is. */
+        for (; i < count && (frames[i] ^ frame) < QY_WORD_BITS; i++) {
+            uint64_t bit = UINT64_C(1) << frames[i] % QY_WORD_BITS;
+            if (i + QY_GIVE_AHEAD < count)
+                qy_buddy_prefetch(mm, frames[i + QY_GIVE_AHEAD]);
+            refused += (mask & bit) != 0;
+            together += (mask & bit) == 0;
+            mask |= bit;
         }
-        give_at(mm, zone, block, place, 0, frames[i] & QY_FRAME_FRESH);
+        refused += give_word(mm, zone, frame, mask, together);
     }
     zone->nr_given += count - refused;
     return refused;

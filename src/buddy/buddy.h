@@ -27,8 +27,21 @@ unsigned qy_buddy_take_frames_locked(struct qy_mm *mm, struct qy_zone *zone,
 int qy_buddy_give_locked(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t pfn, unsigned order,
                          bool fresh);
 
-/** Give single frames back; neighbours in the array that share a pageblock cost less.
- *  Returns how many were refused, being free already. */
+/** How far ahead qy_buddy_give_frames_locked() prefetches; the caller does it for the first. */
+#define QY_GIVE_AHEAD 16
+
+/** A frame will be given soon: bring what is known of it close. */
+static inline void qy_buddy_prefetch(const struct qy_mm *mm, uint32_t frame)
+{
+    uint32_t block = (frame & ~QY_FRAME_FRESH) / QY_PAGEBLOCK_FRAMES;
+    __builtin_prefetch(&mm->blocks[block], 1);
+    __builtin_prefetch(&mm->free_bits[block], 1);
+    if (mm->options.lazy_backing)
+        __builtin_prefetch(&mm->backed_bits[block], 1);
+}
+
+/** Give single frames back; neighbours in the array that share a word or a pageblock cost
+ *  less. Returns how many were refused, being free already. */
 unsigned qy_buddy_give_frames_locked(struct qy_mm *mm, struct qy_zone *zone, unsigned count,
                                      const uint32_t *frames);
 

@@ -2,8 +2,10 @@
  * pcp.c - refilling and draining a slot's free frames
  *
  * WHAT    The lock of the zone is taken once for a batch. Single frames come as whole words
- *         of bits out of the fullest pageblock that serves, and go back sorted, so that
- *         frames of one pageblock meet its cache lines together.
+ *         of bits out of the fullest pageblock that serves, and go back in the order in which
+ *         they came, so that neighbours which were freed one after the other meet their word
+ *         together. Sorting them would cost more than it saves: frames that are freed in no
+ *         order lie in as many pageblocks.
  *
  * RULES   P1, P2, see pcp.h. Checked by check_pcp() in view/rules.c.
  *
@@ -17,13 +19,72 @@
 #include "buddy/alloc.h"
 #include "memory/fault.h"
 
-#define ORDER_OF_SLOT(slot) ((slot) == QY_PCP_ORDERS - 1 ? QY_PAGEBLOCK_ORDER : (slot))
+/** At order 0 the largest batch is this part of the zone, if a slot has the zone for itself ... */
+#define SHARE_ALONE 8192
+/** ... or has company; */
+#define SHARE_IN_COMPANY 2048
+/** but so much in any case. */
+#define LEAST_BATCH 32
 
-void qy_pcp_init(struct qy_pcp *pcp)
+/** Where requests and frees look that no slow path has served yet: nothing fits in or comes out. */
+static const struct qy_pcp_list no_lists[QY_NR_ORDERS];
+
+static void set_batch(struct qy_pcp_list *list, unsigned order, unsigned batch)
 {
-    for (unsigned type = 0; type < QY_PCP_TYPES; type++)
-        for (unsigned slot = 0; slot < QY_PCP_ORDERS; slot++)
-            pcp->list[type][slot] = (struct qy_pcp_list){.count = 0, .batch = 1};
+    list->batch = (uint16_t)batch;
+    if (order == 0)
+        list->high = (uint16_t)(batch > LEAST_BATCH ? 2 * batch : 2 * LEAST_BATCH);
+}
+
+/** The next take and give of each kind look up their lists anew. */
+static void forget_choices(struct qy_cpu *cpu)
+{
+    cpu->give_to = (struct qy_pcp_list *)no_lists;
+    for (unsigned choice = 0; choice < QY_PCP_CHOICES; choice++)
+        cpu->take_from[choice] = (struct qy_pcp_list *)no_lists;
+}
+
+void qy_pcp_init(const struct qy_mm *mm, struct qy_cpu *cpu)
+{
+    forget_choices(cpu);
+    for (unsigned i = 0; i < mm->nr_pcp; i++)
+        for (unsigned type = 0; type < QY_PCP_TYPES; type++) {
+            uint32_t *place = cpu->pcp[i].place[type];
+            for (unsigned order = QY_NR_ORDERS; order-- > 0; place += qy_pcp_places(order)) {
+                struct qy_pcp_list *list = &cpu->pcp[i].list[type][order];
+                *list = (struct qy_pcp_list){.frame = place,
+                                             .high = (uint16_t)qy_pcp_places(order)};
+                set_batch(list, order, 1);
+            }
+        }
+}
+
+/** The largest batch: half of what a list may hold. */
+QY_RACY static unsigned most_batch(const struct qy_zone *zone, unsigned order, bool shared)
+{
+    unsigned most = (qy_pcp_places(order) + 1) / 2;
+    uint64_t share = zone->managed / (shared ? SHARE_IN_COMPANY : SHARE_ALONE);
+    if (order != 0 || share >= most)
+        return most;
+    return share > LEAST_BATCH ? (unsigned)share : LEAST_BATCH;
+}
+
+static void raise_batch(const struct qy_zone *zone, struct qy_pcp_list *list, unsigned order,
+                        bool shared)
+{
+    unsigned most = most_batch(zone, order, shared);
+    if (list->batch <= most)
+        set_batch(list, order, 2u * list->batch < most ? 2u * list->batch : most);
+    else if (list->batch / 2 >= list->count)
+        set_batch(list, order, list->batch / 2u);
+}
+
+/** Was somebody else here since this slot was? zone->lock held. */
+static bool visit(struct qy_zone *zone, const struct qy_cpu *cpu)
+{
+    bool shared = zone->visitor != cpu;
+    zone->visitor = cpu;
+    return shared;
 }
 
 static unsigned take_blocks(struct qy_mm *mm, struct qy_zone *zone, enum qy_migratetype type,
@@ -50,44 +111,25 @@ static void reverse(uint32_t *frames, unsigned count)
     }
 }
 
-bool qy_pcp_refill(struct qy_mm *mm, struct qy_zone *zone, struct qy_pcp_list *list,
-                   enum qy_migratetype migratetype, unsigned order)
+bool qy_pcp_refill(struct qy_mm *mm, struct qy_cpu *cpu, struct qy_zone *zone,
+                   const struct qy_request *request, uint64_t most)
 {
-    unsigned capacity = qy_pcp_capacity((unsigned)qy_pcp_slot(order));
-    unsigned batch = list->batch;
+    enum qy_migratetype type = request->migratetype;
+    unsigned order = request->order;
+    struct qy_pcp_list *list = &cpu->pcp[zone->pcp].list[type][order];
+    unsigned batch = most < list->batch ? (unsigned)most : list->batch;
+    qy_assert(list->count == 0 && batch <= list->high, "P2");
     qy_lock(&zone->lock);
-    qy_zone_claim_locked(mm, zone, migratetype, order);
-    if (order == 0)
-        list->count =
-            (uint16_t)qy_buddy_take_frames_locked(mm, zone, migratetype, batch, list->frame);
-    else
-        list->count =
-            (uint16_t)take_blocks(mm, zone, migratetype, order, batch, list->frame);
+    bool shared = visit(zone, cpu);
+    qy_zone_claim_locked(mm, zone, type, order);
+    unsigned count = order == 0
+                         ? qy_buddy_take_frames_locked(mm, zone, type, batch, list->frame)
+                         : take_blocks(mm, zone, type, order, batch, list->frame);
     qy_unlock(&zone->lock);
-    reverse(list->frame, list->count);
-    list->batch = (uint16_t)(batch * 2 < capacity / 2 ? batch * 2 : (capacity + 1) / 2);
-    return list->count != 0;
-}
-
-/** Insertion sort: a batch is short, and often in order already. */
-static void sort(uint32_t *frames, unsigned count)
-{
-    for (unsigned i = 1; i < count; i++) {
-        uint32_t frame = frames[i];
-        unsigned at = i;
-        for (; at > 0 && (frames[at - 1] & ~QY_FRAME_FRESH) > (frame & ~QY_FRAME_FRESH); at--)
-            frames[at] = frames[at - 1];
-        frames[at] = frame;
-    }
-}
-
-static void prefetch(const struct qy_mm *mm, const uint32_t *frames, unsigned count)
-{
-    for (unsigned i = 0; i < count; i++) {
-        uint32_t block = (frames[i] & ~QY_FRAME_FRESH) / QY_PAGEBLOCK_FRAMES;
-        __builtin_prefetch(&mm->blocks[block], 1);
-        __builtin_prefetch(&mm->free_bits[block], 1);
-    }
+    raise_batch(zone, list, order, shared);
+    list->count = (uint16_t)count;
+    reverse(list->frame, count);
+    return count != 0;
 }
 
 static unsigned give_blocks(struct qy_mm *mm, struct qy_zone *zone, const uint32_t *frames,
@@ -102,14 +144,17 @@ static unsigned give_blocks(struct qy_mm *mm, struct qy_zone *zone, const uint32
     return refused;
 }
 
-void qy_pcp_give_back(struct qy_mm *mm, struct qy_zone *zone, struct qy_pcp_list *list,
-                      unsigned order, unsigned count)
+/** Give @count blocks from the bottom of the list back to their zone. True: somebody else was
+ *  in the zone since the slot was. */
+static bool give_back(struct qy_mm *mm, struct qy_cpu *cpu, struct qy_zone *zone,
+                      struct qy_pcp_list *list, unsigned order, unsigned count)
 {
-    qy_assert(count <= list->count, "P2");
+    qy_assert(count <= list->count && list->count <= list->high, "P2");
     qy_note_peak(mm);
-    prefetch(mm, list->frame, count);
-    sort(list->frame, count);
+    for (unsigned i = 0; i < count && i < QY_GIVE_AHEAD; i++)
+        qy_buddy_prefetch(mm, list->frame[i]);
     qy_lock(&zone->lock);
+    bool shared = visit(zone, cpu);
     unsigned refused = order == 0
                            ? qy_buddy_give_frames_locked(mm, zone, count, list->frame)
                            : give_blocks(mm, zone, list->frame, count, order);
@@ -117,12 +162,22 @@ void qy_pcp_give_back(struct qy_mm *mm, struct qy_zone *zone, struct qy_pcp_list
     for (unsigned i = count; i < list->count; i++)
         list->frame[i - count] = list->frame[i];
     list->count = (uint16_t)(list->count - count);
-    list->batch = (uint16_t)(list->batch > 1 ? list->batch / 2 : 1);
     if (refused != 0)
         qy_fault_report(mm, &(struct qy_fault){.what = "double free",
                                                .rule = "B1",
                                                .address = (uintptr_t)list,
                                                .note = "a frame of this list was free already"});
+    return shared;
+}
+
+void qy_pcp_make_room(struct qy_mm *mm, struct qy_cpu *cpu, struct qy_zone *zone,
+                      struct qy_pcp_list *list, unsigned order)
+{
+    bool shared = give_back(mm, cpu, zone, list, order, (list->high + 1u) / 2);
+    if (order == 0)
+        raise_batch(zone, list, order, shared);
+    else
+        set_batch(list, order, list->batch > 1 ? list->batch / 2u : 1);
 }
 
 static struct qy_zone *zone_of_pcp(struct qy_mm *mm, unsigned pcp)
@@ -138,16 +193,16 @@ static struct qy_zone *zone_of_pcp(struct qy_mm *mm, unsigned pcp)
 uint64_t qy_pcp_drain(struct qy_mm *mm, struct qy_cpu *cpu)
 {
     uint64_t frames = 0;
+    forget_choices(cpu);
     for (unsigned i = 0; i < mm->nr_pcp; i++) {
         struct qy_zone *zone = zone_of_pcp(mm, i);
         for (unsigned type = 0; zone != NULL && type < QY_PCP_TYPES; type++)
-            for (unsigned slot = 0; slot < QY_PCP_ORDERS; slot++) {
-                struct qy_pcp_list *list = &cpu->pcp[i].list[type][slot];
-                unsigned order = ORDER_OF_SLOT(slot);
+            for (unsigned order = 0; order < QY_NR_ORDERS; order++) {
+                struct qy_pcp_list *list = &cpu->pcp[i].list[type][order];
                 frames += (uint64_t)list->count << order;
                 if (list->count != 0)
-                    qy_pcp_give_back(mm, zone, list, order, list->count);
-                list->batch = 1;
+                    give_back(mm, cpu, zone, list, order, list->count);
+                set_batch(list, order, 1);
             }
     }
     return frames;
@@ -157,7 +212,7 @@ QY_RACY uint64_t qy_pcp_count(const struct qy_pcp *pcp)
 {
     uint64_t frames = 0;
     for (unsigned type = 0; type < QY_PCP_TYPES; type++)
-        for (unsigned slot = 0; slot < QY_PCP_ORDERS; slot++)
-            frames += (uint64_t)pcp->list[type][slot].count << ORDER_OF_SLOT(slot);
+        for (unsigned order = 0; order < QY_NR_ORDERS; order++)
+            frames += (uint64_t)pcp->list[type][order].count << order;
     return frames;
 }

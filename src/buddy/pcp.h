@@ -2,13 +2,27 @@
  * pcp.h - a slot's own free frames of one zone
  *
  * WHAT    Arrays of frames, one for each migratetype of ordinary use and each order that is
- *         asked for often: 0..3 and that of a pageblock. The owner takes from the top and
- *         gives to the top, without a lock. An empty array is refilled by a batch, a full
- *         one gives half of itself back; the batch doubles with every refill and halves
- *         with every drain, so who takes much holds more, and who has stopped holds less.
+ *         asked for often: 0..3 and that of a pageblock; the other orders have an array of no
+ *         places, which is empty and full at once, so nobody asks whether an order has one.
+ *         The owner takes from the top and gives to the top, without a lock. An empty array
+ *         is refilled by a batch, one that has reached its high mark gives half of itself
+ *         back.
+ *
+ *         The batch doubles with every refill. At order 0 it ends at an 8192nd of the zone
+ *         while the slot has the zone for itself (what is reused from a list is not placed:
+ *         the list must be small beside the zone). As long as others come between its visits
+ *         it goes on to a 2048th and at most a pageblock, whichever way the frames go: two
+ *         threads then meet at the lock once in 512 frames, and each works in pageblocks,
+ *         lines of bits and lines of tags of its own. It is never less than 32, and the high
+ *         mark is two batches. At higher orders the batch halves with every give-back. Draining (trim,
+ *         pressure, the end of a thread) makes it 1 again.
+ *
+ *         What a request needs to know of all this stands in the slot, by the low bits of its
+ *         gfp (take_from), and for frees by the kind of the last pageblock (give_to). Both are
+ *         filled in by the slow paths; at first they lead to lists without places.
  *
  * RULES   P1  A frame in a list is not free in the buddy and not allocated.
- *         P2  count <= capacity of its order.
+ *         P2  count <= high <= the places of its order.
  *
  * LOCKS   (o) the slot's owner, or the drainer of a stopped slot.
  */
@@ -16,47 +30,53 @@
 #define QY_BUDDY_PCP_H
 
 #include "base/percpu.h"
+#include "buddy/alloc.h"
 #include "buddy/buddy.h"
 
-/** Orders 0..3, then order 9. */
-#define QY_PCP_ORDERS 5
 #define QY_PCP_TYPES 3
-#define QY_PCP_PLACES 64
+/** Places of the orders 0, 1, 2, 3 and 9. */
+#define QY_PCP_PLACES (2 * QY_PAGEBLOCK_FRAMES)
+#define QY_PCP_ALL_PLACES (QY_PCP_PLACES + 32 + 16 + 16 + 2)
 
+/** Sixteen bytes: the lists of four orders share a cache line. */
 struct qy_pcp_list {
-    uint16_t count; /* (o) P2 */
-    uint16_t batch; /* (o) frames or blocks in the next refill */
-    uint32_t frame[QY_PCP_PLACES]; /* (o) indexes in the span, some with QY_FRAME_FRESH */
+    uint32_t *frame; /* (i) indexes in the span, some with QY_FRAME_FRESH; (o) what it points to */
+    uint16_t count;  /* (o) P2 */
+    uint16_t high;   /* (o) P2: when it is reached, half goes back */
+    uint16_t batch;  /* (o) frames or blocks in the next refill */
+    uint16_t reserved;
 };
 
 struct qy_pcp {
-    struct qy_pcp_list list[QY_PCP_TYPES][QY_PCP_ORDERS];
+    _Alignas(64) struct qy_pcp_list list[QY_PCP_TYPES][QY_NR_ORDERS];
+    uint32_t place[QY_PCP_TYPES][QY_PCP_ALL_PLACES];
 };
 
-/** Which list an order has; -1: none. */
-static inline int qy_pcp_slot(unsigned order)
+/** Which flags of a request choose its lists: zone modifiers and the migratetype. */
+#define QY_PCP_CHOOSING                                                                           \
+    (QY_GFP_DMA | QY_GFP_DMA32 | QY_GFP_MOVABLE | QY_GFP_RECLAIMABLE)
+_Static_assert(QY_PCP_CHOOSING < QY_PCP_CHOICES, "the choosing flags are the lowest");
+
+/** How many blocks of an order a list has room for: the small ones about 256 KiB. */
+static inline unsigned qy_pcp_places(unsigned order)
 {
-    if (order < QY_PCP_ORDERS - 1)
-        return (int)order;
-    return order == QY_PAGEBLOCK_ORDER ? QY_PCP_ORDERS - 1 : -1;
+    static const uint16_t places[QY_NR_ORDERS] = {
+        [0] = QY_PCP_PLACES, [1] = 32, [2] = 16, [3] = 16, [QY_PAGEBLOCK_ORDER] = 2,
+    };
+    return places[order];
 }
 
-/** How many blocks a list may hold: about 256 KiB of frames, and two pageblocks. */
-static inline unsigned qy_pcp_capacity(unsigned slot)
-{
-    static const uint8_t capacity[QY_PCP_ORDERS] = {QY_PCP_PLACES, 32, 16, 16, 2};
-    return capacity[slot];
-}
+/** Lists of a slot that is about to be opened: all are empty. */
+void qy_pcp_init(const struct qy_mm *mm, struct qy_cpu *cpu);
 
-void qy_pcp_init(struct qy_pcp *pcp);
+/** Refill the empty list that the request takes from, by @most blocks if that is less than a
+ *  batch. False: the zone has nothing of this type. */
+bool qy_pcp_refill(struct qy_mm *mm, struct qy_cpu *cpu, struct qy_zone *zone,
+                   const struct qy_request *request, uint64_t most);
 
-/** Refill an empty list from its zone. False: the zone has nothing of this type. */
-bool qy_pcp_refill(struct qy_mm *mm, struct qy_zone *zone, struct qy_pcp_list *list,
-                   enum qy_migratetype migratetype, unsigned order);
-
-/** Give @count blocks from the bottom of the list back to their zone. */
-void qy_pcp_give_back(struct qy_mm *mm, struct qy_zone *zone, struct qy_pcp_list *list,
-                      unsigned order, unsigned count);
+/** Make room in a list that has reached its high mark: half of it goes back to its zone. */
+void qy_pcp_make_room(struct qy_mm *mm, struct qy_cpu *cpu, struct qy_zone *zone,
+                      struct qy_pcp_list *list, unsigned order);
 
 /** Give everything back that a slot holds. Returns the number of frames. */
 uint64_t qy_pcp_drain(struct qy_mm *mm, struct qy_cpu *cpu);

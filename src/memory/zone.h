@@ -27,7 +27,6 @@ struct qy_block_list {
 enum qy_watermark { QY_WMARK_MIN, QY_WMARK_LOW, QY_WMARK_HIGH, QY_NR_WMARKS };
 
 struct qy_zone {
-    struct qy_lock lock;
     const char *name;       /* (i) "DMA", "DMA32", "Normal", "Movable" */
     enum qy_zone_type type; /* (i) */
     uint32_t node;          /* (i) */
@@ -40,7 +39,10 @@ struct qy_zone {
     uint64_t watermark[QY_NR_WMARKS];            /* (g) frames */
     uint64_t lowmem_reserve[QY_NR_ZONE_TYPES];   /* (g) frames kept from requests of that type */
 
+    /** From here on what changes under the lock: on lines apart from what everybody reads. */
+    _Alignas(64) struct qy_lock lock;
     _Atomic uint64_t nr_free;   /* (z) B3; read anywhere */
+    const struct qy_cpu *visitor; /* (z) the slot that came last to refill or to give back */
     uint64_t nr_backed;         /* (z) B4: free frames whose memory is still held */
     uint64_t nr_free_of[QY_NR_MIGRATETYPES];     /* (z) */
     uint16_t nonempty[QY_NR_MIGRATETYPES];       /* (z) bit k: list k has pageblocks */

@@ -39,8 +39,7 @@ void qy_cpu_attach(struct qy_mm *mm, struct qy_cpu *cpu, void *memory)
     __builtin_memcpy(cpu->class_of, mm->class_of, sizeof(cpu->class_of));
     for (unsigned tag = 0; tag < QY_NR_TAGS; tag++)
         cpu->top[tag] = QY_NO_MAGAZINE;
-    for (unsigned i = 0; i < mm->nr_pcp; i++)
-        qy_pcp_init(&cpu->pcp[i]);
+    qy_pcp_init(mm, cpu);
     qy_lock(&mm->cpus_lock);
     qy_cpu_open(cpu, &mm->cpus, qy_described_frames(mm), mm->small_bytes);
     mm->nr_cpus++;

@@ -143,10 +143,8 @@ uint64_t qy_live_pcp(const struct qy_live *live, const struct qy_zone *zone)
 static uint64_t pcp_high(void)
 {
     uint64_t high = 0;
-    for (unsigned slot = 0; slot < QY_PCP_ORDERS; slot++) {
-        unsigned order = slot < QY_PCP_ORDERS - 1 ? slot : QY_PAGEBLOCK_ORDER;
-        high += (uint64_t)QY_PCP_TYPES * qy_pcp_capacity(slot) << order;
-    }
+    for (unsigned order = 0; order < QY_NR_ORDERS; order++)
+        high += (uint64_t)QY_PCP_TYPES * qy_pcp_places(order) << order;
     return high;
 }
 

@@ -247,10 +247,9 @@ static void check_pcp_frame(struct qy_ruling *ruling, const struct qy_zone *zone
 }
 
 static void check_pcp_list(struct qy_ruling *ruling, const struct qy_zone *zone,
-                           const struct qy_pcp_list *list, unsigned slot)
+                           const struct qy_pcp_list *list, unsigned order)
 {
-    unsigned order = slot < QY_PCP_ORDERS - 1 ? slot : QY_PAGEBLOCK_ORDER;
-    if (list->count > qy_pcp_capacity(slot)) {
+    if (list->count > list->high || list->high > qy_pcp_places(order)) {
         qy_broken_name(ruling, "P2", "zone", zone->name,
                        "a per-CPU list has more than it can hold");
         return;
@@ -275,8 +274,8 @@ void qy_check_pcp(struct qy_ruling *ruling)
             if (!qy_zone_populated(zone))
                 continue;
             for (unsigned type = 0; type < QY_PCP_TYPES; type++)
-                for (unsigned slot = 0; slot < QY_PCP_ORDERS; slot++)
-                    check_pcp_list(ruling, zone, &cpu->pcp[zone->pcp].list[type][slot], slot);
+                for (unsigned order = 0; order < QY_NR_ORDERS; order++)
+                    check_pcp_list(ruling, zone, &cpu->pcp[zone->pcp].list[type][order], order);
         }
     }
 }
