@@ -16,6 +16,8 @@ struct qy_linux_options {
     uint64_t span_bytes;  /* width of the address range it may grow in; 0: 1 TiB */
     uint32_t kmalloc_flags; /* QY_SLAB_* for the caches behind kmalloc: slab.h */
     bool fixed;           /* all span_bytes are brought online at once */
+    uint64_t min_free_kbytes; /* watermarks, as in struct qy_mm_options; 0: Linux's formula if
+                                 fixed, else none */
 };
 
 /**
@@ -24,6 +26,22 @@ struct qy_linux_options {
  */
 QY_API QY_MUST_CHECK struct qy_mm *qy_linux_mm_create(const struct qy_linux_options *options,
                                                       struct qy_error *error);
+
+/**
+ * Let the threads of this process have slots of an instance that qy_mm_create() made: per-CPU
+ * lists and magazines, which they use without a lock. Without this every call goes to the
+ * zones and slabs. qy_linux_mm_create() does it by itself.
+ *
+ * Returns 0, -EEXIST (it is open), or -EAGAIN (15 instances are open: it goes on without slots).
+ */
+QY_API QY_MUST_CHECK int qy_linux_mm_open(struct qy_mm *mm);
+
+/**
+ * The end of what qy_linux_mm_open() began: what lies in slots goes back, and no thread has one
+ * any more. To be called before the memory of the instance goes; no other thread may be in
+ * a call on it. The instance goes on without slots.
+ */
+QY_API void qy_linux_mm_close(struct qy_mm *mm);
 
 /** Unmap all of it. No thread may use it any more, nor any block out of it. */
 QY_API void qy_linux_mm_destroy(struct qy_mm *mm);

@@ -15,6 +15,7 @@
 #include "memory/fault.h"
 #include "memory/mm.h"
 #include "slab/cache.h"
+#include "slab/magazine.h"
 
 #include <errno.h>
 
@@ -74,6 +75,7 @@ struct qy_mm *qy_linux_mm_create(const struct qy_linux_options *options, struct 
         .lazy_backing = true,
         .limit_pages = options->limit_bytes >> QY_PAGE_SHIFT,
         .kmalloc_flags = options->kmalloc_flags,
+        .min_free_kbytes = options->min_free_kbytes,
     };
     if (options->limit_bytes != 0 && core.limit_pages == 0)
         core.limit_pages = 1;
@@ -89,6 +91,29 @@ struct qy_mm *qy_linux_mm_create(const struct qy_linux_options *options, struct 
     mm->port_window_bytes = window.bytes;
     qy_linux_slots_open(mm);
     return mm;
+}
+
+int qy_linux_mm_open(struct qy_mm *mm)
+{
+    if (mm->port_index < QY_LINUX_INSTANCES)
+        return -EEXIST;
+    qy_linux_barrier_init();
+    return qy_linux_slots_open(mm) == 0 ? 0 : -EAGAIN;
+}
+
+void qy_linux_mm_close(struct qy_mm *mm)
+{
+    qy_lock(&mm->cpus_lock);
+    qy_cpus_stop(&mm->cpus);
+    while (!qy_list_empty(&mm->cpus)) {
+        struct qy_cpu *cpu = qy_list_entry(mm->cpus.next, struct qy_cpu, link);
+        qy_list_remove(&cpu->link);
+        mm->nr_cpus--;
+        qy_slot_empty(mm, cpu);
+        cpu->mm = NULL;
+    }
+    qy_unlock(&mm->cpus_lock);
+    qy_linux_slots_close(mm);
 }
 
 void qy_linux_mm_destroy(struct qy_mm *mm)

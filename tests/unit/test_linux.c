@@ -50,6 +50,32 @@ static void far_wrong_frees_are_refused(void **state)
     qy_linux_mm_destroy(mm);
 }
 
+/* Wrong if it failed: an instance of the caller's own could not be as fast as one of the port's,
+ * or would lose what lies in slots when it is closed. */
+static void slots_of_an_instance_of_the_callers(void **state)
+{
+    struct test_memory memory;
+    struct qy_mm_stat before, stat;
+    (void)state;
+    test_memory_simple(&memory, 4 * GIB, 64 * MIB, true);
+    qy_linux_mm_close(memory.mm);
+    qy_mm_stat(memory.mm, &before);
+    assert_int_equal(qy_linux_mm_open(memory.mm), 0);
+    assert_int_equal(qy_linux_mm_open(memory.mm), -EEXIST);
+    qy_pfn_t pfn = qy_alloc_pages(memory.mm, QY_GFP_KERNEL, 0);
+    assert_int_equal(qy_free_pages(memory.mm, pfn, 0), 0);
+    qy_mm_stat(memory.mm, &stat);
+    assert_int_not_equal(stat.pcp, 0);
+    qy_linux_mm_close(memory.mm);
+    qy_mm_stat(memory.mm, &stat);
+    assert_int_equal(stat.pcp, 0);
+    assert_int_equal(stat.free, before.free);
+    pfn = qy_alloc_pages(memory.mm, QY_GFP_KERNEL, 0);
+    assert_int_equal(qy_free_pages(memory.mm, pfn, 0), 0);
+    test_rules(memory.mm);
+    test_memory_free(&memory);
+}
+
 /* Wrong if it failed: an instance would take more than its limit, or leave much of it unused,
  * the first time or the third. */
 static void a_limit_is_kept_and_used_again_and_again(void **state)
@@ -106,6 +132,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(far_wrong_frees_are_refused),
+        cmocka_unit_test(slots_of_an_instance_of_the_callers),
         cmocka_unit_test(a_limit_is_kept_and_used_again_and_again),
         cmocka_unit_test(instances_come_and_go),
     };
