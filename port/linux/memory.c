@@ -157,6 +157,16 @@ int qy_port_decommit(struct qy_mm *mm, void *address, size_t bytes)
     return code;
 }
 
+int qy_port_protect(struct qy_mm *mm, void *address, size_t bytes, bool accessible)
+{
+    (void)mm;
+    int saved = errno;
+    int code = mprotect(address, bytes, accessible ? PROT_READ | PROT_WRITE : PROT_NONE);
+    code = code == 0 ? 0 : -errno;
+    errno = saved;
+    return code;
+}
+
 void qy_port_populate(struct qy_mm *mm, void *address, size_t bytes)
 {
     (void)mm;

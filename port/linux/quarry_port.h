@@ -114,6 +114,10 @@ int qy_port_commit(struct qy_mm *mm, void *address, size_t bytes);
 /** Give the memory behind the range back; it stays usable and reads as zero. 0 or -errno:
  *  then its content is unchanged. */
 int qy_port_decommit(struct qy_mm *mm, void *address, size_t bytes);
+/** Put the range out of everybody's reach, or back into it: an access to it stops the program.
+ *  Whole pages that were committed; what they hold is kept. 0 or -errno: then nothing has
+ *  changed, or only that what was in reach still is. */
+int qy_port_protect(struct qy_mm *mm, void *address, size_t bytes, bool accessible);
 /** Advice: all of the range is about to be written. */
 void qy_port_populate(struct qy_mm *mm, void *address, size_t bytes);
 /** Move the memory at @from to @to: same bytes, whole pages; @to was committed and its content
@@ -125,6 +129,9 @@ void qy_port_heavy_barrier(void);
 
 /** Monotonic nanoseconds, may be as coarse as some milliseconds. */
 uint64_t qy_port_clock_ns(void);
+
+/** A number for whoever is calling, not 0, as a report may name it. */
+uint32_t qy_port_thread(void);
 
 /** Sleep while *word == value; may return early. Wake all who sleep on it. */
 void qy_port_sleep(_Atomic uint32_t *word, uint32_t value);

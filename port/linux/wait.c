@@ -70,6 +70,11 @@ void qy_port_heavy_barrier(void)
     errno = saved;
 }
 
+uint32_t qy_port_thread(void)
+{
+    return (uint32_t)syscall(SYS_gettid);
+}
+
 uint64_t qy_port_clock_ns(void)
 {
     struct timespec now;

@@ -88,6 +88,15 @@ int qy_port_decommit(struct qy_mm *mm, void *address, size_t bytes)
     return 0;
 }
 
+/* Nothing is out of reach of a CPU without page tables. */
+int qy_port_protect(struct qy_mm *mm, void *address, size_t bytes, bool accessible)
+{
+    (void)mm;
+    (void)address;
+    (void)bytes;
+    return accessible ? 0 : -1;
+}
+
 void qy_port_populate(struct qy_mm *mm, void *address, size_t bytes)
 {
     (void)mm;
@@ -104,6 +113,11 @@ void qy_port_heavy_barrier(void)
 uint64_t qy_port_clock_ns(void)
 {
     return 0;
+}
+
+uint32_t qy_port_thread(void)
+{
+    return 1;
 }
 
 /* One CPU never finds a lock taken, so nobody sleeps. */

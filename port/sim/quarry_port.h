@@ -48,11 +48,13 @@ void qy_port_write(const char *text, size_t bytes);
 
 int qy_port_commit(struct qy_mm *mm, void *address, size_t bytes);
 int qy_port_decommit(struct qy_mm *mm, void *address, size_t bytes);
+int qy_port_protect(struct qy_mm *mm, void *address, size_t bytes, bool accessible);
 void qy_port_populate(struct qy_mm *mm, void *address, size_t bytes);
 int qy_port_move(struct qy_mm *mm, void *from, void *to, size_t bytes);
 
 void qy_port_heavy_barrier(void);
 uint64_t qy_port_clock_ns(void);
+uint32_t qy_port_thread(void);
 void qy_port_sleep(_Atomic uint32_t *word, uint32_t value);
 void qy_port_wake(_Atomic uint32_t *word);
 void qy_port_yield(void);

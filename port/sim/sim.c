@@ -296,6 +296,16 @@ int qy_port_decommit(struct qy_mm *mm, void *address, size_t bytes)
     return fails() ? -ENOMEM : fresh(address, bytes);
 }
 
+int qy_port_protect(struct qy_mm *mm, void *address, size_t bytes, bool accessible)
+{
+    (void)mm;
+    if (fails())
+        return -ENOMEM;
+    return mprotect(address, bytes, accessible ? PROT_READ | PROT_WRITE : PROT_NONE) == 0
+               ? 0
+               : -errno;
+}
+
 void qy_port_populate(struct qy_mm *mm, void *address, size_t bytes)
 {
     (void)mm;
@@ -313,6 +323,11 @@ uint64_t qy_port_clock_ns(void)
 {
     static uint64_t now;
     return now += 1000000;
+}
+
+uint32_t qy_port_thread(void)
+{
+    return (uint32_t)(current_cpu + 2); /* 1: the CPU without a slot */
 }
 
 void qy_port_sleep(_Atomic uint32_t *word, uint32_t value)

@@ -20,7 +20,7 @@ void qy_sim_reset(void);
 /** Who makes the calls from here on: CPU 0 .. QY_SIM_CPUS - 1; -1: one that gets no slot. */
 void qy_sim_cpu(int cpu);
 
-/** The nth call from now on that can fail (commit, decommit, attach; sleep: returns at
+/** The nth call from now on that can fail (commit, decommit, protect, attach; sleep: returns at
  *  once) fails, and no other; 0: none. */
 void qy_sim_fail(uint64_t nth);
 /** Has it failed? */
