@@ -34,6 +34,7 @@ static void for_each_lock(struct qy_mm *mm, void (*work)(struct qy_lock *))
     for (unsigned tag = 0; tag < QY_NR_TAGS; tag++)
         if (mm->cache_of[tag] != NULL)
             work(&mm->cache_of[tag]->lock);
+    work(&mm->quarantine.lock);
     work(&mm->grow_lock);
     for (unsigned i = 0; i < qy_nr_zones(mm); i++)
         work(&mm->zones[i].lock);

@@ -275,7 +275,7 @@ qy_pfn_t qy_take_run(struct qy_mm *mm, const struct qy_request *request, uint64_
 {
     uint64_t slack = align_order > QY_MAX_ORDER ? UINT64_C(1) << align_order : 0;
     qy_pfn_t pfn = take_run(mm, request, nr_frames, align_order, fresh);
-    while (pfn == QY_PFN_NONE && mm->options.grow &&
+    while (pfn == QY_PFN_NONE && mm->options.grow && !request->within &&
            qy_grow(mm, request, nr_frames + slack) == 0)
         pfn = take_run(mm, request, nr_frames, align_order, fresh);
     return pfn;

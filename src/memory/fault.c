@@ -16,6 +16,14 @@
 #include "base/text.h"
 #include "memory/mm.h"
 
+static void say_thread(struct qy_text *text, const char *what, uint32_t thread)
+{
+    if (thread == 0)
+        return;
+    qy_text_string(text, what);
+    qy_text_u64(text, thread);
+}
+
 int qy_fault_report(struct qy_mm *mm, const struct qy_fault *fault)
 {
     char line[320];
@@ -36,6 +44,8 @@ int qy_fault_report(struct qy_mm *mm, const struct qy_fault *fault)
     }
     qy_text_string(&text, ": rule ");
     qy_text_string(&text, fault->rule);
+    say_thread(&text, ", allocated by thread ", fault->allocated_by);
+    say_thread(&text, ", last freed by thread ", fault->freed_by);
     if (fault->note != NULL) {
         qy_text_string(&text, ", ");
         qy_text_string(&text, fault->note);

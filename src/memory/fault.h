@@ -17,6 +17,7 @@ struct qy_fault {
     const char *cache; /* NULL: not known, and the next two are meaningless */
     uint64_t object;
     size_t object_bytes;
+    uint32_t allocated_by, freed_by; /* threads, by the port's numbers; 0: not known */
     const char *note;  /* more, at the end of the line; NULL: none */
 };
 

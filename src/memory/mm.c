@@ -206,6 +206,7 @@ struct qy_mm *qy_memory_build(struct qy_layout *layout, const struct qy_memmap *
     qy_lock_init(&mm->grow_lock, QY_RANK_GROW);
     qy_lock_init(&mm->cpus_lock, QY_RANK_CPUS);
     qy_lock_init(&mm->chain_lock, QY_RANK_CHAIN);
+    qy_lock_init(&mm->quarantine.lock, QY_RANK_QUARANTINE);
     qy_list_init(&mm->cpus);
     qy_list_init(&mm->chain);
     mm->port_index = UINT32_MAX;

@@ -13,7 +13,8 @@
  *
  *         The first three, 160 bytes for 2 MiB (0.008 %), are all that free memory costs.
  *
- * LOCKS   (i) fixed since creation; (g) grow_lock; (p) cpus_lock; (h) chain_lock.
+ * LOCKS   (i) fixed since creation; (g) grow_lock; (p) cpus_lock; (h) chain_lock;
+ *         (q) quarantine.lock.
  */
 #ifndef QY_MEMORY_MM_H
 #define QY_MEMORY_MM_H
@@ -54,6 +55,16 @@ struct qy_meta_array {
 struct qy_span {
     qy_pfn_t start, end;
     uint32_t node;
+};
+
+/** Freed guarded runs, out of reach until others have come after them: slab/guarded.c. */
+struct qy_quarantine {
+    struct qy_lock lock;
+    bool on;                 /* (i) large blocks are guarded at all */
+    uint64_t oldest, newest; /* (q) heads, as indexes of the span */
+    uint64_t nr_runs;        /* (q) 0: the two above mean nothing */
+    uint64_t nr_frames;      /* (q) guards included */
+    _Atomic uint64_t nr_protected; /* runs whose guards are out of reach */
 };
 
 struct qy_mm {
@@ -109,6 +120,7 @@ struct qy_mm {
     size_t largest_class_bytes; /* (i) kmalloc: above, whole pages */
     size_t class_slack;      /* (i) kmalloc: bytes added to each request for a red zone */
     uint8_t kmalloc_tag;     /* (i) of the smallest class; the others follow */
+    struct qy_quarantine quarantine;
     uint8_t kmalloc_end;     /* (i) one past the largest: caches below are never destroyed */
 
     bool panic_on_fault;     /* a wrong free ends the program */

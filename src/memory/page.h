@@ -25,6 +25,8 @@ enum qy_tag {
     QY_TAG_NONE = 0,
     QY_TAG_BLOCK = 1, /* + order: 1 .. 11 */
     QY_TAG_RUN = 12,  /* head of a run of pages from kmalloc */
+    QY_TAG_GUARD = 13, /* the frame before, or behind, a guarded run */
+    QY_TAG_FREED = 14, /* head of a guarded run in quarantine */
     QY_TAG_CACHE = 16 /* this and all above: a cache's number */
 };
 
@@ -33,7 +35,10 @@ struct qy_slab;
 struct qy_page {
     union {
         struct qy_slab *slab; /* head of a slab */
-        uint64_t run_frames;  /* head of a run (QY_TAG_RUN) */
+        uint64_t run_frames;  /* head of a run (QY_TAG_RUN, QY_TAG_FREED) */
+        uint64_t run_bytes;   /* the guard behind a run: what was asked for */
+        uint64_t next_freed;  /* the guard behind a freed run: the next one's head */
+        uint64_t guard_marks; /* the guard before a run: slab/guarded.c */
     };
 };
 

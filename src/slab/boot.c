@@ -14,12 +14,25 @@
 #include "buddy/alloc.h"
 #include "memory/fault.h"
 #include "slab/cache.h"
+#include "slab/guarded.h"
 
 static uint64_t reclaim_idle(struct qy_mm *mm, qy_gfp_t gfp, unsigned order)
 {
     (void)gfp;
     (void)order;
-    return qy_kmem_cache_shrink_all(mm);
+    uint64_t frames = qy_guarded_drain(mm);
+    return frames + qy_kmem_cache_shrink_all(mm);
+}
+
+/** Slots that came before there was a kmalloc learn which sizes are small. */
+static void open_slots(struct qy_mm *mm)
+{
+    qy_lock(&mm->cpus_lock);
+    if (!qy_list_empty(&mm->cpus)) {
+        qy_cpus_stop(&mm->cpus);
+        qy_cpus_resume(&mm->cpus, qy_described_frames(mm), mm->small_bytes);
+    }
+    qy_unlock(&mm->cpus_lock);
 }
 
 struct qy_mm *qy_mm_create(const struct qy_memmap *map, const struct qy_mm_options *options,
@@ -40,5 +53,6 @@ struct qy_mm *qy_mm_create(const struct qy_memmap *map, const struct qy_mm_optio
         qy_error_set(error, -QY_ENOMEM, "no memory for the first slabs", UINT64_MAX, "");
         return NULL;
     }
+    open_slots(mm);
     return mm;
 }

@@ -29,14 +29,19 @@
     (QY_SLAB_RED_ZONE | QY_SLAB_POISON | QY_SLAB_STORE_USER | QY_SLAB_RANDOM |                    \
      QY_SLAB_ZERO_ON_FREE | QY_SLAB_CHECK_FREE)
 
+/** What red zones hold. */
+#define QY_RED_BYTE 0xbb
+
 struct qy_slab_list {
     struct qy_list slabs; /* (c) */
     size_t count;         /* (c) */
 };
 
+#define QY_OBJECT_FREED UINT32_MAX
+
 /** Beside each object of a checked cache: what was asked for, and by whom. */
 struct qy_object_note {
-    uint32_t bytes;         /* (c) requested; meaningless while free */
+    uint32_t bytes;         /* (c) requested, or QY_OBJECT_FREED */
     uint32_t allocated_by;  /* (c) thread */
     uint32_t freed_by;      /* (c) thread; 0: never freed */
     uint32_t reserved;
@@ -72,6 +77,10 @@ struct qy_kmem_cache {
     qy_ctor_t ctor;          /* (i) */
     uint32_t align;          /* (i) */
     uint32_t random;         /* (c) state of the order of a RANDOM cache */
+    void **waiting;          /* (c) freed objects of a RANDOM cache, before they reach their
+                                    slabs; a magazine's words, NULL: none yet */
+    uint16_t most_waiting;   /* (i) places of it; 0: a freed object may go out at once */
+    uint16_t nr_waiting;     /* (c) places that hold an object */
 
     struct qy_slab_list slabs_full, slabs_partial, slabs_empty; /* (c) S4 */
     size_t nr_free;          /* (c) free objects of all slabs */
@@ -106,8 +115,15 @@ struct qy_slab *qy_slab_of(const struct qy_kmem_cache *cache, const void *object
  *  object's first byte. */
 unsigned qy_slab_index(const struct qy_slab *slab, const void *object, bool *exact);
 
+/** The address is an object's first byte: told from the cache's shape alone, no slab is looked
+ *  at. It lies in the cache's frames. */
+bool qy_slab_is_start(const struct qy_kmem_cache *cache, const void *object);
+
 /** Report a wrong free of an address that lies in this cache's frames. -EINVAL. */
 int qy_slab_fault(struct qy_kmem_cache *cache, const void *object, const char *rule);
+/** The same for an address where no object is allocated. @asked: it was not freed, its size
+ *  was asked for. -EINVAL. */
+int qy_slab_refuse(struct qy_kmem_cache *cache, const void *object, bool asked);
 
 /* ---- checked.c: caches whose objects are looked at on each call ---- */
 
@@ -117,7 +133,16 @@ void *qy_checked_kmalloc(struct qy_kmem_cache *cache, size_t bytes, qy_gfp_t gfp
 int qy_checked_free(struct qy_kmem_cache *cache, struct qy_cpu *cpu, void *object);
 /** A new slab's objects get what free objects have. */
 void qy_checked_prepare(struct qy_slab *slab);
-/** Bytes the owner asked for; the object is one of a checked cache. */
+/** An empty slab goes: look at its objects for the last time. */
+void qy_checked_retire(struct qy_slab *slab);
+/** Let no freed object wait any longer. */
+void qy_checked_drain(struct qy_kmem_cache *cache);
+/** The rule that this object breaks, D1 or D2; NULL: none. cache->lock held. */
+const char *qy_checked_look(const struct qy_slab *slab, unsigned index);
+/** All @count bytes have this value. */
+bool qy_bytes_are(const void *bytes, size_t count, int value);
+/** Bytes the owner asked for; the object is one of a checked cache. 0: it is no object, or
+ *  free. */
 size_t qy_checked_bytes(struct qy_kmem_cache *cache, const void *object);
 
 /* ---- create.c ---- */

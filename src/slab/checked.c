@@ -9,14 +9,20 @@
  *                          before a slab's first object, hold a pattern
  *           poison         free objects hold a pattern
  *           zero on free   free objects hold zero
- *           random         which free object goes out is drawn
+ *           random         which free object goes out is drawn; and so is the freed one that
+ *                          reaches its slab, of those that wait: who frees an object does
+ *                          not know when it goes out again, but not at once
+ *           store user     reports name the threads that allocated and freed
  *
  *         What was overwritten is found when the object is freed, or, while it was free, when
- *         it goes out again.
+ *         it goes out again or its slab goes back.
  *
  * RULES   D1  Red zones on both sides of a live object are whole.
  *         D2  Free objects hold what they were filled with.
- *         S2, S3  in slab/cache.h: checked at each free, at once.
+ *         D5  A waiting object waits in one place, is noted as freed, and is not free in its
+ *             slab.
+ *         Checked by check_checked() in view/rules_checked.c, D1 also at each free and D2 at
+ *         each alloc, as are S2 and S3 in slab/cache.h: at once.
  *
  * LOCKS   cache->lock around every look and fill.
  *
@@ -26,7 +32,6 @@
 #include "memory/fault.h"
 #include "slab/magazine.h"
 
-#define RED_BYTE 0xbb
 #define POISON_BYTE 0x6b
 /** Red bytes looked at before an object: the end of its left neighbour. */
 #define LEFT_BYTES 8
@@ -36,20 +41,20 @@ static unsigned char *object_at(const struct qy_slab *slab, unsigned index)
     return (unsigned char *)slab->base + (size_t)index * slab->cache->stride;
 }
 
+bool qy_bytes_are(const void *bytes, size_t count, int value)
+{
+    const unsigned char *first = bytes;
+    return count == 0 || (first[0] == value && __builtin_memcmp(first, first + 1, count - 1) == 0);
+}
+
+/* ---- what objects hold ---- */
+
 /** What free objects hold; -1: anything. */
 static int filling(const struct qy_kmem_cache *cache)
 {
     if (cache->flags & QY_SLAB_ZERO_ON_FREE)
         return 0;
     return cache->flags & QY_SLAB_POISON ? POISON_BYTE : -1;
-}
-
-static bool all_are(const unsigned char *bytes, size_t count, int value)
-{
-    for (size_t i = 0; i < count; i++)
-        if (bytes[i] != value)
-            return false;
-    return true;
 }
 
 /** Bytes at an object's end that nobody but the red zone may use. */
@@ -65,12 +70,43 @@ static void fill_free(struct qy_slab *slab, unsigned index)
     unsigned char *object = object_at(slab, index);
     if (filling(cache) >= 0)
         __builtin_memset(object, filling(cache), cache->stride - guard);
-    __builtin_memset(object + cache->stride - guard, RED_BYTE, guard);
+    __builtin_memset(object + cache->stride - guard, QY_RED_BYTE, guard);
+    slab->notes[index].bytes = QY_OBJECT_FREED;
+}
+
+/** What was written outside a live object; NULL: nothing. */
+static const char *damage(const struct qy_slab *slab, unsigned index)
+{
+    const struct qy_kmem_cache *cache = slab->cache;
+    const unsigned char *object = object_at(slab, index);
+    size_t bytes = slab->notes[index].bytes;
+    if (!(cache->flags & QY_SLAB_RED_ZONE))
+        return NULL;
+    if (!qy_bytes_are(object - LEFT_BYTES, LEFT_BYTES, QY_RED_BYTE))
+        return "underflow";
+    if (!qy_bytes_are(object + bytes, cache->stride - bytes, QY_RED_BYTE))
+        return "overflow";
+    return NULL;
+}
+
+/** A free object is as it was when it was freed. */
+static bool untouched(const struct qy_slab *slab, unsigned index)
+{
+    const struct qy_kmem_cache *cache = slab->cache;
+    return filling(cache) < 0 ||
+           qy_bytes_are(object_at(slab, index), cache->stride - guard_bytes(cache), filling(cache));
+}
+
+const char *qy_checked_look(const struct qy_slab *slab, unsigned index)
+{
+    if (slab->notes[index].bytes == QY_OBJECT_FREED)
+        return untouched(slab, index) ? NULL : "D2";
+    return damage(slab, index) == NULL ? NULL : "D1";
 }
 
 void qy_checked_prepare(struct qy_slab *slab)
 {
-    __builtin_memset(slab->base - slab->cache->first_offset, RED_BYTE,
+    __builtin_memset(slab->base - slab->cache->first_offset, QY_RED_BYTE,
                      slab->cache->first_offset);
     for (unsigned i = 0; i < slab->nr_objects; i++)
         fill_free(slab, i);
@@ -79,15 +115,26 @@ void qy_checked_prepare(struct qy_slab *slab)
 static int report(struct qy_slab *slab, unsigned index, const char *what, const char *rule)
 {
     struct qy_kmem_cache *cache = slab->cache;
-    return qy_fault_report(cache->mm,
-                           &(struct qy_fault){
-                               .what = what,
-                               .rule = rule,
-                               .address = (uintptr_t)object_at(slab, index),
-                               .cache = cache->name,
-                               .object = (uintptr_t)object_at(slab, index),
-                               .object_bytes = slab->notes[index].bytes,
-                           });
+    const struct qy_object_note *note = &slab->notes[index];
+    return qy_fault_report(
+        cache->mm,
+        &(struct qy_fault){
+            .what = what,
+            .rule = rule,
+            .address = (uintptr_t)object_at(slab, index),
+            .cache = cache->name,
+            .object = (uintptr_t)object_at(slab, index),
+            .object_bytes = note->bytes == QY_OBJECT_FREED ? cache->object_bytes : note->bytes,
+            .allocated_by = note->allocated_by,
+            .freed_by = note->freed_by,
+        });
+}
+
+void qy_checked_retire(struct qy_slab *slab)
+{
+    for (unsigned i = 0; i < slab->nr_objects; i++)
+        if (!untouched(slab, i))
+            report(slab, i, "use after free", "D2");
 }
 
 /* ---- allocate ---- */
@@ -98,6 +145,11 @@ static uint32_t draw(struct qy_kmem_cache *cache)
     cache->random ^= cache->random >> 17;
     cache->random ^= cache->random << 5;
     return cache->random;
+}
+
+static uint32_t this_thread(const struct qy_kmem_cache *cache)
+{
+    return cache->flags & QY_SLAB_STORE_USER ? qy_port_thread() : 0;
 }
 
 /** Change the first free object for one that is drawn: both bits stay what they were. */
@@ -118,8 +170,23 @@ static void *choose(struct qy_kmem_cache *cache, void *object)
     return object;
 }
 
-static void *take_one(struct qy_kmem_cache *cache, struct qy_cpu *cpu)
+/** Make a free object a live one of so many bytes. False: it was written to meanwhile. */
+static bool hand_out(struct qy_kmem_cache *cache, unsigned char *object, size_t bytes)
 {
+    bool exact;
+    struct qy_slab *slab = qy_slab_of(cache, object);
+    unsigned index = qy_slab_index(slab, object, &exact);
+    bool whole = untouched(slab, index);
+    slab->notes[index].bytes = (uint32_t)bytes;
+    slab->notes[index].allocated_by = this_thread(cache);
+    if (cache->flags & QY_SLAB_RED_ZONE)
+        __builtin_memset(object + bytes, QY_RED_BYTE, cache->stride - guard_bytes(cache) - bytes);
+    return whole;
+}
+
+void *qy_checked_alloc(struct qy_kmem_cache *cache, struct qy_cpu *cpu, size_t bytes)
+{
+    bool exact;
     void *object;
     qy_lock(&cache->lock);
     while (qy_slab_take_locked(cache, 1, &object) == 0) {
@@ -129,24 +196,12 @@ static void *take_one(struct qy_kmem_cache *cache, struct qy_cpu *cpu)
         qy_lock(&cache->lock);
     }
     object = choose(cache, object);
+    bool whole = hand_out(cache, object, bytes);
     qy_unlock(&cache->lock);
-    return object;
-}
-
-void *qy_checked_alloc(struct qy_kmem_cache *cache, struct qy_cpu *cpu, size_t bytes)
-{
-    bool exact;
-    unsigned char *object = take_one(cache, cpu);
-    if (object == NULL)
-        return NULL;
-    struct qy_slab *slab = qy_slab_of(cache, object);
-    unsigned index = qy_slab_index(slab, object, &exact);
-    size_t guard = guard_bytes(cache);
-    slab->notes[index].bytes = (uint32_t)bytes;
-    if (filling(cache) >= 0 && !all_are(object, cache->stride - guard, filling(cache)))
-        report(slab, index, "use after free", "D2");
-    if (cache->flags & QY_SLAB_RED_ZONE)
-        __builtin_memset(object + bytes, RED_BYTE, cache->stride - guard - bytes);
+    if (!whole) {
+        struct qy_slab *slab = qy_slab_of(cache, object);
+        report(slab, qy_slab_index(slab, object, &exact), "use after free", "D2");
+    }
     return object;
 }
 
@@ -168,44 +223,103 @@ void *qy_checked_kmalloc(struct qy_kmem_cache *cache, size_t bytes, qy_gfp_t gfp
 
 /* ---- free ---- */
 
-/** Was anything written outside the object? */
-static const char *damage(const struct qy_slab *slab, unsigned index)
+static void free_places(struct qy_mm *mm, void **places)
 {
-    const struct qy_kmem_cache *cache = slab->cache;
-    const unsigned char *object = object_at(slab, index);
-    size_t bytes = slab->notes[index].bytes;
-    if (!(cache->flags & QY_SLAB_RED_ZONE))
-        return NULL;
-    if (!all_are(object - LEFT_BYTES, LEFT_BYTES, RED_BYTE))
-        return "underflow";
-    if (bytes <= cache->stride && !all_are(object + bytes, cache->stride - bytes, RED_BYTE))
-        return "overflow";
-    return NULL;
+    struct qy_kmem_cache *magazines = qy_cache_of_magazines(mm);
+    qy_lock(&magazines->lock);
+    const char *rule = qy_slab_give_locked(magazines, places);
+    qy_unlock(&magazines->lock);
+    qy_assert(rule == NULL, "S3");
+    (void)rule;
+}
+
+/** The places of a cache whose freed objects wait. If there is no memory they do not. */
+static void make_places(struct qy_kmem_cache *cache, struct qy_cpu *cpu)
+{
+    struct qy_kmem_cache *magazines = qy_cache_of_magazines(cache->mm);
+    void *places = NULL;
+    for (bool grown = true; places == NULL && grown;) {
+        qy_lock(&magazines->lock);
+        if (qy_slab_take_locked(magazines, 1, &places) == 0)
+            places = NULL;
+        qy_unlock(&magazines->lock);
+        if (places == NULL)
+            grown = qy_slab_grow_within(magazines, cpu) == 0;
+    }
+    if (places == NULL)
+        return;
+    __builtin_memset(places, 0, QY_MAGAZINE_BYTES);
+    qy_lock(&cache->lock);
+    bool first = cache->waiting == NULL;
+    if (first)
+        __atomic_store_n(&cache->waiting, places, __ATOMIC_RELAXED);
+    qy_unlock(&cache->lock);
+    if (!first)
+        free_places(cache->mm, places);
+}
+
+/** Put an object in a place that is drawn; returns the one that waited there, or NULL. */
+static void *wait_locked(struct qy_kmem_cache *cache, void *object)
+{
+    if (cache->waiting == NULL)
+        return object;
+    void **place = &cache->waiting[draw(cache) % cache->most_waiting];
+    void *due = *place;
+    *place = object;
+    cache->nr_waiting += due == NULL;
+    return due;
+}
+
+/** The rule that freeing this object breaks; *what: how it was damaged. */
+static const char *wrong_locked(const struct qy_slab *slab, unsigned index, bool exact,
+                                const char **what)
+{
+    *what = NULL;
+    if (!exact || index >= slab->nr_objects)
+        return "S2";
+    if (slab->notes[index].bytes == QY_OBJECT_FREED)
+        return "S3";
+    *what = damage(slab, index);
+    return *what != NULL ? "D1" : NULL;
 }
 
 int qy_checked_free(struct qy_kmem_cache *cache, struct qy_cpu *cpu, void *object)
 {
     bool exact;
+    const char *what;
     struct qy_slab *slab = qy_slab_of(cache, object);
     unsigned index = qy_slab_index(slab, object, &exact);
-    const char *rule = NULL;
-    const char *what = NULL;
-    (void)cpu;
+    if (cache->most_waiting != 0 && __atomic_load_n(&cache->waiting, __ATOMIC_RELAXED) == NULL)
+        make_places(cache, cpu);
     qy_lock(&cache->lock);
-    if (!exact || index >= slab->nr_objects)
-        rule = "S2";
-    else if (qy_bits_test(&slab->free, index))
-        rule = "S3";
-    else
-        what = damage(slab, index);
-    if (rule == NULL && what == NULL) {
+    const char *rule = wrong_locked(slab, index, exact, &what);
+    if (rule == NULL) {
         fill_free(slab, index);
-        rule = qy_slab_give_locked(cache, object);
+        slab->notes[index].freed_by = this_thread(cache);
+        void *due = wait_locked(cache, object);
+        rule = due != NULL ? qy_slab_give_locked(cache, due) : NULL;
     }
     qy_unlock(&cache->lock);
     if (what != NULL)
-        return report(slab, index, what, "D1");
+        return report(slab, index, what, rule);
     return rule == NULL ? 0 : qy_slab_fault(cache, object, rule);
+}
+
+void qy_checked_drain(struct qy_kmem_cache *cache)
+{
+    const char *rule = NULL;
+    qy_lock(&cache->lock);
+    void **places = cache->waiting;
+    for (unsigned i = 0; i < QY_MAGAZINE_WORDS && places != NULL; i++)
+        if (places[i] != NULL && rule == NULL)
+            rule = qy_slab_give_locked(cache, places[i]);
+    __atomic_store_n(&cache->waiting, NULL, __ATOMIC_RELAXED);
+    cache->nr_waiting = 0;
+    qy_unlock(&cache->lock);
+    qy_assert(rule == NULL, "D5");
+    (void)rule;
+    if (places != NULL)
+        free_places(cache->mm, places);
 }
 
 size_t qy_checked_bytes(struct qy_kmem_cache *cache, const void *object)
@@ -213,7 +327,10 @@ size_t qy_checked_bytes(struct qy_kmem_cache *cache, const void *object)
     bool exact;
     struct qy_slab *slab = qy_slab_of(cache, object);
     unsigned index = qy_slab_index(slab, object, &exact);
-    if (!exact || index >= slab->nr_objects || qy_bits_test(&slab->free, index))
+    if (!exact || index >= slab->nr_objects)
         return 0;
-    return slab->notes[index].bytes;
+    qy_lock(&cache->lock);
+    uint32_t bytes = slab->notes[index].bytes;
+    qy_unlock(&cache->lock);
+    return bytes == QY_OBJECT_FREED ? 0 : bytes;
 }

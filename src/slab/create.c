@@ -94,6 +94,8 @@ static void choose_order(struct qy_kmem_cache *cache)
 
 static void choose_magazines(struct qy_kmem_cache *cache)
 {
+    if (cache->flags & QY_SLAB_RANDOM)
+        cache->most_waiting = (uint16_t)clamp(MAGAZINE_BYTES / cache->stride, 8, 64);
     if (cache->flags & (QY_SLAB_CHECKED | QY_SLAB_NO_MAGAZINES | QY_SLAB_ON_SLAB))
         return;
     cache->places = (uint8_t)clamp(MAGAZINE_BYTES / cache->stride, 2, QY_MAGAZINE_MOST);
@@ -260,6 +262,7 @@ struct qy_kmem_cache *qy_kmem_cache_create(struct qy_mm *mm, const char *name, s
 /** Empty a cache's magazines in every slot, and its depot. cpus_lock held, slots stopped. */
 static void drain_stopped(struct qy_mm *mm, struct qy_kmem_cache *cache)
 {
+    qy_checked_drain(cache);
     if (cache->places == 0)
         return;
     qy_list_for_each(link, &mm->cpus)
@@ -332,6 +335,7 @@ size_t qy_kmem_cache_shrink_all(struct qy_mm *mm)
         struct qy_kmem_cache *cache = qy_list_entry(link, struct qy_kmem_cache, chain);
         if (cache->places != 0)
             qy_depot_drain(cache, NULL);
+        qy_checked_drain(cache);
         qy_slab_release(cache, NULL, 0);
     }
     /* Headers last: each slab that goes gives one back. */

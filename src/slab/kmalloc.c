@@ -22,6 +22,7 @@
 #include "base/assert.h"
 #include "base/errno.h"
 #include "memory/fault.h"
+#include "slab/guarded.h"
 #include "slab/magazine.h"
 #include "slab/runs.h"
 
@@ -56,6 +57,7 @@ int qy_kmalloc_boot(struct qy_mm *mm, uint32_t flags)
         mm->class_of[i] = (uint8_t)(mm->kmalloc_tag + qy_kmalloc_class((i + 1) * QY_SMALL_STEP));
     mm->small_bytes = QY_SMALL_BYTES;
     mm->class_slack = flags & QY_SLAB_RED_ZONE ? RED_BYTES : 0;
+    mm->quarantine.on = flags & QY_SLAB_RED_ZONE;
     mm->largest_class_bytes = QY_KMALLOC_LARGEST - mm->class_slack;
     return 0;
 }
@@ -72,34 +74,79 @@ static uint64_t index_of(const struct qy_mm *mm, const void *block)
     return ((uintptr_t)block - mm->base) >> QY_PAGE_SHIFT;
 }
 
-/** Why there is no block at this address. */
-static int refuse(struct qy_mm *mm, const void *block)
+/** The head of the run, live or in quarantine, that this frame lies in; UINT64_MAX: none. */
+static uint64_t head_of_run(const struct qy_mm *mm, uint64_t index)
+{
+    uint64_t head = index;
+    while (head > 0 && mm->tags[head] == QY_TAG_NONE)
+        head--;
+    bool is_run = mm->tags[head] == QY_TAG_RUN || mm->tags[head] == QY_TAG_FREED;
+    return is_run && index - head < mm->pages[head].run_frames ? head : UINT64_MAX;
+}
+
+enum fault_kind { FOREIGN, MISALIGNED, INTERIOR, FREED, INVALID };
+
+/** Why there is no block at an address that lies in no slab. */
+static enum fault_kind kind_of(const struct qy_mm *mm, const void *block)
 {
     uint64_t index = index_of(mm, block);
-    struct qy_fault fault = {.what = "foreign free", .rule = "K1", .address = (uintptr_t)block};
     if (!qy_frame_online(mm, index))
-        return qy_fault_report(mm, &fault);
-    bool misaligned = ((uintptr_t)block & 15) != 0;
-    fault.what = misaligned ? "misaligned free" : "invalid free";
-    fault.rule = misaligned ? "K2" : "K3";
-    if (mm->tags[index] == QY_TAG_RUN) {
-        fault.rule = "K2";
-        fault.what = misaligned ? "misaligned free" : "interior free";
-    } else if (mm->tags[index] == QY_TAG_NONE && !misaligned) {
-        fault.what = "double free";
-        fault.note = "or it was never allocated, or lies inside a larger block";
-    }
-    return qy_fault_report(mm, &fault);
+        return FOREIGN;
+    if (((uintptr_t)block & 15) != 0)
+        return MISALIGNED;
+    bool page_start = ((uintptr_t)block & (QY_PAGE_BYTES - 1)) == 0;
+    uint64_t head = head_of_run(mm, index);
+    if (head != UINT64_MAX)
+        return head == index && page_start ? FREED : INTERIOR;
+    return mm->tags[index] == QY_TAG_NONE ? FREED : INVALID;
+}
+
+/** Report what is no block. @asked: it was not freed, its size was asked for. -EINVAL. */
+static int refuse(struct qy_mm *mm, const void *block, bool asked)
+{
+    static const struct {
+        const char *freed, *asked, *rule;
+    } faults[] = {
+        [FOREIGN] = {"foreign free", "foreign query", "K1"},
+        [MISALIGNED] = {"misaligned free", "misaligned query", "K2"},
+        [INTERIOR] = {"interior free", "interior query", "K2"},
+        [FREED] = {"double free", "use after free", "K3"},
+        [INVALID] = {"invalid free", "invalid query", "K3"},
+    };
+    uint64_t index = index_of(mm, block);
+    uint8_t tag = qy_frame_online(mm, index) ? mm->tags[index] : QY_TAG_NONE;
+    if (tag >= mm->kmalloc_tag)
+        return qy_slab_refuse(mm->cache_of[tag], block, asked);
+    enum fault_kind kind = kind_of(mm, block);
+    return qy_fault_report(mm, &(struct qy_fault){
+                                   .what = asked ? faults[kind].asked : faults[kind].freed,
+                                   .rule = faults[kind].rule,
+                                   .address = (uintptr_t)block,
+                                   .note = kind == FREED && tag == QY_TAG_NONE
+                                               ? "or it was never allocated"
+                                               : NULL,
+                               });
 }
 
 /* ---- allocate ---- */
 
-static void *alloc_run(struct qy_mm *mm, uint64_t nr_frames, unsigned align_order, qy_gfp_t gfp)
+static uint64_t frames_for(size_t bytes)
 {
-    void *block = qy_run_alloc(mm, nr_frames, align_order, gfp);
+    return (uint64_t)((bytes - 1) >> QY_PAGE_SHIFT) + 1;
+}
+
+static void *alloc_run_once(struct qy_mm *mm, size_t bytes, unsigned align_order, qy_gfp_t gfp)
+{
+    return mm->quarantine.on ? qy_guarded_alloc(mm, bytes, align_order, gfp)
+                             : qy_run_alloc(mm, frames_for(bytes), align_order, gfp);
+}
+
+static void *alloc_run(struct qy_mm *mm, size_t bytes, unsigned align_order, qy_gfp_t gfp)
+{
+    void *block = alloc_run_once(mm, bytes, align_order, gfp);
     unsigned rounds = 0;
     while (block == NULL && qy_reclaim_again(mm, gfp, QY_MAX_ORDER, &rounds))
-        block = qy_run_alloc(mm, nr_frames, align_order, gfp);
+        block = alloc_run_once(mm, bytes, align_order, gfp);
     return block;
 }
 
@@ -111,11 +158,6 @@ static void *alloc_class(struct qy_mm *mm, unsigned class, size_t bytes, qy_gfp_
     return qy_checked_kmalloc(cache, bytes, gfp);
 }
 
-static uint64_t frames_for(size_t bytes)
-{
-    return (uint64_t)((bytes - 1) >> QY_PAGE_SHIFT) + 1;
-}
-
 void *qy_kmalloc_slow(struct qy_mm *mm, size_t bytes, qy_gfp_t gfp)
 {
     if (bytes == 0)
@@ -123,7 +165,7 @@ void *qy_kmalloc_slow(struct qy_mm *mm, size_t bytes, qy_gfp_t gfp)
     if (bytes > PTRDIFF_MAX || mm->small_bytes == 0)
         return NULL;
     if (bytes > mm->largest_class_bytes)
-        return alloc_run(mm, frames_for(bytes), 0, gfp);
+        return alloc_run(mm, bytes, 0, gfp);
     return alloc_class(mm, qy_kmalloc_class(bytes + mm->class_slack), bytes, gfp);
 }
 
@@ -157,7 +199,7 @@ void *qy_kmalloc_aligned(struct qy_mm *mm, size_t bytes, size_t align, qy_gfp_t 
             return alloc_class(mm, class, bytes, gfp);
     }
     unsigned order = align <= QY_PAGE_BYTES ? 0 : (unsigned)__builtin_ctzll(align) - QY_PAGE_SHIFT;
-    return alloc_run(mm, frames_for(bytes), order, gfp);
+    return alloc_run(mm, bytes, order, gfp);
 }
 
 /* ---- free ---- */
@@ -168,12 +210,14 @@ int qy_kfree_slow(struct qy_mm *mm, void *block)
         return 0;
     uint64_t index = index_of(mm, block);
     if (!qy_frame_online(mm, index))
-        return refuse(mm, block);
+        return refuse(mm, block, false);
     uint8_t tag = mm->tags[index];
     if (tag >= QY_TAG_CACHE && (is_class(mm, tag) || tag >= mm->kmalloc_end))
         return qy_kmem_cache_free(mm->cache_of[tag], block);
     if (tag != QY_TAG_RUN || ((uintptr_t)block & (QY_PAGE_BYTES - 1)) != 0)
-        return refuse(mm, block);
+        return refuse(mm, block, false);
+    if (mm->quarantine.on)
+        return qy_guarded_free(mm, block);
     qy_run_free(mm, block);
     return 0;
 }
@@ -183,31 +227,49 @@ int qy_kfree(struct qy_mm *mm, void *block)
     return qy_kfree_slow(mm, block);
 }
 
-size_t qy_ksize(struct qy_mm *mm, const void *block)
+static size_t run_bytes(const struct qy_mm *mm, uint64_t index, const void *block)
+{
+    if (((uintptr_t)block & (QY_PAGE_BYTES - 1)) != 0)
+        return 0;
+    return mm->quarantine.on ? qy_guarded_bytes(mm, block)
+                             : mm->pages[index].run_frames << QY_PAGE_SHIFT;
+}
+
+/** Usable bytes of a block; 0: there is none at this address. */
+static size_t size_of(struct qy_mm *mm, const void *block)
 {
     uint64_t index = index_of(mm, block);
     if (block == NULL || !qy_frame_online(mm, index))
         return 0;
     uint8_t tag = mm->tags[index];
     if (tag == QY_TAG_RUN)
-        return ((uintptr_t)block & (QY_PAGE_BYTES - 1)) == 0
-                   ? mm->pages[index].run_frames << QY_PAGE_SHIFT
-                   : 0;
+        return run_bytes(mm, index, block);
     if (tag < QY_TAG_CACHE || mm->cache_of[tag] == NULL)
         return 0;
     struct qy_kmem_cache *cache = mm->cache_of[tag];
-    return cache->flags & QY_SLAB_CHECKED ? qy_checked_bytes(cache, block) : cache->object_bytes;
+    if (cache->flags & QY_SLAB_CHECKED)
+        return qy_checked_bytes(cache, block);
+    return qy_slab_is_start(cache, block) ? cache->object_bytes : 0;
+}
+
+size_t qy_ksize(struct qy_mm *mm, const void *block)
+{
+    size_t bytes = size_of(mm, block);
+    if (bytes == 0 && block != NULL && mm->quarantine.on)
+        refuse(mm, block, true);
+    return bytes;
 }
 
 int qy_kfree_check(struct qy_mm *mm, const void *block, size_t bytes, size_t align)
 {
-    size_t usable = qy_ksize(mm, block);
+    size_t usable = size_of(mm, block);
     if (usable == 0)
         return 0;
-    bool exact = mm->class_slack != 0 && mm->tags[index_of(mm, block)] >= QY_TAG_CACHE;
+    bool exact = mm->quarantine.on; /* then usable is what was asked for, of 0 bytes 1 */
     bool too_small = align <= 16 && usable > 32 && bytes < usable / 2;
-    if (bytes <= usable && !too_small && (!exact || bytes == usable || bytes == 0) &&
-        ((uintptr_t)block & (align - 1)) == 0)
+    bool right = exact ? bytes == usable || (bytes == 0 && usable == 1)
+                       : bytes <= usable && !too_small;
+    if (right && ((uintptr_t)block & (align - 1)) == 0)
         return 0;
     return qy_fault_report(mm, &(struct qy_fault){.what = "wrong size free",
                                                   .rule = "K5",
@@ -221,6 +283,8 @@ int qy_kfree_check(struct qy_mm *mm, const void *block, size_t bytes, size_t ali
 static bool resize_in_place(struct qy_mm *mm, void *block, size_t old_bytes, size_t bytes)
 {
     uint8_t tag = mm->tags[index_of(mm, block)];
+    if (tag == QY_TAG_RUN && mm->quarantine.on)
+        return qy_guarded_resize(mm, block, bytes);
     if (tag == QY_TAG_RUN)
         return bytes > mm->largest_class_bytes && qy_run_resize(mm, block, frames_for(bytes));
     if (mm->cache_of[tag]->flags & QY_SLAB_CHECKED)
@@ -233,9 +297,9 @@ void *qy_krealloc(struct qy_mm *mm, void *block, size_t bytes, qy_gfp_t gfp)
 {
     if (block == NULL)
         return qy_kmalloc(mm, bytes, gfp);
-    size_t old_bytes = qy_ksize(mm, block);
+    size_t old_bytes = size_of(mm, block);
     if (old_bytes == 0) {
-        refuse(mm, block);
+        refuse(mm, block, false);
         return NULL;
     }
     if (bytes == 0) {
@@ -247,7 +311,8 @@ void *qy_krealloc(struct qy_mm *mm, void *block, size_t bytes, qy_gfp_t gfp)
     if (resize_in_place(mm, block, old_bytes, bytes))
         return block;
     if (bytes > mm->largest_class_bytes && mm->tags[index_of(mm, block)] == QY_TAG_RUN) {
-        void *moved = qy_run_move(mm, block, frames_for(bytes), gfp);
+        void *moved = mm->quarantine.on ? qy_guarded_move(mm, block, bytes, gfp)
+                                        : qy_run_move(mm, block, frames_for(bytes), gfp);
         if (moved != NULL)
             return moved;
     }

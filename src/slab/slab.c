@@ -44,24 +44,53 @@ unsigned qy_slab_index(const struct qy_slab *slab, const void *object, bool *exa
     return (unsigned)index;
 }
 
-int qy_slab_fault(struct qy_kmem_cache *cache, const void *object, const char *rule)
+bool qy_slab_is_start(const struct qy_kmem_cache *cache, const void *object)
+{
+    const struct qy_mm *mm = cache->mm;
+    uint64_t in_slab = ((uintptr_t)object - mm->base) & ((QY_PAGE_BYTES << cache->order) - 1);
+    uint64_t offset = in_slab - cache->first_offset;
+    uint64_t index = offset * cache->reciprocal >> RECIPROCAL_SHIFT;
+    return in_slab >= cache->first_offset && index * cache->stride == offset &&
+           index < cache->nr_objects;
+}
+
+static int report(struct qy_kmem_cache *cache, const void *object, const char *rule,
+                  const char *what)
 {
     bool exact;
     struct qy_slab *slab = qy_slab_of(cache, object);
     unsigned index = qy_slab_index(slab, object, &exact);
     struct qy_fault fault = {
+        .what = what,
         .rule = rule,
         .address = (uintptr_t)object,
         .cache = cache->name,
         .object = (uintptr_t)slab->base + (uintptr_t)index * cache->stride,
         .object_bytes = cache->object_bytes,
     };
-    bool misaligned = ((uintptr_t)object & 15) != 0;
-    fault.what = rule[1] == '3'                 ? "double free"
-                 : rule[1] == '1'               ? "invalid free"
-                 : misaligned                   ? "misaligned free"
-                                                : "interior free";
     return qy_fault_report(cache->mm, &fault);
+}
+
+int qy_slab_fault(struct qy_kmem_cache *cache, const void *object, const char *rule)
+{
+    bool misaligned = ((uintptr_t)object & 15) != 0;
+    return report(cache, object, rule,
+                  rule[1] == '3'   ? "double free"
+                  : rule[1] == '1' ? "invalid free"
+                  : misaligned     ? "misaligned free"
+                                   : "interior free");
+}
+
+int qy_slab_refuse(struct qy_kmem_cache *cache, const void *object, bool asked)
+{
+    const char *rule = qy_slab_is_start(cache, object) ? "S3" : "S2";
+    bool misaligned = ((uintptr_t)object & 15) != 0;
+    if (!asked)
+        return qy_slab_fault(cache, object, rule);
+    return report(cache, object, rule,
+                  rule[1] == '3' ? "use after free"
+                  : misaligned   ? "misaligned query"
+                                 : "interior query");
 }
 
 /* ---- lists ---- */
@@ -285,8 +314,10 @@ static void release(struct qy_kmem_cache *cache, struct qy_cpu *cpu, struct qy_s
     qy_pfn_t pfn = mm->start_pfn + index;
     tag_frames(mm, pfn, cache->order, QY_TAG_NONE);
     mm->pages[index].slab = NULL;
-    if (slab->notes != NULL)
+    if (slab->notes != NULL) {
+        qy_checked_retire(slab);
         free_notes(cache, cpu, slab->notes);
+    }
     free_header(cache, slab);
     qy_give_pages(mm, cpu, pfn, cache->order, false);
 }

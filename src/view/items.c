@@ -70,7 +70,7 @@ bool qy_live_cache(const struct qy_live *live, size_t index, struct qy_cache_vie
         qy_live_slots(live, count_slot, &walk);
     uint64_t slabs = cache_slabs(cache);
     uint64_t in_depot = (uint64_t)cache->nr_depot * cache->places;
-    uint64_t idle = cache->nr_free + in_depot + walk.objects;
+    uint64_t idle = cache->nr_free + in_depot + cache->nr_waiting + walk.objects;
     *view = (struct qy_cache_view){
         .num_objs = slabs * cache->nr_objects,
         .objsize = cache->stride,

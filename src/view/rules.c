@@ -3,7 +3,7 @@
  *
  * WHAT    Each source of the core says in its RULES what must hold when nobody is inside.
  *         Here it is looked at: memory and zones and slots in this file, frames in
- *         rules_buddy.c, objects in rules_slab.c. A broken rule becomes a line
+ *         rules_buddy.c, objects in rules_slab.c and rules_checked.c. A broken rule becomes a line
  *
  *         B6: pageblock 4096: its order is not that of its bits
  *
@@ -191,10 +191,12 @@ size_t qy_check_rules(struct qy_mm *mm, struct qy_text *text)
     qy_lock(&mm->chain_lock);
     qy_check_slab(&ruling);
     qy_check_magazines(&ruling);
+    qy_check_checked(&ruling);
+    qy_check_guarded(&ruling);
     qy_unlock(&mm->chain_lock);
     if (fold_slots(mm) != before)
         qy_broken(&ruling, "C1", "slots", mm->nr_cpus, "one changed while it was stopped");
-    qy_cpus_resume(&mm->cpus, mm->nr_frames, mm->small_bytes);
+    qy_cpus_resume(&mm->cpus, qy_described_frames(mm), mm->small_bytes);
     qy_unlock(&mm->cpus_lock);
     return ruling.broken;
 }

@@ -28,6 +28,8 @@ void qy_check_tags(struct qy_ruling *ruling);
 void qy_check_pcp(struct qy_ruling *ruling);
 void qy_check_slab(struct qy_ruling *ruling);
 void qy_check_magazines(struct qy_ruling *ruling);
+void qy_check_checked(struct qy_ruling *ruling);
+void qy_check_guarded(struct qy_ruling *ruling);
 
 /** A frame of the span whose pageblock is online. */
 bool qy_frame_is_online(const struct qy_mm *mm, uint64_t frame);

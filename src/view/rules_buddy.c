@@ -208,8 +208,10 @@ static void check_tag(struct qy_ruling *ruling, uint64_t frame)
             qy_broken(ruling, "T2", "frame", mm->start_pfn + frame,
                       "is the head of a block and not aligned to it");
         check_extent(ruling, "T2", frame, UINT64_C(1) << order);
-    } else if (tag == QY_TAG_RUN) {
+    } else if (tag == QY_TAG_RUN || tag == QY_TAG_FREED) {
         check_extent(ruling, "K4", frame, mm->pages[frame].run_frames);
+    } else if (tag == QY_TAG_GUARD && mm->quarantine.on) {
+        return; /* rules_checked.c */
     } else if (tag < QY_TAG_CACHE) {
         qy_broken(ruling, "T2", "frame", mm->start_pfn + frame, "has a tag that does not exist");
     } else if (mm->cache_of[tag] == NULL) {

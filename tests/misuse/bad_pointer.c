@@ -304,7 +304,7 @@ static const struct misuse cases[] = {
     {"past-end", past_end, STOPPED, STOPPED, NOT_A_START "|" NOT_OURS "|" DOUBLE_FREE},
     {"realloc-inside", realloc_inside, STOPPED, STOPPED, NOT_A_START},
     {"realloc-inside-large", realloc_inside_large, STOPPED, STOPPED, NOT_A_START},
-    {"size-inside", size_inside, HARMLESS, STOPPED, NOT_A_START},
+    {"size-inside", size_inside, HARMLESS, STOPPED, "interior query"},
     {"of-stack", of_stack, STOPPED, STOPPED, NOT_OURS},
     {"of-stack-dressed", of_stack_dressed, STOPPED, STOPPED, NOT_OURS},
     {"of-stack-odd", of_stack_odd, STOPPED, STOPPED, NOT_OURS},
@@ -328,7 +328,7 @@ static const struct misuse cases[] = {
     {"never-given", never_given, STOPPED, STOPPED, NOT_OURS "|" NOT_A_START "|" DOUBLE_FREE},
     {"realloc-of-stack", realloc_stack, STOPPED, STOPPED, NOT_OURS},
     {"realloc-of-global", realloc_global, STOPPED, STOPPED, NOT_OURS},
-    {"size-of-stack", size_of_stack, HARMLESS, STOPPED, NOT_OURS},
+    {"size-of-stack", size_of_stack, HARMLESS, STOPPED, "foreign query"},
 };
 
 MAIN(cases)

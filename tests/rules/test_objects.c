@@ -105,6 +105,69 @@ static void runs(void **state)
     test_memory_free(&memory);
 }
 
+/* Wrong if it failed: an overflow, or a write to a free object, could go unseen; or an object
+ * that waits after its free could be lost, or go out twice. */
+static void checked(void **state)
+{
+    struct test_memory memory;
+    void *objects[100];
+    (void)state;
+    test_memory_simple(&memory, 4 * GIB, 64 * MIB, true);
+    struct qy_kmem_cache *cache =
+        qy_kmem_cache_create(memory.mm, "test", 100, 0,
+                             QY_SLAB_RED_ZONE | QY_SLAB_POISON | QY_SLAB_RANDOM, NULL, NULL);
+    assert_non_null(cache);
+    for (unsigned i = 0; i < COUNT_OF(objects); i++)
+        assert_non_null(objects[i] = qy_kmem_cache_alloc(cache, QY_GFP_KERNEL));
+    unsigned char *live = objects[0];
+    for (unsigned i = 1; i < COUNT_OF(objects); i++)
+        assert_int_equal(qy_kmem_cache_free(cache, objects[i]), 0);
+    assert_true(cache->nr_waiting > 1);
+    unsigned place = 0;
+    while (cache->waiting[place] == NULL)
+        place++;
+    unsigned char *waits = cache->waiting[place];
+    BREAK(memory.mm, "D1", live[100], 0);
+    BREAK(memory.mm, "D1", live[-1], 0);
+    BREAK(memory.mm, "D2", waits[50], 0);
+    BREAK(memory.mm, "D5", cache->waiting[place], live);
+    BREAK(memory.mm, "D5", cache->waiting[place], NULL);
+    BREAK(memory.mm, "D5", cache->nr_waiting, cache->nr_waiting - 1);
+    struct qy_slab *slab = qy_slab_of(cache, live);
+    unsigned free_one = 0;
+    while (!qy_bits_test(&slab->free, free_one))
+        free_one++;
+    BREAK(memory.mm, "D5", slab->notes[free_one].bytes, 100);
+    test_memory_free(&memory);
+}
+
+/* Wrong if it failed: a large block could lose its guards, or a freed one its place. */
+static void guarded(void **state)
+{
+    struct test_memory memory;
+    struct qy_mm_options options = {.kmalloc_flags = QY_SLAB_RED_ZONE};
+    struct qy_range range = {.base = 4 * GIB, .bytes = 64 * MIB};
+    struct qy_memmap map = {.ranges = &range, .nr_ranges = 1, .nr_nodes = 1};
+    char *blocks[4];
+    (void)state;
+    test_memory_build(&memory, &map, &options, 4 * GIB, 64 * MIB);
+    struct qy_mm *mm = memory.mm;
+    for (unsigned i = 0; i < COUNT_OF(blocks); i++)
+        assert_non_null(blocks[i] = qy_kmalloc(mm, 100000, QY_GFP_KERNEL));
+    for (unsigned i = 1; i < COUNT_OF(blocks); i++)
+        assert_int_equal(qy_kfree(mm, blocks[i]), 0);
+    uint64_t head = ((uintptr_t)blocks[0] - mm->base) / PAGE;
+    assert_int_equal(mm->quarantine.nr_runs, 3);
+    BREAK(mm, "D1", blocks[0][100000], 0);
+    BREAK(mm, "D3", mm->tags[head - 1], QY_TAG_NONE);
+    BREAK(mm, "D3", mm->tags[head + 25], QY_TAG_NONE);
+    BREAK(mm, "D4", mm->quarantine.nr_runs, 2);
+    BREAK(mm, "D4", mm->quarantine.nr_frames, mm->quarantine.nr_frames + 1);
+    BREAK(mm, "D4", mm->quarantine.newest, mm->quarantine.oldest);
+    BREAK(mm, "D4", mm->quarantine.oldest, head);
+    test_memory_free(&memory);
+}
+
 /* Wrong if it failed: a slot that is stopped could still serve its owner. */
 static void limits(void **state)
 {
@@ -158,6 +221,8 @@ int main(void)
         cmocka_unit_test(slabs),
         cmocka_unit_test(magazines),
         cmocka_unit_test(runs),
+        cmocka_unit_test(checked),
+        cmocka_unit_test(guarded),
         cmocka_unit_test(limits),
         cmocka_unit_test(slots_are_left_alone),
     };

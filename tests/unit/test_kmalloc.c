@@ -144,7 +144,7 @@ static void wrong_frees_are_named(void **state)
         char *block = qy_kmalloc(memory.mm, sizes[i], QY_GFP_KERNEL);
         refuse_free(block + 16, "K2");
         refuse_free(block + 1, "K2");
-        refuse_free(block + PAGE, "K3");
+        refuse_free(block + PAGE, "K2");
         assert_int_equal(qy_ksize(memory.mm, block), (sizes[i] + PAGE - 1) / PAGE * PAGE);
         assert_int_equal(qy_kfree(memory.mm, block), 0);
         refuse_free(block, "K3");

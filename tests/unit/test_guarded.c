@@ -1,0 +1,257 @@
+/*
+ * test_guarded.c - slab/guarded.c: large blocks between guards, and their quarantine
+ */
+#include "sim.h"
+#include "support.h"
+
+#include "memory/mm.h"
+
+#include <quarry/buddy.h>
+#include <quarry/slab.h>
+
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define BASE (4 * GIB)
+
+static struct test_memory memory;
+
+static int build(void **state)
+{
+    static const struct qy_range ranges[] = {
+        {.base = BASE, .bytes = 16 * MIB},
+        {.base = BASE + 16 * MIB, .bytes = 496 * MIB, .type = QY_RANGE_HOTPLUG},
+    };
+    static const struct qy_memmap map = {.ranges = ranges, .nr_ranges = 2, .nr_nodes = 1};
+    const struct qy_mm_options options = {.min_free_kbytes = 1,
+                                          .grow = true,
+                                          .lazy_backing = true,
+                                          .kmalloc_flags = QY_SLAB_RED_ZONE | QY_SLAB_ZERO_ON_FREE |
+                                                           QY_SLAB_RANDOM | QY_SLAB_CHECK_FREE};
+    (void)state;
+    qy_sim_reset();
+    test_memory_build(&memory, &map, &options, BASE, 512 * MIB);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    test_rules(memory.mm);
+    test_memory_free(&memory);
+    return 0;
+}
+
+static char *take(size_t bytes)
+{
+    char *block = qy_kmalloc(memory.mm, bytes, QY_GFP_KERNEL);
+    assert_non_null(block);
+    return block;
+}
+
+static void expect_line(const char *words)
+{
+    if (strstr(qy_sim_last_line(), words) == NULL)
+        fail_msg("expected '%s', came '%s'", words, qy_sim_last_line());
+}
+
+/** Does writing there stop the program? */
+static bool stops(char *at)
+{
+    int status = 0;
+    pid_t pid = fork();
+    if (pid == 0) {
+        signal(SIGSEGV, SIG_DFL);
+        *(volatile char *)at = 1;
+        _exit(0);
+    }
+    waitpid(pid, &status, 0);
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV;
+}
+
+/* Wrong if it failed: whoever runs over an end of a large block would reach its neighbour. */
+static void both_ends_are_out_of_reach(void **state)
+{
+    (void)state;
+    char *block = take(10 * PAGE);
+    assert_true(stops(block - 1));
+    assert_true(stops(block + 10 * PAGE));
+    assert_false(stops(block));
+    assert_false(stops(block + 10 * PAGE - 1));
+    assert_int_equal(qy_kfree(memory.mm, block), 0);
+    for (size_t align = 64; align <= 8 * MIB; align *= 8) {
+        block = qy_kmalloc_aligned(memory.mm, 100, align, QY_GFP_KERNEL);
+        assert_int_equal((uintptr_t)block % align, 0);
+        assert_true(stops(block - 1) && stops(block + PAGE));
+        assert_int_equal(qy_kfree(memory.mm, block), 0);
+    }
+}
+
+/* Wrong if it failed: an overflow within the last page would go unseen, or a block would be
+ * said to be longer than it is. */
+static void the_tail_is_looked_at(void **state)
+{
+    (void)state;
+    char *block = take(100000);
+    assert_int_equal(qy_ksize(memory.mm, block), 100000);
+    memset(block, 0, 100000);
+    block[100000] = 0;
+    assert_int_equal(qy_kfree(memory.mm, block), -22);
+    expect_line("overflow of");
+    expect_line("+100000): rule D1");
+    block[100000] = (char)0xbb;
+    assert_int_equal(qy_kfree(memory.mm, block), 0);
+}
+
+/* Wrong if it failed: a freed large block could be used, or freed, as if it were alive. */
+static void freed_runs_are_out_of_reach(void **state)
+{
+    (void)state;
+    char *block = take(100000);
+    assert_int_equal(qy_kfree(memory.mm, block), 0);
+    assert_true(stops(block) && stops(block + 99999));
+    assert_int_equal(qy_kfree(memory.mm, block), -22);
+    expect_line("double free of");
+    assert_int_equal(qy_kfree(memory.mm, block + PAGE), -22);
+    expect_line("interior free of");
+    assert_int_equal(qy_ksize(memory.mm, block), 0);
+    expect_line("use after free of");
+    assert_ptr_not_equal(take(100000), block);
+    test_rules(memory.mm);
+}
+
+/* Wrong if it failed: what a freed block held could be read in the next one. */
+static void memory_comes_back_clear(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 100; i++) {
+        unsigned char *block = (unsigned char *)take(300000);
+        for (size_t byte = 0; byte < 300000; byte += 97)
+            assert_int_equal(block[byte], 0);
+        memset(block, 0x5a, 300000);
+        assert_int_equal(qy_kfree(memory.mm, block), 0);
+        if (i % 10 == 9)
+            qy_kmem_cache_shrink_all(memory.mm);
+    }
+}
+
+/* Wrong if it failed: the quarantine would eat the memory, or end with lost frames. */
+static void quarantine_gives_way(void **state)
+{
+    struct qy_mm_stat stat;
+    (void)state;
+    for (unsigned i = 0; i < 300; i++)
+        assert_int_equal(qy_kfree(memory.mm, take(4 * MIB)), 0);
+    qy_mm_stat(memory.mm, &stat);
+    assert_true(stat.managed <= 64 * MIB / PAGE);
+    char *most = take(300 * MIB);
+    assert_int_equal(qy_kfree(memory.mm, most), 0);
+    char *again = take(300 * MIB); /* there is no room for both */
+    assert_int_equal(qy_kfree(memory.mm, again), 0);
+    assert_true(memory.mm->quarantine.nr_runs > 0);
+    assert_true(memory.mm->reclaim(memory.mm, QY_GFP_KERNEL, 0) >= 300 * MIB / PAGE);
+    assert_int_equal(memory.mm->quarantine.nr_runs, 0);
+    assert_int_equal(atomic_load(&memory.mm->quarantine.nr_protected), 0);
+    qy_drain_all_pages(memory.mm);
+    qy_mm_stat(memory.mm, &stat);
+    assert_true(stat.managed - stat.free < 200);
+}
+
+/* Wrong if it failed: realloc would lose bytes, or leave the old end guarded and the new one
+ * not. */
+static void guards_move_with_the_end(void **state)
+{
+    (void)state;
+    size_t bytes = 50000;
+    char *block = take(bytes);
+    memset(block, 1, bytes);
+    while (bytes < 40 * MIB) {
+        size_t more = bytes * 5 / 4;
+        block = qy_krealloc(memory.mm, block, more, QY_GFP_KERNEL);
+        assert_non_null(block);
+        for (size_t byte = 0; byte < bytes; byte += 1000)
+            assert_int_equal(block[byte], 1);
+        memset(block + bytes, 1, more - bytes);
+        bytes = more;
+        assert_int_equal(qy_ksize(memory.mm, block), bytes);
+        test_rules(memory.mm);
+    }
+    assert_true(stops(block - 1) && stops(block + (bytes + PAGE - 1) / PAGE * PAGE));
+    block = qy_krealloc(memory.mm, block, bytes - 1, QY_GFP_KERNEL);
+    block[bytes - 1] = 1;
+    assert_int_equal(qy_kfree(memory.mm, block), -22);
+    expect_line("overflow of");
+    block[bytes - 1] = (char)0xbb;
+    assert_int_equal(qy_kfree(memory.mm, block), 0);
+}
+
+/* Wrong if it failed: a system that refuses to protect or to drop memory would end the program,
+ * lose frames, or hide a write after the free. */
+static void works_where_nothing_can_be_protected(void **state)
+{
+    (void)state;
+    for (uint64_t nth = 1; nth < 12; nth++) {
+        char *blocks[3];
+        qy_sim_fail(nth);
+        for (unsigned i = 0; i < COUNT_OF(blocks); i++) {
+            blocks[i] = qy_kmalloc(memory.mm, 100000, QY_GFP_KERNEL);
+            if (blocks[i] != NULL)
+                memset(blocks[i], 7, 100000);
+        }
+        for (unsigned i = 0; i < COUNT_OF(blocks); i++)
+            assert_int_equal(qy_kfree(memory.mm, blocks[i]), 0);
+        memory.mm->reclaim(memory.mm, QY_GFP_KERNEL, 0);
+        qy_sim_fail(0);
+        memory.mm->reclaim(memory.mm, QY_GFP_KERNEL, 0);
+        assert_int_equal(memory.mm->quarantine.nr_runs, 0);
+        test_rules(memory.mm);
+    }
+    assert_int_equal(qy_sim_lines(), 0);
+
+    char *block = take(100000);
+    uint64_t head = ((uintptr_t)block - memory.mm->base) / PAGE;
+    qy_sim_fail(2); /* the decommit succeeds, the protection does not */
+    assert_int_equal(qy_kfree(memory.mm, block), 0);
+    qy_sim_fail(0);
+    assert_int_equal(memory.mm->tags[head], QY_TAG_FREED);
+    block[5] = 1;
+    memory.mm->reclaim(memory.mm, QY_GFP_KERNEL, 0);
+    expect_line("use after free of");
+    expect_line("rule D2");
+}
+
+/* Wrong if it failed: a free of another size than was asked for would pass. */
+static void reports_name_what_was_done(void **state)
+{
+    (void)state;
+    struct qy_kmem_cache *cache = qy_kmem_cache_create(
+        memory.mm, "users", 64, 0, QY_SLAB_STORE_USER | QY_SLAB_RED_ZONE, NULL, NULL);
+    char *object = qy_kmem_cache_alloc(cache, QY_GFP_KERNEL);
+    assert_non_null(object);
+    qy_sim_cpu(1);
+    assert_int_equal(qy_kmem_cache_free(cache, object), 0);
+    object = qy_kmem_cache_alloc(cache, QY_GFP_KERNEL);
+    object[64] = 1;
+    assert_int_equal(qy_kmem_cache_free(cache, object), -22);
+    expect_line("allocated by thread 3, last freed by thread 3");
+    object[64] = (char)0xbb;
+    assert_int_equal(qy_kmem_cache_free(cache, object), 0);
+    assert_int_equal(qy_kmem_cache_destroy(cache, NULL), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(both_ends_are_out_of_reach, build, tear_down),
+        cmocka_unit_test_setup_teardown(the_tail_is_looked_at, build, tear_down),
+        cmocka_unit_test_setup_teardown(freed_runs_are_out_of_reach, build, tear_down),
+        cmocka_unit_test_setup_teardown(memory_comes_back_clear, build, tear_down),
+        cmocka_unit_test_setup_teardown(quarantine_gives_way, build, tear_down),
+        cmocka_unit_test_setup_teardown(guards_move_with_the_end, build, tear_down),
+        cmocka_unit_test_setup_teardown(works_where_nothing_can_be_protected, build, tear_down),
+        cmocka_unit_test_setup_teardown(reports_name_what_was_done, build, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
