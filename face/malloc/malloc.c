@@ -18,6 +18,7 @@
 
 #include "slab/kmalloc.h"
 #include "slab/magazine.h"
+#include "slab/runs.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -46,19 +47,32 @@ static void *kmalloc(size_t bytes, qy_gfp_t gfp)
     return block;
 }
 
+/** Sizes above the small ones, if the slot has one ready: an object, or a run of pages. */
+static inline void *take_ready(struct qy_cpu *cpu, size_t bytes)
+{
+    if (bytes - 1 < QY_SMALL_BYTES || bytes - 1 >= PTRDIFF_MAX)
+        return NULL;
+    if (bytes <= QY_KMALLOC_LARGEST)
+        return qy_magazine_pop(cpu, cpu->class_of[0] + qy_kmalloc_class(bytes));
+    return qy_run_take_kept(cpu, ((bytes - 1) >> QY_PAGE_SHIFT) + 1);
+}
+
+/** A run of pages that the slot can keep as it is. */
+static inline bool keep_run(struct qy_cpu *cpu, const void *block)
+{
+    uint64_t offset = (uintptr_t)block - cpu->base;
+    uint64_t index = offset >> QY_PAGE_SHIFT;
+    return index < qy_port_load_limit(&cpu->nr_frames) && cpu->tags[index] == QY_TAG_RUN &&
+           offset % QY_PAGE_BYTES == 0 && qy_run_keep(cpu, index);
+}
+
 static __attribute__((noinline)) void *malloc_slow(size_t bytes)
 {
     struct qy_cpu *cpu = &qy_malloc_cpu;
-    if (bytes > QY_SMALL_BYTES && bytes <= QY_KMALLOC_LARGEST &&
-        qy_port_load_limit(&cpu->small_bytes) != 0) {
-        unsigned tag = cpu->class_of[0] + qy_kmalloc_class(bytes);
-        void *object = qy_magazine_pop(cpu, tag);
-        if (qy_likely(object != NULL)) {
-            qy_cpu_leave(cpu);
-            return object;
-        }
-    }
+    void *ready = qy_port_load_limit(&cpu->small_bytes) != 0 ? take_ready(cpu, bytes) : NULL;
     qy_cpu_leave(cpu);
+    if (qy_likely(ready != NULL))
+        return ready;
     void *block = kmalloc(bytes, QY_GFP_KERNEL);
     if (block == NULL)
         errno = ENOMEM;
@@ -85,6 +99,10 @@ QY_API void *malloc(size_t bytes)
 static __attribute__((noinline)) void free_slow(void *block)
 {
     struct qy_cpu *cpu = &qy_malloc_cpu;
+    if (keep_run(cpu, block)) {
+        qy_cpu_leave(cpu);
+        return;
+    }
     struct qy_mm *mm = qy_malloc_enter();
     int saved = errno;
     if (cpu->mm != NULL && qy_cpu_frames(cpu) < qy_described_frames(mm))

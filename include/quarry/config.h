@@ -23,7 +23,7 @@
 #endif
 
 #ifndef __cplusplus
-_Static_assert(QY_MAX_NODES >= 1 && QY_MAX_NODES <= 64, "QY_MAX_NODES: 1 .. 64");
+_Static_assert(QY_MAX_NODES >= 1 && QY_MAX_NODES <= 32, "QY_MAX_NODES: 1 .. 32");
 _Static_assert(QY_MAX_RANGES >= 1 && QY_MAX_RANGES <= 4096, "QY_MAX_RANGES: 1 .. 4096");
 _Static_assert(QY_DEBUG == 0 || QY_DEBUG == 1, "QY_DEBUG: 0 or 1");
 #endif

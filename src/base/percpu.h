@@ -57,7 +57,7 @@ struct qy_kept;
 
 struct qy_cpu {
     void **top[QY_NR_TAGS];      /* (o) the topmost object of each loaded magazine */
-    _Atomic uint32_t busy;       /* the owner is inside */
+    _Alignas(64) _Atomic uint32_t busy; /* the owner is inside; a new cache line */
     _Atomic uint64_t small_bytes;  /* QY_SMALL_BYTES, or 0: stopped; written by (p) */
     _Atomic uint64_t nr_frames;  /* frames that have a tag, or 0: stopped; written by (p), and
                                     raised by the owner when there are more by now */

@@ -81,6 +81,22 @@ static void evict_some(struct qy_cpu *cpu)
     }
 }
 
+bool qy_kept_try_give(struct qy_cpu *cpu, uint64_t index, uint64_t nr_frames)
+{
+    struct qy_kept *kept = cpu->kept;
+    unsigned which = stack_of(nr_frames);
+    if (which >= QY_KEPT_STACKS || nr_frames > QY_KEPT_LONGEST ||
+        kept->stack[which].count == QY_KEPT_PLACES ||
+        (kept->frames != 0 && kept->frames + nr_frames > QY_KEPT_MOST))
+        return false;
+    struct qy_kept_stack *stack = &kept->stack[which];
+    stack->index[stack->count] = (uint32_t)index;
+    stack->frames[stack->count++] = (uint32_t)nr_frames;
+    kept->frames += nr_frames;
+    kept->pushes++;
+    return true;
+}
+
 void qy_kept_give(struct qy_cpu *cpu, uint64_t index, uint64_t nr_frames)
 {
     struct qy_kept *kept = cpu->kept;
@@ -89,18 +105,17 @@ void qy_kept_give(struct qy_cpu *cpu, uint64_t index, uint64_t nr_frames)
         qy_give_run(cpu->mm, cpu->mm->start_pfn + index, nr_frames, false);
         return;
     }
-    struct qy_kept_stack *stack = &kept->stack[which];
-    if (stack->count == QY_KEPT_PLACES)
-        evict(cpu, stack);
-    if (++kept->pushes == PUSHES_PER_EVICTION) {
+    if (kept->stack[which].count == QY_KEPT_PLACES)
+        evict(cpu, &kept->stack[which]);
+    if (kept->pushes >= PUSHES_PER_EVICTION) {
         kept->pushes = 0;
         evict_some(cpu);
     }
     while (kept->frames != 0 && kept->frames + nr_frames > QY_KEPT_MOST)
         evict_some(cpu);
-    stack->index[stack->count] = (uint32_t)index;
-    stack->frames[stack->count++] = (uint32_t)nr_frames;
-    kept->frames += nr_frames;
+    bool given = qy_kept_try_give(cpu, index, nr_frames);
+    qy_assert(given, "R2");
+    (void)given;
 }
 
 void qy_kept_drain(struct qy_cpu *cpu)

@@ -38,6 +38,9 @@ struct qy_kept {
 /** A kept run of at least @nr_frames frames, at most a quarter more. False: there is none. */
 bool qy_kept_take(struct qy_cpu *cpu, uint64_t nr_frames, uint64_t *index, uint64_t *frames);
 
+/** Keep a run if there is a place for it. False: the caller still has it. */
+bool qy_kept_try_give(struct qy_cpu *cpu, uint64_t index, uint64_t nr_frames);
+
 /** Keep a run. What no longer fits goes back to the buddy; so may this one. */
 void qy_kept_give(struct qy_cpu *cpu, uint64_t index, uint64_t nr_frames);
 

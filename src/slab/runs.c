@@ -44,19 +44,34 @@ static void clear(struct qy_mm *mm, void *block, uint64_t bytes)
         __builtin_memset(block, 0, bytes);
 }
 
-/** A run that this thread freed before, or NULL. */
-static void *take_kept(struct qy_mm *mm, uint64_t nr_frames)
+void *qy_run_take_kept(struct qy_cpu *cpu, uint64_t nr_frames)
 {
     uint64_t index;
     uint64_t frames;
-    struct qy_cpu *cpu = qy_slot_enter(mm);
-    if (cpu == NULL)
+    if (!qy_kept_take(cpu, nr_frames, &index, &frames))
         return NULL;
-    bool taken = qy_kept_take(cpu, nr_frames, &index, &frames);
-    if (taken)
-        mark(mm, index, frames);
-    qy_cpu_leave(cpu);
-    return taken ? (void *)(mm->base + (index << QY_PAGE_SHIFT)) : NULL;
+    mark(cpu->mm, index, frames);
+    return (void *)(cpu->base + (index << QY_PAGE_SHIFT));
+}
+
+bool qy_run_keep(struct qy_cpu *cpu, uint64_t index)
+{
+    struct qy_mm *mm = cpu->mm;
+    if (mm->quarantine.on || !qy_kept_try_give(cpu, index, mm->pages[index].run_frames))
+        return false;
+    mm->tags[index] = QY_TAG_NONE;
+    return true;
+}
+
+static void *take_kept(struct qy_mm *mm, uint64_t nr_frames)
+{
+    struct qy_cpu *cpu = qy_slot_enter(mm);
+    void *block = NULL;
+    if (cpu != NULL) {
+        block = qy_run_take_kept(cpu, nr_frames);
+        qy_cpu_leave(cpu);
+    }
+    return block;
 }
 
 void *qy_run_alloc(struct qy_mm *mm, uint64_t nr_frames, unsigned align_order, qy_gfp_t gfp)
