@@ -13,7 +13,7 @@
  *         that serves, and in it the smallest block that serves.
  *
  * RULES   B1  A frame is free exactly when its bit is set.
- *         B2, B5  in memory/pageblock.h: who is on which list.
+ *         B2, B5  in memory/pageblock.h: who is on which list; lists.c keeps them.
  *         B3  zone->nr_free is the number of set bits, and of each migratetype nr_free_of.
  *         B4  A backed bit is set only where the free bit is; nr_backed is their number.
  *         B6  Each word's largest order, and the pageblock's, are those of its bits.
@@ -22,130 +22,21 @@
  * LOCKS   zone->lock for all of it. Nothing here sleeps.
  *
  * COST    take and give touch one bit line, one header and at most one list; with
- *         lazy_backing one more bit line. Nothing is done per frame but in
- *         give_frames, and there one bit each.
- *
- * WHY     Fuller pageblocks stand towards the head of their list: they are used up first, so
- *         that thin ones have time to become whole. An exact order would cost a search; the
- *         comparison with the head alone already keeps whole pageblocks whole (measured in
- *         tests/model/test_ageing.c).
+ *         lazy_backing one more bit line. Nothing is done per frame but in give_frames: one
+ *         bit each, and once a word its order, which for a single bit is one look at the run
+ *         around it. Frames in no order therefore cost three lines each (header, free bits,
+ *         backed bits), fetched ahead, beside that of the tag: those four are the floor.
+ *         A whole pageblock is three lines as well, whatever its words.
  */
 #include "buddy/buddy.h"
 
 #include "base/assert.h"
 #include "base/errno.h"
+#include "buddy/lists.h"
 
 #define ALL_WORDS_WHOLE UINT64_C(0x0606060606060606)
 #define ALL_WORDS_EMPTY (~UINT64_C(0))
 #define ALL_BITS (~UINT64_C(0))
-
-/* ---- the lists ---- */
-
-static void unlink_block(struct qy_mm *mm, struct qy_zone *zone, struct qy_pageblock *pb)
-{
-    struct qy_block_list *list = &zone->list[pb->migratetype][pb->order];
-    if (pb->prev == QY_BLOCK_NONE)
-        list->first = pb->next;
-    else
-        mm->blocks[pb->prev].next = pb->next;
-    if (pb->next == QY_BLOCK_NONE)
-        list->last = pb->prev;
-    else
-        mm->blocks[pb->next].prev = pb->prev;
-    if (list->first == QY_BLOCK_NONE)
-        zone->nonempty[pb->migratetype] &= (uint16_t)~(1u << pb->order);
-}
-
-static void link_block(struct qy_mm *mm, struct qy_zone *zone, struct qy_pageblock *pb)
-{
-    struct qy_block_list *list = &zone->list[pb->migratetype][pb->order];
-    uint32_t block = (uint32_t)(pb - mm->blocks);
-    zone->nonempty[pb->migratetype] |= (uint16_t)(1u << pb->order);
-    if (list->first == QY_BLOCK_NONE) {
-        pb->next = pb->prev = QY_BLOCK_NONE;
-        list->first = list->last = block;
-    } else if (pb->nr_free <= mm->blocks[list->first].nr_free) {
-        pb->prev = QY_BLOCK_NONE;
-        pb->next = list->first;
-        mm->blocks[list->first].prev = block;
-        list->first = block;
-    } else {
-        pb->next = QY_BLOCK_NONE;
-        pb->prev = list->last;
-        mm->blocks[list->last].next = block;
-        list->last = block;
-    }
-}
-
-static void relist(struct qy_mm *mm, struct qy_zone *zone, struct qy_pageblock *pb, int order)
-{
-    if (pb->order >= 0)
-        unlink_block(mm, zone, pb);
-    pb->order = (int8_t)order;
-    if (order >= 0)
-        link_block(mm, zone, pb);
-}
-
-/* ---- pairs: order 10 ---- */
-
-static struct qy_pageblock *buddy_of(struct qy_mm *mm, const struct qy_pageblock *pb)
-{
-    return &mm->blocks[(uint32_t)(pb - mm->blocks) ^ 1u];
-}
-
-/** Two halves of a free block of order 10 become two of order 9. */
-static void split_pair(struct qy_mm *mm, struct qy_zone *zone, struct qy_pageblock *even)
-{
-    struct qy_pageblock *odd = buddy_of(mm, even);
-    qy_assert(even->order == QY_MAX_ORDER && (odd->flags & QY_BLOCK_TAIL), "B5");
-    odd->flags &= (uint8_t)~QY_BLOCK_TAIL;
-    odd->order = -1;
-    relist(mm, zone, odd, QY_PAGEBLOCK_ORDER);
-    relist(mm, zone, even, QY_PAGEBLOCK_ORDER);
-}
-
-static void change_type(struct qy_mm *mm, struct qy_zone *zone, struct qy_pageblock *pb,
-                        unsigned migratetype)
-{
-    int order = pb->order;
-    relist(mm, zone, pb, -1);
-    zone->nr_free_of[pb->migratetype] -= pb->nr_free;
-    zone->nr_free_of[migratetype] += pb->nr_free;
-    pb->migratetype = (uint8_t)migratetype;
-    relist(mm, zone, pb, order);
-}
-
-/** A pageblock became wholly free: if its buddy is too, they become one block. Of two
- *  ordinary types it is MOVABLE, if one of them was, again; others do not mix. */
-static void merge_pair(struct qy_mm *mm, struct qy_zone *zone, struct qy_pageblock *pb)
-{
-    struct qy_pageblock *buddy = buddy_of(mm, pb);
-    if (!(buddy->flags & QY_BLOCK_ONLINE) || buddy->order != QY_PAGEBLOCK_ORDER ||
-        buddy->zone != pb->zone)
-        return;
-    if (buddy->migratetype != pb->migratetype) {
-        if (buddy->migratetype >= QY_MIGRATE_HIGHATOMIC || pb->migratetype >= QY_MIGRATE_HIGHATOMIC)
-            return;
-        if (pb->migratetype == QY_MIGRATE_MOVABLE)
-            change_type(mm, zone, buddy, pb->migratetype);
-        else
-            change_type(mm, zone, pb, buddy->migratetype);
-    }
-    struct qy_pageblock *even = pb < buddy ? pb : buddy;
-    struct qy_pageblock *odd = pb < buddy ? buddy : pb;
-    relist(mm, zone, odd, -1);
-    odd->order = QY_PAGEBLOCK_ORDER;
-    odd->flags |= QY_BLOCK_TAIL;
-    relist(mm, zone, even, QY_MAX_ORDER);
-}
-
-static void split_if_paired(struct qy_mm *mm, struct qy_zone *zone, struct qy_pageblock *pb)
-{
-    if (pb->flags & QY_BLOCK_TAIL)
-        split_pair(mm, zone, buddy_of(mm, pb));
-    else if (pb->order == QY_MAX_ORDER)
-        split_pair(mm, zone, pb);
-}
 
 /* ---- one pageblock ---- */
 
@@ -170,20 +61,22 @@ static int largest_order(const struct qy_pageblock *pb)
     return fours ? QY_WORD_ORDER + 2 : pairs ? QY_WORD_ORDER + 1 : QY_WORD_ORDER;
 }
 
+/** So many frames of a migratetype are free now, or no more. */
+static void count_free(struct qy_zone *zone, unsigned migratetype, int frames)
+{
+    uint64_t nr_free = atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
+    atomic_store_explicit(&zone->nr_free, nr_free + (uint64_t)(int64_t)frames,
+                          memory_order_relaxed);
+    zone->nr_free_of[migratetype] += (uint64_t)(int64_t)frames;
+}
+
 /** The pageblock's bits changed by so many frames: counts, list and pairs follow. */
 static void account(struct qy_mm *mm, struct qy_zone *zone, struct qy_pageblock *pb, int frames,
                     int order)
 {
     pb->nr_free = (uint16_t)(pb->nr_free + frames);
-    uint64_t nr_free = atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
-    atomic_store_explicit(&zone->nr_free, nr_free + (uint64_t)(int64_t)frames,
-                          memory_order_relaxed);
-    zone->nr_free_of[pb->migratetype] += (uint64_t)(int64_t)frames;
-    if (order == pb->order)
-        return;
-    relist(mm, zone, pb, order);
-    if (order == QY_PAGEBLOCK_ORDER)
-        merge_pair(mm, zone, pb);
+    count_free(zone, pb->migratetype, frames);
+    qy_block_set_order(mm, zone, pb, order);
 }
 
 /** Free frames lose or gain their memory's content. */
@@ -302,7 +195,7 @@ static bool take_at(struct qy_mm *mm, struct qy_zone *zone, uint32_t block, unsi
 {
     struct qy_pageblock *pb = &mm->blocks[block];
     bool fresh = true;
-    split_if_paired(mm, zone, pb);
+    qy_block_split_pair(mm, zone, pb);
     if (order == QY_PAGEBLOCK_ORDER) {
         fresh = clear_all(mm, zone, block);
         account(mm, zone, pb, -QY_PAGEBLOCK_FRAMES, -1);
@@ -385,7 +278,7 @@ static unsigned take_frames_of(struct qy_mm *mm, struct qy_zone *zone, uint32_t 
 {
     struct qy_pageblock *pb = &mm->blocks[block];
     unsigned taken = 0;
-    split_if_paired(mm, zone, pb);
+    qy_block_split_pair(mm, zone, pb);
     for (unsigned w = 0; w < QY_BITS_WORDS && taken < count; w++) {
         uint64_t mask = mm->free_bits[block].word[w];
         if (mask == 0)
@@ -480,55 +373,80 @@ int qy_buddy_give_locked(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t pfn, u
     return 0;
 }
 
-/** Give some frames of one word back. Returns how many were free already. */
-static unsigned give_word(struct qy_mm *mm, struct qy_zone *zone, uint32_t frame, uint64_t mask,
-                          unsigned count)
+/** What a batch of frames has changed in its zone, written there once. Frames of a batch are
+ *  hardly ever of more than one migratetype. */
+struct tally {
+    unsigned migratetype;
+    int free, backed;
+};
+
+static void settle(struct qy_zone *zone, struct tally *tally, unsigned migratetype)
+{
+    count_free(zone, tally->migratetype, tally->free);
+    zone->nr_backed += (uint64_t)(int64_t)tally->backed;
+    *tally = (struct tally){.migratetype = migratetype};
+}
+
+/** Give frames of one word back, of which @mask are not free yet: @count of them. */
+static inline void give_word(struct qy_mm *mm, struct qy_zone *zone, uint32_t frame,
+                             uint64_t mask, unsigned count, struct tally *tally)
 {
     uint32_t index = frame & ~QY_FRAME_FRESH;
     uint32_t block = index / QY_PAGEBLOCK_FRAMES;
     unsigned word = index / QY_WORD_BITS % QY_BITS_WORDS;
     struct qy_pageblock *pb = &mm->blocks[block];
-    uint64_t before = mm->free_bits[block].word[word];
-    unsigned refused = 0;
-    if (qy_unlikely(before & mask)) {
-        refused = qy_word_count(before & mask);
-        mask &= ~before;
-        if ((count -= refused) == 0)
-            return refused;
-    }
-    uint64_t after = before | mask;
+    uint64_t after = mm->free_bits[block].word[word] | mask;
     mm->free_bits[block].word[word] = after;
+    if (qy_unlikely(pb->migratetype != tally->migratetype))
+        settle(zone, tally, pb->migratetype);
+    pb->nr_free = (uint16_t)(pb->nr_free + count);
+    tally->free += (int)count;
     if (mm->options.lazy_backing && !(frame & QY_FRAME_FRESH)) {
         mm->backed_bits[block].word[word] |= mask;
-        account_backed(zone, pb, (int)count);
+        pb->nr_backed = (uint16_t)(pb->nr_backed + count);
+        tally->backed += (int)count;
     }
     int order = pb->word_order[word];
-    int grown = count == 1 ? qy_word_grown(after, (unsigned)__builtin_ctzll(mask), order)
+    int grown = count == 1 ? qy_word_grown(after, index % QY_WORD_BITS, order)
                            : qy_word_largest(after);
-    pb->word_order[word] = (int8_t)grown;
-    account(mm, zone, pb, (int)count, grown > order ? order_grown(pb, word) : pb->order);
-    return refused;
+    if (grown > order) {
+        pb->word_order[word] = (int8_t)grown;
+        qy_block_set_order(mm, zone, pb, order_grown(pb, word));
+    }
 }
 
 unsigned qy_buddy_give_frames_locked(struct qy_mm *mm, struct qy_zone *zone, unsigned count,
                                      const uint32_t *frames)
 {
+    struct tally tally = {.migratetype = 0};
     unsigned refused = 0;
     for (unsigned i = 0; i < count;) {
         uint32_t frame = frames[i];
-        uint64_t mask = 0;
-        unsigned together = 0;
+        uint64_t mask = 0, twice = 0;
+        unsigned together = i;
+        if (i + QY_GIVE_AHEAD < count)
+            qy_buddy_prefetch(mm, frames[i + QY_GIVE_AHEAD]);
         /* The flag is a bit of the number, so those of a word are all fresh or none is. */
         for (; i < count && (frames[i] ^ frame) < QY_WORD_BITS; i++) {
             uint64_t bit = UINT64_C(1) << frames[i] % QY_WORD_BITS;
-            if (i + QY_GIVE_AHEAD < count)
-                qy_buddy_prefetch(mm, frames[i + QY_GIVE_AHEAD]);
-            refused += (mask & bit) != 0;
-            together += (mask & bit) == 0;
+            twice |= mask & bit;
             mask |= bit;
         }
-        refused += give_word(mm, zone, frame, mask, together);
+        together = i - together;
+        uint32_t index = frame & ~QY_FRAME_FRESH;
+        uint64_t word =
+            mm->free_bits[index / QY_PAGEBLOCK_FRAMES].word[index / QY_WORD_BITS % QY_BITS_WORDS];
+        if (qy_unlikely(twice | (word & mask))) {
+            mask &= ~word;
+            refused += together - qy_word_count(mask);
+            together = qy_word_count(mask);
+            if (together == 0)
+                continue;
+            frame = (frame & ~(QY_WORD_BITS - 1u)) | (uint32_t)__builtin_ctzll(mask);
+        }
+        give_word(mm, zone, frame, mask, together, &tally);
     }
+    settle(zone, &tally, 0);
     zone->nr_given += count - refused;
     return refused;
 }
@@ -557,10 +475,10 @@ void qy_buddy_set_migratetype_locked(struct qy_mm *mm, struct qy_zone *zone, uin
                                      enum qy_migratetype migratetype)
 {
     struct qy_pageblock *pb = &mm->blocks[block];
-    split_if_paired(mm, zone, pb);
-    change_type(mm, zone, pb, migratetype);
-    if (pb->order == QY_PAGEBLOCK_ORDER && buddy_of(mm, pb)->migratetype == migratetype)
-        merge_pair(mm, zone, pb);
+    qy_block_split_pair(mm, zone, pb);
+    qy_block_set_type(mm, zone, pb, migratetype);
+    if (pb->order == QY_PAGEBLOCK_ORDER && qy_block_buddy(mm, pb)->migratetype == migratetype)
+        qy_block_merge_pair(mm, zone, pb);
 }
 
 unsigned qy_buddy_take_backed_locked(struct qy_mm *mm, struct qy_zone *zone, uint32_t block,
@@ -570,7 +488,7 @@ unsigned qy_buddy_take_backed_locked(struct qy_mm *mm, struct qy_zone *zone, uin
     unsigned taken = pb->nr_backed;
     if (taken == 0)
         return 0;
-    split_if_paired(mm, zone, pb);
+    qy_block_split_pair(mm, zone, pb);
     for (unsigned w = 0; w < QY_BITS_WORDS; w++) {
         which->word[w] = mm->backed_bits[block].word[w];
         if (which->word[w] != 0)
