@@ -35,7 +35,7 @@ static void far_wrong_frees_are_refused(void **state)
     test_quiet(true);
     for (size_t i = 0; i < COUNT_OF(far); i++) {
         qy_pfn_t pfn = mm->start_pfn + far[i];
-        char *address = (char *)mm->base + far[i] * PAGE;
+        void *address = (void *)(mm->base + (uintptr_t)(far[i] * PAGE)); /* may wrap */
         assert_int_equal(qy_free_pages(mm, pfn, 0), -EINVAL);
         assert_int_equal(qy_free_pages_exact(mm, pfn, 3), -EINVAL);
         assert_int_equal(qy_kfree(mm, address), -EINVAL);
