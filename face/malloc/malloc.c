@@ -162,7 +162,8 @@ static size_t small_bytes_of(const void *block)
     if (index >= qy_cpu_frames(cpu) || cpu->tags[index] < QY_TAG_CACHE)
         return 0;
     const struct qy_kmem_cache *cache = cpu->mm->cache_of[cpu->tags[index]];
-    return cache != NULL && cache->places != 0 ? cache->object_bytes : 0;
+    bool is_one = cache != NULL && cache->places != 0 && qy_slab_is_start(cache, block);
+    return is_one ? cache->object_bytes : 0;
 }
 
 QY_API void *realloc(void *block, size_t bytes)

@@ -57,8 +57,8 @@ QY_API QY_MUST_CHECK void *qy_kmem_cache_alloc(struct qy_kmem_cache *cache, qy_g
 /**
  * Give an object back. Wrong frees are reported by rule name and change nothing:
  * S1 not an object of this cache, S2 not the start of an object, S3 free already.
- * Returns 0 or -EINVAL; without CHECK_FREE an S2 or S3 may be found, and reported, only
- * when the object's magazine reaches its slab.
+ * Returns 0 or -EINVAL; without CHECK_FREE an S2, or an S3 after another object was freed,
+ * may be found, and reported, only when the object's magazine reaches its slab.
  */
 QY_API int qy_kmem_cache_free(struct qy_kmem_cache *cache, void *object);
 

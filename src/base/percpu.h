@@ -56,7 +56,7 @@ struct qy_depot;
 struct qy_kept;
 
 struct qy_cpu {
-    void **top[QY_NR_TAGS];      /* (o) the topmost object of each loaded magazine */
+    void **top[QY_NR_TAGS];      /* (o) above the topmost object of each loaded magazine */
     _Alignas(64) _Atomic uint32_t busy; /* the owner is inside; a new cache line */
     _Atomic uint64_t small_bytes;  /* QY_SMALL_BYTES, or 0: stopped; written by (p) */
     _Atomic uint64_t nr_frames;  /* frames that have a tag, or 0: stopped; written by (p), and

@@ -204,6 +204,14 @@ void *qy_kmalloc_aligned(struct qy_mm *mm, size_t bytes, size_t align, qy_gfp_t 
 
 /* ---- free ---- */
 
+/** A magazine takes what it is given; here is time to look at it. */
+static int free_object(struct qy_kmem_cache *cache, void *object)
+{
+    if (!(cache->flags & QY_SLAB_CHECKED) && !qy_slab_is_start(cache, object))
+        return qy_slab_fault(cache, object, "S2");
+    return qy_kmem_cache_free(cache, object);
+}
+
 int qy_kfree_slow(struct qy_mm *mm, void *block)
 {
     if (block == NULL)
@@ -213,7 +221,7 @@ int qy_kfree_slow(struct qy_mm *mm, void *block)
         return refuse(mm, block, false);
     uint8_t tag = mm->tags[index];
     if (tag >= QY_TAG_CACHE && (is_class(mm, tag) || tag >= mm->kmalloc_end))
-        return qy_kmem_cache_free(mm->cache_of[tag], block);
+        return free_object(mm->cache_of[tag], block);
     if (tag != QY_TAG_RUN || ((uintptr_t)block & (QY_PAGE_BYTES - 1)) != 0)
         return refuse(mm, block, false);
     if (mm->quarantine.on)

@@ -53,13 +53,16 @@ int qy_kmem_cache_free(struct qy_kmem_cache *cache, void *object)
                                                       .note = cache->name});
     struct qy_cpu *cpu = qy_slot_enter(mm);
     int code = 0;
+    const char *rule = NULL;
     if (cache->flags & QY_SLAB_CHECKED)
         code = qy_checked_free(cache, cpu, object);
+    else if (cpu != NULL && qy_magazine_is_last(cpu, cache->tag, object))
+        rule = "S3";
     else if (cpu == NULL || !qy_magazine_push(cpu, cache->tag, object))
         qy_magazine_flush(cpu, cache, object);
     if (cpu != NULL)
         qy_cpu_leave(cpu);
-    return code;
+    return rule == NULL ? code : qy_slab_fault(cache, object, rule);
 }
 
 int qy_kmem_cache_alloc_bulk(struct qy_kmem_cache *cache, qy_gfp_t gfp, size_t count,

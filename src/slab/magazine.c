@@ -34,7 +34,7 @@ _Alignas(512) void *const qy_no_magazine[QY_MAGAZINE_WORDS] = {NULL};
 
 static void **first_word(void **top)
 {
-    return (void **)((uintptr_t)top & ~(uintptr_t)(QY_MAGAZINE_BYTES - 1));
+    return (void **)((uintptr_t)(top - 1) & ~(uintptr_t)(QY_MAGAZINE_BYTES - 1));
 }
 
 static bool loaded(const struct qy_cpu *cpu, unsigned tag)
@@ -91,7 +91,7 @@ static void load(struct qy_cpu *cpu, const struct qy_kmem_cache *cache, void **m
                  unsigned count)
 {
     magazine[bottom_of(cache)] = NULL;
-    cpu->top[cache->tag] = magazine + bottom_of(cache) + count;
+    cpu->top[cache->tag] = magazine + bottom_of(cache) + 1 + count;
 }
 
 /** Give the topmost objects of a magazine to their slabs; wrong ones are reported. */
@@ -287,9 +287,9 @@ void qy_magazine_drain(struct qy_cpu *cpu, struct qy_kmem_cache *cache)
     if (loaded(cpu, cache->tag)) {
         void **top = cpu->top[cache->tag];
         void **magazine = first_word(top);
-        void **bottom = magazine + bottom_of(cache);
+        void **first = magazine + bottom_of(cache) + 1;
         cpu->top[cache->tag] = QY_NO_MAGAZINE;
-        give_objects(cache, cpu, bottom + 1, (unsigned)(top - bottom));
+        give_objects(cache, cpu, first, (unsigned)(top - first));
         free_magazine(cache->mm, cpu, magazine);
     }
     void **full = own->full;

@@ -3,18 +3,22 @@
  *
  * WHAT    A magazine is 64 words, aligned to its size. The last `places` of them hold free
  *         objects; the word below them is NULL. A slot keeps for each cache a pointer to the
- *         topmost object:
+ *         place above the topmost object:
  *
- *             word   0 ...  bottom | bottom+1 ...        63
- *                    link    NULL  |  object  object  .  .
- *                                              ^ top
+ *             word   0 ...  bottom | bottom+1 ...            63
+ *                    link    NULL  |  object  object   .   .
+ *                                                     ^ top
  *
- *         Empty: the word at top is NULL. Full: the place above top is at the next multiple
- *         of 512, so the pointer itself says so. One comparison each, on what was loaded
- *         anyway. A cache that has no magazine loaded points to the last word of one that is
- *         all NULL, and so looks empty and full at once.
+ *         Empty: the word below top is NULL. Full: top is a multiple of 512, so the pointer
+ *         itself says so. One comparison each, on what was loaded anyway. A cache that has no
+ *         magazine loaded points to the end of one that is all NULL, and so looks empty and
+ *         full at once.
  *
- * RULES   G1  The word below a loaded magazine's places is NULL; those from there to top
+ *         One more comparison, with the word below top: the object that was freed last is
+ *         not freed again. What came before it is not looked at: who frees an object twice
+ *         with others in between is found by its slab, or not at all.
+ *
+ * RULES   G1  The word below a loaded magazine's places is NULL; those from there up to top
  *             hold objects of the cache, each of which is nowhere else.
  *
  * LOCKS   (o) the slot's owner is inside.
@@ -28,7 +32,7 @@
 #define QY_MAGAZINE_WORDS 64
 #define QY_MAGAZINE_BYTES (QY_MAGAZINE_WORDS * sizeof(void *))
 #define QY_MAGAZINE_MOST (QY_MAGAZINE_WORDS - 1)
-#define QY_NO_MAGAZINE ((void **)&qy_no_magazine[QY_MAGAZINE_WORDS - 1])
+#define QY_NO_MAGAZINE ((void **)&qy_no_magazine[QY_MAGAZINE_WORDS])
 
 /** All NULL: empty and full. */
 extern void *const qy_no_magazine[QY_MAGAZINE_WORDS];
@@ -43,7 +47,7 @@ struct qy_depot {
 
 static inline void *qy_magazine_pop(struct qy_cpu *cpu, unsigned tag)
 {
-    void *object = *cpu->top[tag];
+    void *object = cpu->top[tag][-1];
     if (qy_likely(object != NULL)) {
         atomic_signal_fence(memory_order_seq_cst);
         cpu->top[tag]--;
@@ -51,13 +55,22 @@ static inline void *qy_magazine_pop(struct qy_cpu *cpu, unsigned tag)
     return object;
 }
 
+/** The object is the one that was pushed last. */
+static inline bool qy_magazine_is_last(const struct qy_cpu *cpu, unsigned tag, const void *object)
+{
+    return cpu->top[tag][-1] == object;
+}
+
+/** False: there is no place, or the object lies on top already. */
 static inline bool qy_magazine_push(struct qy_cpu *cpu, unsigned tag, void *object)
 {
-    void **place = cpu->top[tag] + 1;
-    if (qy_unlikely((uintptr_t)place % QY_MAGAZINE_BYTES == 0))
+    void **place = cpu->top[tag];
+    if (qy_unlikely((uintptr_t)place % QY_MAGAZINE_BYTES == 0) ||
+        qy_unlikely(place[-1] == object))
         return false;
     *place = object;
-    cpu->top[tag] = place;
+    atomic_signal_fence(memory_order_seq_cst);
+    cpu->top[tag]++;
     return true;
 }
 

@@ -23,11 +23,11 @@
  *  all needs a look at it only when it seems full (slab/magazine.h). */
 static uint64_t loaded_objects(const struct qy_kmem_cache *cache, void *const *top)
 {
-    uint64_t place = (uintptr_t)top / sizeof(*top) % QY_MAGAZINE_WORDS;
+    uint64_t place = ((uintptr_t)top / sizeof(*top) - 1) % QY_MAGAZINE_WORDS;
     uint64_t bottom = QY_MAGAZINE_MOST - (uint64_t)cache->places;
     if (top == NULL || place <= bottom)
         return 0;
-    if (place == QY_MAGAZINE_MOST && *top == NULL)
+    if (place == QY_MAGAZINE_MOST && top[-1] == NULL)
         return 0;
     return place - bottom;
 }

@@ -183,11 +183,12 @@ static void check_slot(struct qy_ruling *ruling, const struct qy_kmem_cache *cac
                        const struct qy_cpu *cpu)
 {
     void *const *top = cpu->top[cache->tag];
-    void *const *magazine = (void *const *)((uintptr_t)top & ~(uintptr_t)(QY_MAGAZINE_BYTES - 1));
+    void *const *magazine =
+        (void *const *)((uintptr_t)(top - 1) & ~(uintptr_t)(QY_MAGAZINE_BYTES - 1));
     if (magazine != qy_no_magazine) {
         unsigned bottom = QY_MAGAZINE_MOST - cache->places;
-        unsigned place = (unsigned)(top - magazine);
-        if (place < bottom || frame_of(ruling->mm, top) == ruling->mm->nr_frames)
+        unsigned place = (unsigned)(top - 1 - magazine);
+        if (place < bottom || frame_of(ruling->mm, top - 1) == ruling->mm->nr_frames)
             qy_broken_name(ruling, "G1", "cache", cache->name, "a slot's magazine is none");
         else if (magazine[bottom] != NULL)
             qy_broken_name(ruling, "G1", "cache", cache->name,

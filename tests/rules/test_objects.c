@@ -72,7 +72,7 @@ static void magazines(void **state)
     use(&used);
     struct qy_kmem_cache *cache = used.cache;
     struct qy_depot *own = &used.cpu->depot[cache->tag];
-    void **top = used.cpu->top[cache->tag];
+    void **top = used.cpu->top[cache->tag] - 1;
     struct qy_slab *slab = first_slab(&cache->slabs_partial);
     unsigned free_one = 0;
     while (!qy_bits_test(&slab->free, free_one))

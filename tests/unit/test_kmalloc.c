@@ -4,6 +4,7 @@
 #include "support.h"
 
 #include "memory/mm.h"
+#include "slab/kmalloc.h"
 
 #include <quarry/slab.h>
 
@@ -151,6 +152,25 @@ static void wrong_frees_are_named(void **state)
     }
 }
 
+/* Wrong if it failed: the inside of a small block could be freed, resized or asked for its
+ * size, as if it were one; or a sized free of another size would pass. */
+static void insides_and_sizes_are_seen(void **state)
+{
+    (void)state;
+    char *block = qy_kmalloc(memory.mm, 200, QY_GFP_KERNEL);
+    refuse_free(block + 16, "S2");
+    refuse_free(block + 1, "S2");
+    assert_int_equal(qy_ksize(memory.mm, block + 16), 0);
+    test_quiet(true);
+    assert_null(qy_krealloc(memory.mm, block + 16, 300, QY_GFP_KERNEL));
+    assert_string_equal(memory.mm->last_fault, "S2");
+    assert_int_equal(qy_kfree_check(memory.mm, block, 300, 1), -EINVAL);
+    assert_string_equal(memory.mm->last_fault, "K5");
+    test_quiet(false);
+    assert_int_equal(qy_kfree_check(memory.mm, block, 200, 1), 0);
+    assert_int_equal(qy_kfree(memory.mm, block), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -160,6 +180,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(nothing_is_something, build, tear_down),
         cmocka_unit_test_setup_teardown(cleared_memory_is_clear, build, tear_down),
         cmocka_unit_test_setup_teardown(wrong_frees_are_named, build, tear_down),
+        cmocka_unit_test_setup_teardown(insides_and_sizes_are_seen, build, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

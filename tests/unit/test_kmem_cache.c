@@ -189,15 +189,32 @@ static void a_double_free_is_found_at_the_slab_at_the_latest(void **state)
     (void)state;
     struct qy_kmem_cache *cache = create(64, 0, 0, NULL);
     void *object = qy_kmem_cache_alloc(cache, QY_GFP_KERNEL);
+    void *other = qy_kmem_cache_alloc(cache, QY_GFP_KERNEL);
     uint64_t faults = memory.mm->nr_faults;
 
     test_quiet(true);
     (void)qy_kmem_cache_free(cache, object);
+    (void)qy_kmem_cache_free(cache, other);
     (void)qy_kmem_cache_free(cache, object);
     qy_kmem_cache_shrink(cache);
     test_quiet(false);
     assert_int_equal(memory.mm->nr_faults, faults + 1);
     assert_string_equal(memory.mm->last_fault, "S3");
+    assert_int_equal(qy_kmem_cache_destroy(cache, NULL), 0);
+}
+
+/* Wrong if it failed: the commonest double free would give one object to two owners. */
+static void what_was_freed_last_is_not_freed_again(void **state)
+{
+    (void)state;
+    struct qy_kmem_cache *cache = create(1000, 0, 0, NULL);
+    void *taken[200];
+    for (unsigned i = 0; i < COUNT_OF(taken); i++)
+        assert_non_null(taken[i] = qy_kmem_cache_alloc(cache, QY_GFP_KERNEL));
+    for (unsigned i = 0; i < COUNT_OF(taken); i++) { /* full magazines among them */
+        assert_int_equal(qy_kmem_cache_free(cache, taken[i]), 0);
+        refuse_free(cache, taken[i], "S3");
+    }
     assert_int_equal(qy_kmem_cache_destroy(cache, NULL), 0);
 }
 
@@ -324,6 +341,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(slabs_move_between_the_three_lists, build, tear_down),
         cmocka_unit_test_setup_teardown(a_cache_with_live_objects_stays, build, tear_down),
         cmocka_unit_test_setup_teardown(wrong_frees_are_named_at_once, build, tear_down),
+        cmocka_unit_test_setup_teardown(what_was_freed_last_is_not_freed_again, build,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(a_double_free_is_found_at_the_slab_at_the_latest, build,
                                         tear_down),
         cmocka_unit_test_setup_teardown(stray_writes_are_found, build, tear_down),
