@@ -4,9 +4,10 @@
  * The workload of the LLFree paper (Wrenger et al. 2023): nine tenths of the memory are taken as single frames, half of them are given back at
  * random, and then, a hundred times, a random tenth of what is taken is given back and taken again. Of the 2 MiB blocks
  * that the free frames could make up, how many are wholly free, and how many order-9 requests succeed?
- * The benchmark keeps its own book of who has which frame; it does not ask the allocator.
+ * The benchmark keeps its own book of who has which frame; it does not ask the allocator. Only what the instance
+ * has for itself from the start (a few frames for its own caches) it must be told.
  *
- *   ageing ROUNDS     prints whole and got (shares of the possible, 1.00 is all), before and after, and the
+ *   ageing ROUNDS SEED   prints whole and got (shares of the possible, 1.00 is all), before and after, and the
  *                     time of a give + take
  */
 #include "frames.h"
@@ -14,6 +15,8 @@
 static qy_pfn_t pfns[MEMORY_FRAMES];
 static uint16_t taken[MEMORY_FRAMES /
                       BLOCK]; /* of each block's frames; block numbers wrap round, and none meet */
+
+static uint64_t own; /* frames that the instance has taken for itself */
 
 static uint64_t block_of(qy_pfn_t pfn)
 {
@@ -25,13 +28,14 @@ static double whole_share(uint64_t n)
     uint64_t whole = 0;
     for (uint64_t i = 0; i < MEMORY_FRAMES / BLOCK; i++)
         whole += taken[i] == 0;
-    return (double)whole / (double)((MEMORY_FRAMES - n) / BLOCK);
+    return (double)whole / (double)((MEMORY_FRAMES - own - n) / BLOCK);
 }
 
 /* Order-9 blocks that can really be had; given back again. */
-static double got_share(struct qy_mm *mm, uint64_t n)
+static qy_pfn_t got[MEMORY_FRAMES / BLOCK];
+
+static uint64_t get_blocks(struct qy_mm *mm)
 {
-    static qy_pfn_t got[MEMORY_FRAMES / BLOCK];
     uint64_t have = 0;
     while (have < MEMORY_FRAMES / BLOCK) {
         qy_pfn_t pfn =
@@ -44,7 +48,26 @@ static double got_share(struct qy_mm *mm, uint64_t n)
     }
     for (uint64_t i = 0; i < have; i++)
         frame_give(mm, got[i], QY_PAGEBLOCK_ORDER);
-    return (double)have / (double)((MEMORY_FRAMES - n) / BLOCK);
+    qy_drain_all_pages(mm);
+    return have;
+}
+
+static double got_share(struct qy_mm *mm, uint64_t n)
+{
+    return (double)get_blocks(mm) / (double)((MEMORY_FRAMES - own - n) / BLOCK);
+}
+
+/* Blocks that are not whole before anything was taken hold frames of the instance's own. */
+static void note_own(struct qy_mm *mm)
+{
+    struct qy_mm_stat stat;
+    uint64_t have = get_blocks(mm);
+    qy_mm_stat(mm, &stat);
+    own = MEMORY_FRAMES - stat.free;
+    for (uint64_t i = 0; i < MEMORY_FRAMES / BLOCK; i++)
+        taken[i] = 1;
+    for (uint64_t i = 0; i < have; i++)
+        taken[block_of(got[i])] = 0;
 }
 
 static void show(const char *when, double share)
@@ -54,8 +77,9 @@ static void show(const char *when, double share)
 
 int main(int argc, char **argv)
 {
-    uint64_t rounds = arg(argc, argv, 1, 100), rng = 20230711;
+    uint64_t rounds = arg(argc, argv, 1, 100), rng = arg(argc, argv, 2, 20230711);
     struct qy_mm *mm = memory_new();
+    note_own(mm);
     uint64_t n = MEMORY_FRAMES / 10 * 9;
     for (uint64_t i = 0; i < n; i++) {
         pfns[i] = frame_take(mm, 0);

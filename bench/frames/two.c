@@ -6,26 +6,46 @@
  *   two remote    each thread takes 4,096 frames, and gives back those that the other took
  *                 (alone: those that it took itself)
  *
- * All at order 0 from one memory. Alone and together alternate five times, the shortest counts, since other load
- * can only lengthen it. Prints the time per give + take and thread together, and the share of the rate alone
- * that each thread keeps (1.00: all).
+ * All at order 0 from one memory. Then the same loops without an allocator: a number is counted up for a frame taken,
+ * and nothing done for one given back. That is what the machine itself lets two threads keep, and what handing frame
+ * numbers over costs ("-floor").
+ *
+ * Alone and together alternate in trials so short that the cores are now and then free for all of one; the shortest
+ * counts, since other load can only lengthen it. Prints the time per give + take and
+ * thread together, and the share of the rate alone that each thread keeps (1.00: all): by the clock, and by the CPU time of
+ * the threads ("-cpu"), which leaves out what others took of the cores, but also where a thread slept.
  */
 #include "frames.h"
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 
-#define TRIALS 5
+#define TRIALS 60
 #define HELD 32768u
 #define HANDED 4096u
 
 static struct qy_mm *mm;
+static int floor_only;
+static _Thread_local qy_pfn_t counted;
 static uint64_t ops;
 static char what;
 static unsigned threads;
 static pthread_barrier_t gate;
 static qy_pfn_t handed[2][2][HANDED]; /* [round parity][thread] */
 static _Atomic uint64_t arrived;
+
+static inline qy_pfn_t take_one(void)
+{
+    return floor_only ? counted++ : frame_take(mm, 0);
+}
+
+static inline void give_one(qy_pfn_t pfn)
+{
+    if (!floor_only)
+        frame_give(mm, pfn, 0);
+    else
+        __asm__ volatile("" : : "r"(pfn));
+}
 
 /* All threads have come so far as this round. */
 static void meet(uint64_t round)
@@ -43,62 +63,106 @@ static void remote(unsigned me)
     unsigned other = threads == 1 ? me : !me;
     for (uint64_t round = 1; round <= ops / HANDED; round++) {
         for (uint64_t i = 0; i < HANDED; i++)
-            handed[round & 1][me][i] = frame_take(mm, 0);
+            handed[round & 1][me][i] = take_one();
         meet(round);
         for (uint64_t i = 0; i < HANDED; i++)
-            frame_give(mm, handed[round & 1][other][i], 0);
+            give_one(handed[round & 1][other][i]);
     }
 }
 
+/* Thread i on the i-th core of those that the process may use, so that they never share one. */
+static void stay_on(unsigned index)
+{
+    cpu_set_t all, one;
+    CPU_ZERO(&one);
+    if (sched_getaffinity(getpid(), sizeof(all), &all))
+        die("sched_getaffinity");
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, &all) && index-- == 0)
+            CPU_SET(cpu, &one);
+    if (CPU_COUNT(&one) && sched_setaffinity(0, sizeof(one), &one))
+        die("sched_setaffinity");
+}
+
+struct worker {
+    unsigned me;
+    uint64_t wall_ns, cpu_ns;
+};
+
 static void *work(void *pointer)
 {
-    unsigned me = (unsigned)(uintptr_t)pointer;
+    struct worker *worker = pointer;
+    unsigned me = worker->me;
     uint64_t rng = 99 + me;
+    stay_on(me);
     qy_pfn_t *held = take(HELD * sizeof(*held));
     for (uint64_t i = 0; what == 'a' && i < HELD; i++)
-        held[i] = frame_take(mm, 0);
+        held[i] = take_one();
     pthread_barrier_wait(&gate);
-    struct stopwatch start = stopwatch_start();
+    uint64_t wall = clock_ns(CLOCK_MONOTONIC), cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID);
     if (what == 'e') {
         remote(me);
     } else if (what == 'u') {
         for (uint64_t done = 0; done < ops; done += HELD) {
             for (uint64_t i = 0; i < HELD; i++)
-                held[i] = frame_take(mm, 0);
+                held[i] = take_one();
             for (uint64_t i = 0; i < HELD; i++)
-                frame_give(mm, held[i], 0);
+                give_one(held[i]);
         }
     } else {
         for (uint64_t i = 0; i < ops; i++) {
             uint64_t at = rng_below(&rng, HELD);
-            frame_give(mm, held[at], 0);
-            held[at] = frame_take(mm, 0);
+            give_one(held[at]);
+            held[at] = take_one();
         }
     }
-    uint64_t ns = stopwatch_start().wall_ns - start.wall_ns;
+    worker->cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu;
+    worker->wall_ns = clock_ns(CLOCK_MONOTONIC) - wall;
     for (uint64_t i = 0; what == 'a' && i < HELD; i++)
-        frame_give(mm, held[i], 0);
+        give_one(held[i]);
     free(held);
-    return (void *)(uintptr_t)ns;
+    return NULL;
 }
 
-static double run(unsigned n)
+struct times {
+    double wall, cpu; /* ns per operation and thread */
+};
+
+static struct times run(unsigned n)
 {
     pthread_t id[2];
-    uint64_t ns = 0;
+    struct worker workers[2] = {{.me = 0}, {.me = 1}};
+    struct times times = {0, 0};
     threads = n;
     atomic_store(&arrived, 0);
     pthread_barrier_init(&gate, NULL, n);
     for (unsigned i = 0; i < n; i++)
-        if (pthread_create(&id[i], NULL, work, (void *)(uintptr_t)i))
+        if (pthread_create(&id[i], NULL, work, &workers[i]))
             die("no thread");
     for (unsigned i = 0; i < n; i++) {
-        void *result;
-        pthread_join(id[i], &result);
-        ns += (uintptr_t)result;
+        pthread_join(id[i], NULL);
+        times.wall += (double)workers[i].wall_ns / n / (double)ops;
+        times.cpu += (double)workers[i].cpu_ns / n / (double)ops;
     }
     pthread_barrier_destroy(&gate);
-    return (double)ns / n / (double)ops;
+    return times;
+}
+
+static struct times shorter(struct times a, struct times b)
+{
+    return (struct times){a.wall < b.wall ? a.wall : b.wall, a.cpu < b.cpu ? a.cpu : b.cpu};
+}
+
+static void measure(const char *name, const char *suffix)
+{
+    struct times alone = {1e30, 1e30}, both = alone;
+    for (int i = 0; i < TRIALS; i++) {
+        alone = shorter(alone, run(1));
+        both = shorter(both, run(2));
+    }
+    printf("two-%s%s ns %.3f %.3f 0\n", name, suffix, both.wall, both.cpu);
+    printf("two-%s%s-kept x %.4f 0 0\n", name, suffix, alone.wall / both.wall);
+    printf("two-%s%s-kept-cpu x %.4f 0 0\n", name, suffix, alone.cpu / both.cpu);
 }
 
 int main(int argc, char **argv)
@@ -107,14 +171,10 @@ int main(int argc, char **argv)
     what = name[1]; /* bUlk, rAndom, rEmote */
     if (strcmp(name, "bulk") && strcmp(name, "random") && strcmp(name, "remote"))
         die("bulk, random or remote");
-    ops = (arg_count(0, NULL, 0, 2000000) / HELD + 1) * HELD;
+    ops = (arg_count(0, NULL, 0, 300000) / HELD + 1) * HELD;
     mm = memory_new();
-    double alone = 1e30, both = 1e30;
-    for (int i = 0; i < TRIALS; i++) {
-        double one = run(1), two = run(2);
-        alone = one < alone ? one : alone;
-        both = two < both ? two : both;
-    }
-    printf("two-%s ns %.3f 0 0\ntwo-%s-kept x %.4f 0 0\n", name, both, name, alone / both);
+    measure(name, "");
+    floor_only = 1;
+    measure(name, "-floor");
     return 0;
 }
