@@ -30,16 +30,14 @@ void qy_count_blocks(const struct qy_bits512 *bits, uint64_t counts[QY_NR_ORDERS
         uint64_t runs = bits->word[w];
         for (unsigned order = 0; order < QY_WORD_ORDER && runs != 0; order++) {
             uint64_t wider = qy_word_fold(runs, order);
-            counts[order] +=
-                (unsigned)(__builtin_popcountll(runs) - 2 * __builtin_popcountll(wider));
+            counts[order] += qy_word_count(runs) - 2 * qy_word_count(wider);
             runs = wider;
         }
         full |= (runs & 1) << w;
     }
     for (unsigned order = 0; order < QY_PAGEBLOCK_ORDER - QY_WORD_ORDER; order++) {
         uint64_t wider = qy_word_fold(full, order);
-        counts[order + QY_WORD_ORDER] +=
-            (unsigned)(__builtin_popcountll(full) - 2 * __builtin_popcountll(wider));
+        counts[order + QY_WORD_ORDER] += qy_word_count(full) - 2 * qy_word_count(wider);
         full = wider;
     }
     counts[QY_PAGEBLOCK_ORDER] += full;
