@@ -144,6 +144,12 @@ static void tag(struct qy_mm *mm, uint64_t index, uint8_t guards, uint8_t head)
 
 /* ---- quarantine ---- */
 
+/** is_costly() reads it without the lock. */
+static void count_frames(struct qy_quarantine *quarantine, uint64_t nr_frames)
+{
+    __atomic_store_n(&quarantine->nr_frames, nr_frames, __ATOMIC_RELAXED);
+}
+
 /** Runs in quarantine are worth their frames as long as memory need not grow for them by more
  *  than a sixteenth. */
 static bool is_costly(struct qy_mm *mm)
@@ -163,7 +169,7 @@ static uint64_t take_oldest(struct qy_mm *mm, bool all)
         index = quarantine->oldest;
         quarantine->oldest = mm->pages[behind(mm, index)].next_freed;
         quarantine->nr_runs--;
-        quarantine->nr_frames -= mm->pages[index].run_frames + 2;
+        count_frames(quarantine, quarantine->nr_frames - (mm->pages[index].run_frames + 2));
     }
     qy_unlock(&quarantine->lock);
     return index;
@@ -179,7 +185,7 @@ static void append(struct qy_mm *mm, uint64_t index)
         mm->pages[behind(mm, quarantine->newest)].next_freed = index;
     quarantine->newest = index;
     quarantine->nr_runs++;
-    quarantine->nr_frames += mm->pages[index].run_frames + 2;
+    count_frames(quarantine, quarantine->nr_frames + mm->pages[index].run_frames + 2);
     qy_unlock(&quarantine->lock);
 }
 
