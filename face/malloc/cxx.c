@@ -56,18 +56,18 @@ static _Noreturn void out_of_memory(void)
 static __attribute__((noinline)) void *new_slow(const char *name, size_t bytes)
 {
     void *(*own)(size_t) = (void *(*)(size_t))runtimes_own(name);
-    if (own == NULL)
-        out_of_memory();
-    return own(bytes);
+    if (own != NULL)
+        return own(bytes);
+    out_of_memory();
 }
 
 static __attribute__((noinline)) void *new_aligned_slow(const char *name, size_t bytes,
                                                         size_t align)
 {
     void *(*own)(size_t, size_t) = (void *(*)(size_t, size_t))runtimes_own(name);
-    if (own == NULL)
-        out_of_memory();
-    return own(bytes, align);
+    if (own != NULL)
+        return own(bytes, align);
+    out_of_memory();
 }
 
 static __attribute__((noinline)) void *new_nothrow_slow(const char *name, size_t bytes,

@@ -51,10 +51,11 @@ static void set_zonelist(struct qy_mm *mm, unsigned node, const bool *possible)
     bool listed[QY_MAX_NODES] = {false};
     unsigned length = 0;
     for (unsigned round = 0; round < mm->nr_nodes; round++) {
-        unsigned nearest = QY_MAX_NODES;
-        for (unsigned other = 0; other < mm->nr_nodes; other++)
-            if (!listed[other] && (nearest == QY_MAX_NODES ||
-                                   mm->distance[node][other] < mm->distance[node][nearest]))
+        unsigned nearest = 0;
+        while (listed[nearest])
+            nearest++;
+        for (unsigned other = nearest + 1; other < mm->nr_nodes; other++)
+            if (!listed[other] && mm->distance[node][other] < mm->distance[node][nearest])
                 nearest = other;
         listed[nearest] = true;
         for (unsigned type = QY_NR_ZONE_TYPES; type-- > 0;)

@@ -179,7 +179,7 @@ static int check_name(struct qy_mm *mm, const char *name, struct qy_error *error
     size_t bytes = 0;
     if (name == NULL)
         return qy_error_set(error, -QY_EINVAL, "kmem_cache: no name", UINT64_MAX, "");
-    for (; name[bytes] != '\0' && bytes < QY_CACHE_NAME_BYTES; bytes++)
+    for (; bytes < QY_CACHE_NAME_BYTES && name[bytes] != '\0'; bytes++)
         if (name[bytes] <= ' ' || name[bytes] > '~')
             return qy_error_set(error, -QY_EINVAL, "kmem_cache: name has a blank at ", bytes, "");
     if (bytes == 0 || bytes >= QY_CACHE_NAME_BYTES)

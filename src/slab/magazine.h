@@ -47,7 +47,7 @@ struct qy_depot {
 
 static inline void *qy_magazine_pop(struct qy_cpu *cpu, unsigned tag)
 {
-    void *object = cpu->top[tag][-1];
+    void *object = *(cpu->top[tag] - 1);
     if (qy_likely(object != NULL)) {
         atomic_signal_fence(memory_order_seq_cst);
         cpu->top[tag]--;
@@ -58,7 +58,7 @@ static inline void *qy_magazine_pop(struct qy_cpu *cpu, unsigned tag)
 /** The object is the one that was pushed last. */
 static inline bool qy_magazine_is_last(const struct qy_cpu *cpu, unsigned tag, const void *object)
 {
-    return cpu->top[tag][-1] == object;
+    return *(cpu->top[tag] - 1) == object;
 }
 
 /** False: there is no place, or the object lies on top already. */
@@ -66,7 +66,7 @@ static inline bool qy_magazine_push(struct qy_cpu *cpu, unsigned tag, void *obje
 {
     void **place = cpu->top[tag];
     if (qy_unlikely((uintptr_t)place % QY_MAGAZINE_BYTES == 0) ||
-        qy_unlikely(place[-1] == object))
+        qy_unlikely(*(place - 1) == object))
         return false;
     *place = object;
     atomic_signal_fence(memory_order_seq_cst);
