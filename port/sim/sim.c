@@ -293,6 +293,7 @@ int qy_port_commit(struct qy_mm *mm, void *address, size_t bytes)
 int qy_port_decommit(struct qy_mm *mm, void *address, size_t bytes)
 {
     (void)mm;
+    qy_sim_point(); /* a system call takes time */
     return fails() ? -ENOMEM : fresh(address, bytes);
 }
 

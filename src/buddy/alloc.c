@@ -20,8 +20,8 @@
  *         F3  It is freed with the order it was allocated with.
  *         F1..F3 are checked at each free; T1, T2 by check_tags() in view/rules.c.
  *
- * LOCKS   zone->lock, one at a time. Step 3 takes grow_lock, step 5 runs outside all locks
- *         and outside the slot.
+ * LOCKS   zone->lock, one at a time. Step 3, and 4 before it fails, take grow_lock; step
+ *         5 runs outside all locks and outside the slot.
  *
  * COST    Step 1 on x86-64, gcc 12: 37 instructions to allocate and 43 to free, no call, no
  *         locked one, whatever the flags say as long as they ask for no more than a frame
@@ -228,6 +228,19 @@ void qy_note_peak(struct qy_mm *mm)
         ;
 }
 
+/** Down to min; where frames may be away for trim, once more when they are back (R1). */
+static qy_pfn_t take_to_min(struct qy_mm *mm, const struct qy_request *request, bool *fresh)
+{
+    qy_pfn_t pfn = take_from_zones(mm, request, QY_WMARK_MIN, fresh);
+    if (pfn != QY_PFN_NONE || !mm->options.lazy_backing)
+        return pfn;
+    qy_lock(&mm->grow_lock);
+    qy_assert(mm->nr_away == 0, "R1");
+    pfn = take_from_zones(mm, request, QY_WMARK_MIN, fresh);
+    qy_unlock(&mm->grow_lock);
+    return pfn;
+}
+
 qy_pfn_t qy_take_pages(struct qy_mm *mm, struct qy_cpu *cpu, const struct qy_request *request,
                        bool *fresh)
 {
@@ -240,7 +253,7 @@ qy_pfn_t qy_take_pages(struct qy_mm *mm, struct qy_cpu *cpu, const struct qy_req
            qy_grow(mm, request, UINT64_C(1) << request->order) == 0)
         pfn = take_from_zones(mm, request, QY_WMARK_LOW, fresh);
     if (pfn == QY_PFN_NONE)
-        pfn = take_from_zones(mm, request, QY_WMARK_MIN, fresh);
+        pfn = take_to_min(mm, request, fresh);
     return pfn;
 }
 
@@ -286,10 +299,10 @@ static qy_pfn_t alloc_with_reclaim(struct qy_mm *mm, const struct qy_request *re
     if (!(request->gfp & QY_GFP_DIRECT_RECLAIM))
         return pfn;
     qy_drain_all_pages(mm); /* what others' lists hold is free, too */
-    pfn = take_from_zones(mm, request, QY_WMARK_MIN, fresh);
+    pfn = take_to_min(mm, request, fresh);
     unsigned rounds = 0;
     while (pfn == QY_PFN_NONE && qy_reclaim_again(mm, request->gfp, request->order, &rounds))
-        pfn = take_from_zones(mm, request, QY_WMARK_MIN, fresh);
+        pfn = take_to_min(mm, request, fresh);
     return pfn;
 }
 

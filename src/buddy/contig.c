@@ -8,9 +8,9 @@
  *         Each part of a run is tagged as a block of its own, so a run can be given back
  *         whole or in parts, and wrong frees are found as for any block.
  *
- * RULES   T1, T2  in memory/page.h; F1, F2 in buddy/alloc.c.
+ * RULES   T1, T2  in memory/page.h; F1, F2 in buddy/alloc.c; R1 in buddy/trim.c.
  *
- * LOCKS   zone->lock while searching and taking.
+ * LOCKS   zone->lock while searching and taking; grow_lock around that for the last attempt.
  *
  * COST    Beyond order 10 a pass over the zone's pageblock headers: 32 bytes for 2 MiB.
  */
@@ -278,6 +278,12 @@ qy_pfn_t qy_take_run(struct qy_mm *mm, const struct qy_request *request, uint64_
     while (pfn == QY_PFN_NONE && mm->options.grow && !request->within &&
            qy_grow(mm, request, nr_frames + slack) == 0)
         pfn = take_run(mm, request, nr_frames, align_order, fresh);
+    if (pfn == QY_PFN_NONE && mm->options.lazy_backing) {
+        qy_lock(&mm->grow_lock);
+        qy_assert(mm->nr_away == 0, "R1");
+        pfn = take_run(mm, request, nr_frames, align_order, fresh);
+        qy_unlock(&mm->grow_lock);
+    }
     return pfn;
 }
 

@@ -7,9 +7,10 @@
  *         A section whose addresses belong to somebody else is passed over.
  *
  * RULES   O1  A frame comes online once.
- *         O2  What fails leaves nothing online, nothing charged and nothing committed.
+ *         O2  What fails brings no frame online and leaves none charged. Metadata that was
+ *             committed for it stays, counted, for whoever comes next.
  *         M3, M4  in memory/mm.c.
- *         Checked by check_memory() in view/rules.c; O1 by B1 as well.
+ *         Checked by check_memory() in view/rules.c; O1 by B1 as well, O2 asserted here.
  *
  * LOCKS   grow_lock, then the zone's.
  *
@@ -143,9 +144,8 @@ int qy_online_ram(struct qy_mm *mm, const struct qy_layout *layout, struct qy_er
 static int online_range_locked(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames, uint32_t node)
 {
     int code = qy_meta_reach(mm, pfn + nr_frames);
-    if (code != 0)
-        return code;
-    code = qy_mm_charge(mm, nr_frames);
+    if (code == 0)
+        code = qy_mm_charge(mm, nr_frames);
     if (code != 0)
         return code;
     if (mm->options.lazy_backing)
@@ -175,9 +175,13 @@ int qy_mm_online(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames)
     if (range == NULL)
         return -QY_EINVAL;
     qy_lock(&mm->grow_lock);
+    uint64_t before = atomic_load_explicit(&mm->managed, memory_order_relaxed);
     int code = any_online(mm, pfn, nr_frames)
                    ? -QY_EEXIST
                    : online_range_locked(mm, pfn, nr_frames, range->node);
+    uint64_t after = atomic_load_explicit(&mm->managed, memory_order_relaxed);
+    qy_assert(code == 0 || after == before, "O2");
+    (void)before, (void)after;
     qy_unlock(&mm->grow_lock);
     return code;
 }

@@ -8,10 +8,12 @@
  *         system call for 2 MiB.
  *
  * RULES   B4  in buddy/buddy.c.
- *         R1  While frames are away for trim, whoever fails to allocate waits for them: no
- *             request fails that could be served. (grow_lock, which growth takes too.)
+ *         R1  Frames are away for trim only while grow_lock is held, and no request fails
+ *             before it was tried once under that lock: none fails that could be served.
+ *         Asserted in alloc.c and contig.c, checked by check_away() in view/rules.c.
  *
- * LOCKS   grow_lock throughout; zone->lock for each step, never across a system call.
+ * LOCKS   grow_lock for each pageblock, system calls included, so that who waits for it does
+ *         not wait for all; zone->lock for each step, never across a system call.
  *
  * COST    Two lock pairs and a system call for each pageblock with such frames.
  */
@@ -47,7 +49,8 @@ static unsigned drop_runs(struct qy_mm *mm, uint32_t block, struct qy_bits512 *w
     return dropped;
 }
 
-static unsigned trim_block(struct qy_mm *mm, struct qy_zone *zone, uint32_t block)
+/** grow_lock held. */
+static unsigned trim_block_locked(struct qy_mm *mm, struct qy_zone *zone, uint32_t block)
 {
     struct qy_bits512 which = {.word = {0}};
     struct qy_bits512 kept = {.word = {0}};
@@ -56,11 +59,21 @@ static unsigned trim_block(struct qy_mm *mm, struct qy_zone *zone, uint32_t bloc
     qy_unlock(&zone->lock);
     if (taken == 0)
         return 0;
+    mm->nr_away = taken;
     unsigned dropped = drop_runs(mm, block, &which, &kept);
     qy_lock(&zone->lock);
     qy_buddy_return_locked(mm, zone, block, &which, true);
     qy_buddy_return_locked(mm, zone, block, &kept, false);
     qy_unlock(&zone->lock);
+    mm->nr_away = 0;
+    return dropped;
+}
+
+static unsigned trim_block(struct qy_mm *mm, struct qy_zone *zone, uint32_t block)
+{
+    qy_lock(&mm->grow_lock);
+    unsigned dropped = trim_block_locked(mm, zone, block);
+    qy_unlock(&mm->grow_lock);
     return dropped;
 }
 
@@ -80,10 +93,13 @@ QY_RACY static bool worth_trimming(const struct qy_pageblock *pb, const struct q
 static uint64_t trim_zone(struct qy_mm *mm, struct qy_zone *zone, int least_order, uint64_t keep)
 {
     uint64_t dropped = 0;
-    if (!qy_zone_populated(zone))
+    qy_lock(&mm->grow_lock);
+    qy_pfn_t start = zone->start_pfn, end = zone->end_pfn;
+    qy_unlock(&mm->grow_lock);
+    if (start == end)
         return 0;
-    uint32_t first = qy_block_of(mm, zone->start_pfn);
-    uint32_t block = qy_block_of(mm, zone->end_pfn - 1) + 1;
+    uint32_t first = qy_block_of(mm, start);
+    uint32_t block = qy_block_of(mm, end - 1) + 1;
     while (block-- > first && nr_backed(zone) > keep) {
         if (worth_trimming(&mm->blocks[block], zone, least_order))
             dropped += trim_block(mm, zone, block);
@@ -96,10 +112,8 @@ static uint64_t trim_zones(struct qy_mm *mm, int least_order, uint64_t keep_fram
     uint64_t dropped = 0;
     if (!mm->options.lazy_backing)
         return 0;
-    qy_lock(&mm->grow_lock);
     for (unsigned i = 0; i < mm->zonelist_length; i++)
         dropped += trim_zone(mm, &mm->zones[mm->zonelist[0][i]], least_order, keep_frames);
-    qy_unlock(&mm->grow_lock);
     return dropped;
 }
 

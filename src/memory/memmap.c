@@ -10,12 +10,13 @@
  *
  * RULES   M1  Runs are sorted, disjoint, not empty, and within the span.
  *         M2  Nothing is built from a map that is not sound.
- *         Checked by tests/unit/test_memmap.c; M1 asserted here.
+ *         Asserted here, M2 in memory/mm.c; M1 checked by check_spans() in view/rules.c.
  *
  * LOCKS   none: the layout is the caller's.
  *
  * COST    Once, at creation: quadratic in at most QY_MAX_RANGES ranges.
  */
+#include "base/assert.h"
 #include "base/errno.h"
 #include "memory/fault.h"
 #include "memory/mm.h"
@@ -153,6 +154,25 @@ static void cut_reserved(struct qy_layout *layout, struct qy_span ram)
         layout->ram[layout->nr_ram++] = ram;
 }
 
+bool qy_spans_are_sound(const struct qy_span *spans, unsigned count, qy_pfn_t start, qy_pfn_t end)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (spans[i].start < start || spans[i].start >= spans[i].end)
+            return false;
+        start = spans[i].end;
+    }
+    return start <= end;
+}
+
+/** Everything that was given to the layout lies in order within it. */
+static bool layout_is_sound(const struct qy_layout *layout)
+{
+    qy_pfn_t start = layout->start, end = layout->end;
+    return qy_spans_are_sound(layout->ram, layout->nr_ram, start, end) &&
+           qy_spans_are_sound(layout->hotplug, layout->nr_hotplug, start, end) &&
+           qy_spans_are_sound(layout->reserved, layout->nr_reserved, start, end);
+}
+
 int qy_layout_read(struct qy_layout *layout, const struct qy_memmap *map, struct qy_error *error)
 {
     int code = check_map(map, error);
@@ -180,5 +200,6 @@ int qy_layout_read(struct qy_layout *layout, const struct qy_memmap *map, struct
         cut_reserved(layout, ram[i]);
     layout->start &= ~(QY_SECTION_FRAMES - 1);
     layout->end = (layout->end + QY_SECTION_FRAMES - 1) & ~(QY_SECTION_FRAMES - 1);
+    qy_assert(layout_is_sound(layout), "M1");
     return 0;
 }

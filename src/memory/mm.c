@@ -186,6 +186,7 @@ struct qy_mm *qy_memory_build(struct qy_layout *layout, const struct qy_memmap *
                               const struct qy_mm_options *options, struct qy_error *error)
 {
     size_t offset[QY_NR_META];
+    qy_assert(qy_spans_are_sound(layout->ram, layout->nr_ram, layout->start, layout->end), "M2");
     size_t bytes = qy_layout_meta(layout, offset);
     char *window = find_window(layout, options, bytes, error);
     if (window == NULL)

@@ -98,6 +98,7 @@ struct qy_mm {
     uint32_t nr_reserved;                  /* (i) */
     uint32_t grow_range;     /* (g) where the next section comes from */
     qy_pfn_t grow_pfn;       /* (g) */
+    uint64_t nr_away;        /* (g) free frames that trim holds just now */
     _Atomic uint64_t managed;   /* frames of all zones */
     _Atomic uint64_t charged;   /* frames and metadata pages that count against the limit */
     _Atomic uint64_t peak;      /* most frames in use, seen at slow paths */
@@ -196,6 +197,8 @@ struct qy_layout {
 
 QY_MUST_CHECK int qy_layout_read(struct qy_layout *layout, const struct qy_memmap *map,
                                  struct qy_error *error);
+/** Each run lies behind the one before, is not empty, and all lie in [start, end): M1. */
+bool qy_spans_are_sound(const struct qy_span *spans, unsigned count, qy_pfn_t start, qy_pfn_t end);
 /** Bytes of the metadata window for this layout, and where each array starts in it. */
 size_t qy_layout_meta(const struct qy_layout *layout, size_t offset[QY_NR_META]);
 

@@ -7,7 +7,7 @@
  *
  * RULES   S6  Only bytes of free objects, or of none, lose their content, and only in caches
  *             whose free objects hold nothing: without a constructor, and not checked.
- *         Checked by tests/unit/test_holes.c.
+ *         Asserted here, object by object; tests/unit/test_holes.c shows it.
  *
  * LOCKS   cache->lock throughout, across system calls: whoever asks for this has time.
  *
@@ -30,6 +30,18 @@ static bool page_is_idle(const struct qy_slab *slab, unsigned page)
     return true;
 }
 
+/** No live object has a byte in [from, to) of the slab: told from the objects, not the pages. */
+static bool holds_nothing(const struct qy_slab *slab, uint64_t from, uint64_t to)
+{
+    const struct qy_kmem_cache *cache = slab->cache;
+    for (unsigned i = 0; i < slab->nr_objects; i++) {
+        uint64_t start = (uint64_t)i * cache->stride;
+        if (!qy_bits_test(&slab->free, i) && start < to && start + cache->stride > from)
+            return false;
+    }
+    return cache->ctor == NULL && !(cache->flags & QY_SLAB_CHECKED);
+}
+
 static uint64_t drop_idle_pages(struct qy_kmem_cache *cache, struct qy_slab *slab)
 {
     unsigned pages = 1u << cache->order;
@@ -39,6 +51,7 @@ static uint64_t drop_idle_pages(struct qy_kmem_cache *cache, struct qy_slab *sla
         while (end < pages && page_is_idle(slab, end))
             end++;
         size_t bytes = (size_t)(end - page) << QY_PAGE_SHIFT;
+        qy_assert(bytes == 0 || holds_nothing(slab, page * QY_PAGE_BYTES, end * QY_PAGE_BYTES), "S6");
         if (bytes != 0 &&
             qy_port_decommit(cache->mm, slab->base + page * QY_PAGE_BYTES, bytes) == 0)
             dropped += end - page;

@@ -5,7 +5,7 @@
  *         apart and together again, faulting their memory in anew, would cost far more than
  *         remembering the run.
  *
- * RULES   R2  in slab/kept.h. Checked by check_slab() in view/rules_slab.c.
+ * RULES   R2  in slab/kept.h. Checked by check_kept() in view/rules_slab.c.
  *
  * LOCKS   The slot's owner is inside, or its drainer; zone->lock when a run goes back.
  *

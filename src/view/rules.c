@@ -7,12 +7,13 @@
  *
  *         B6: pageblock 4096: its order is not that of its bits
  *
- *         What only a moment can break (F1..F3, L1, A1, R1, O2) is checked when it happens.
+ *         What only a moment can break (F1..F3, L1, A1, O2, M2, S6, K5) is looked at when it
+ *         happens: by an assertion, by the call itself, or by a test.
  *
  * RULES   none of its own. It changes nothing.
  *
- * LOCKS   cpus_lock throughout, with all slots stopped; chain_lock, each cache->lock and
- *         each zone->lock in turn.
+ * LOCKS   cpus_lock throughout, with all slots stopped; grow_lock, chain_lock, each
+ *         cache->lock and each zone->lock in turn.
  *
  * COST    Everything is looked at: a byte and two bits for each frame that is online.
  */
@@ -88,6 +89,26 @@ bool qy_frame_is_free(const struct qy_mm *mm, uint64_t frame)
 }
 
 /* ---- memory ---- */
+
+static void check_spans(struct qy_ruling *ruling)
+{
+    const struct qy_mm *mm = ruling->mm;
+    qy_pfn_t start = mm->start_pfn, end = start + mm->nr_frames;
+    if (!qy_spans_are_sound(mm->hotplug, mm->nr_hotplug, start, end))
+        qy_broken(ruling, "M1", "hotplug ranges:", mm->nr_hotplug, "not in order within the span");
+    if (!qy_spans_are_sound(mm->reserved, mm->nr_reserved, start, end))
+        qy_broken(ruling, "M1", "reserved ranges:", mm->nr_reserved,
+                  "not in order within the span");
+}
+
+static void check_away(struct qy_ruling *ruling)
+{
+    struct qy_mm *mm = ruling->mm;
+    qy_lock(&mm->grow_lock);
+    if (mm->nr_away != 0)
+        qy_broken(ruling, "R1", "frames:", mm->nr_away, "away for trim, and nobody trims");
+    qy_unlock(&mm->grow_lock);
+}
 
 static void check_memory(struct qy_ruling *ruling)
 {
@@ -183,11 +204,14 @@ size_t qy_check_rules(struct qy_mm *mm, struct qy_text *text)
     check_cpus(&ruling);
     qy_cpus_stop(&mm->cpus);
     uint64_t before = fold_slots(mm);
+    check_spans(&ruling);
+    check_away(&ruling);
     check_memory(&ruling);
     check_zones(&ruling);
     qy_check_buddy(&ruling);
     qy_check_tags(&ruling);
     qy_check_pcp(&ruling);
+    qy_check_kept(&ruling);
     qy_lock(&mm->chain_lock);
     qy_check_slab(&ruling);
     qy_check_magazines(&ruling);

@@ -1,5 +1,5 @@
 /*
- * rules_slab.c - the rules of objects: T3, S1..S5, G1, G2
+ * rules_slab.c - the rules of objects and of kept runs: T3, S1..S5, G1, G2, R2
  *
  * WHAT    Each slab of each cache is compared with its bits, its list, and the tags of its
  *         frames; each object in a magazine with the slab that it comes from.
@@ -12,6 +12,7 @@
  */
 #include "view/rules.h"
 #include "base/text.h"
+#include "slab/kept.h"
 #include "slab/magazine.h"
 
 /** The frame of an address; one past the span if it lies outside. */
@@ -212,5 +213,65 @@ void qy_check_magazines(struct qy_ruling *ruling)
         qy_lock(&cache->lock);
         check_depot(ruling, cache, cache->depot, cache->nr_depot);
         qy_unlock(&cache->lock);
+    }
+}
+
+/* ---- kept runs ---- */
+
+/** A run that a slot keeps: online, and neither free in the buddy nor allocated. */
+static void check_kept_run(struct qy_ruling *ruling, uint64_t head, uint64_t count)
+{
+    const struct qy_mm *mm = ruling->mm;
+    for (uint64_t i = 0; i < count; i++)
+        if (!qy_frame_is_online(mm, head + i) || qy_frame_is_free(mm, head + i) ||
+            mm->tags[head + i] != QY_TAG_NONE) {
+            qy_broken(ruling, "R2", "frame", mm->start_pfn + head + i,
+                      "is kept, and free or allocated");
+            return;
+        }
+}
+
+/** The frames of a run that lie in other kept runs of the slot as well. */
+static bool overlaps_another(const struct qy_kept *kept, const struct qy_kept_stack *mine,
+                             unsigned place)
+{
+    uint64_t start = mine->index[place], end = start + mine->frames[place];
+    for (unsigned s = 0; s < QY_KEPT_STACKS; s++) {
+        const struct qy_kept_stack *stack = &kept->stack[s];
+        for (unsigned i = 0; i < stack->count && i < QY_KEPT_PLACES; i++)
+            if ((stack != mine || i != place) && stack->index[i] < end &&
+                stack->index[i] + stack->frames[i] > start)
+                return true;
+    }
+    return false;
+}
+
+static void check_kept(struct qy_ruling *ruling, const struct qy_kept *kept)
+{
+    uint64_t frames = 0, runs = 0;
+    for (unsigned s = 0; s < QY_KEPT_STACKS; s++) {
+        const struct qy_kept_stack *stack = &kept->stack[s];
+        if (stack->count > QY_KEPT_PLACES)
+            qy_broken(ruling, "R2", "stack", s, "has more runs than places");
+        for (unsigned i = 0; i < stack->count && i < QY_KEPT_PLACES; i++) {
+            frames += stack->frames[i];
+            runs++;
+            check_kept_run(ruling, stack->index[i], stack->frames[i]);
+            if (overlaps_another(kept, stack, i))
+                qy_broken(ruling, "R2", "stack", s, "keeps frames that another run has");
+        }
+    }
+    if (kept->frames != frames)
+        qy_broken(ruling, "R2", "frames:", kept->frames, "is not the sum of the runs kept");
+    if (runs > 1 && frames > QY_KEPT_MOST)
+        qy_broken(ruling, "R2", "frames:", frames, "more than a slot keeps");
+}
+
+void qy_check_kept(struct qy_ruling *ruling)
+{
+    qy_list_for_each (link, &ruling->mm->cpus) {
+        const struct qy_cpu *cpu = qy_list_entry(link, struct qy_cpu, link);
+        if (cpu->kept != NULL)
+            check_kept(ruling, cpu->kept);
     }
 }

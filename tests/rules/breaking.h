@@ -12,6 +12,7 @@
 #include "buddy/pcp.h"
 #include "memory/mm.h"
 #include "memory/pageblock.h"
+#include "slab/kept.h"
 #include "slab/magazine.h"
 
 #include <quarry/buddy.h>

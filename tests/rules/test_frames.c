@@ -33,6 +33,28 @@ static void memory(void **state)
     test_memory_free(&memory);
 }
 
+/* Wrong if it failed: frames could come online where the map has none. */
+static void ranges(void **state)
+{
+    const struct qy_range ranges[] = {
+        {.base = 4 * GIB, .bytes = 8 * MIB},
+        {.base = 4 * GIB + 8 * MIB, .bytes = 8 * MIB, .type = QY_RANGE_HOTPLUG},
+        {.base = 4 * GIB + 16 * MIB, .bytes = 8 * MIB, .type = QY_RANGE_HOTPLUG},
+        {.base = 4 * GIB + 9 * MIB, .bytes = MIB, .type = QY_RANGE_RESERVED},
+    };
+    const struct qy_memmap map = {.ranges = ranges, .nr_ranges = 4, .nr_nodes = 1};
+    struct test_memory memory;
+    (void)state;
+    test_memory_build(&memory, &map, NULL, 0, 0);
+    struct qy_mm *mm = memory.mm;
+    BREAK(mm, "M1", mm->hotplug[0].end, mm->hotplug[1].start + 1);
+    BREAK(mm, "M1", mm->hotplug[1].end, mm->hotplug[1].start);
+    BREAK(mm, "M1", mm->hotplug[1].end, mm->start_pfn + mm->nr_frames + 1);
+    BREAK(mm, "M1", mm->hotplug[0].start, mm->start_pfn - 1);
+    BREAK(mm, "M1", mm->reserved[0].end, mm->reserved[0].start);
+    test_memory_free(&memory);
+}
+
 /* Wrong if it failed: a zone's bounds and watermarks could contradict each other unseen. */
 static void zones(void **state)
 {
@@ -123,8 +145,8 @@ static void per_cpu_lists(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(memory), cmocka_unit_test(zones),         cmocka_unit_test(pageblocks),
-        cmocka_unit_test(tags),   cmocka_unit_test(per_cpu_lists),
+        cmocka_unit_test(memory),     cmocka_unit_test(ranges), cmocka_unit_test(zones),
+        cmocka_unit_test(pageblocks), cmocka_unit_test(tags),   cmocka_unit_test(per_cpu_lists),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

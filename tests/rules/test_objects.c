@@ -105,6 +105,35 @@ static void runs(void **state)
     test_memory_free(&memory);
 }
 
+/* Wrong if it failed: a run that a slot keeps could go to somebody else as well. */
+static void kept_runs(void **state)
+{
+    struct test_memory memory;
+    void *blocks[3];
+    (void)state;
+    test_memory_simple(&memory, 4 * GIB, 64 * MIB, true);
+    struct qy_mm *mm = memory.mm;
+    for (unsigned i = 0; i < COUNT_OF(blocks); i++)
+        assert_non_null(blocks[i] = qy_kmalloc(mm, (20 + i) * PAGE, QY_GFP_KERNEL));
+    for (unsigned i = 1; i < COUNT_OF(blocks); i++)
+        assert_int_equal(qy_kfree(mm, blocks[i]), 0);
+    struct qy_kept *kept = the_slot(mm)->kept;
+    struct qy_kept_stack *stack = kept->stack;
+    assert_int_equal(kept->frames, 21 + 22);
+    while (stack->count == 0)
+        stack++;
+    uint32_t held = (uint32_t)(((uintptr_t)blocks[0] - mm->base) / PAGE);
+    BREAK(mm, "R2", kept->frames, 0);
+    BREAK(mm, "R2", stack->frames[0], 1);
+    BREAK(mm, "R2", stack->count, 0);
+    BREAK(mm, "R2", stack->count, QY_KEPT_PLACES + 1);
+    BREAK(mm, "R2", stack->index[0], held);
+    BREAK(mm, "R2", stack->index[0], 8 * 512);
+    BREAK(mm, "R2", stack->index[0], 64 * MIB / PAGE);
+    BREAK(mm, "R2", stack->index[0], stack->index[1]);
+    test_memory_free(&memory);
+}
+
 /* Wrong if it failed: an overflow, or a write to a free object, could go unseen; or an object
  * that waits after its free could be lost, or go out twice. */
 static void checked(void **state)
@@ -221,6 +250,7 @@ int main(void)
         cmocka_unit_test(slabs),
         cmocka_unit_test(magazines),
         cmocka_unit_test(runs),
+        cmocka_unit_test(kept_runs),
         cmocka_unit_test(checked),
         cmocka_unit_test(guarded),
         cmocka_unit_test(limits),
