@@ -22,6 +22,8 @@
 #include "slab/magazine.h"
 
 #define RECIPROCAL_SHIFT 40
+/** Full slabs of a cache from which on new ones are filled with memory at once. */
+#define POPULATE_FROM 4
 
 /* ---- which object is this? ---- */
 
@@ -261,6 +263,14 @@ static int prepare_objects(struct qy_kmem_cache *cache, struct qy_slab *slab, st
     return 0;
 }
 
+/** Its next slab will soon be written all over: one system call costs less than a fault a
+ *  page. Of a cache with few slabs, or of objects as large as pages, nobody can say so. */
+static bool is_busy(const struct qy_kmem_cache *cache)
+{
+    return cache->mm->options.lazy_backing && cache->stride < QY_PAGE_BYTES &&
+           cache->slabs_full.count >= POPULATE_FROM;
+}
+
 static int grow(struct qy_kmem_cache *cache, struct qy_cpu *cpu, const struct qy_request *request)
 {
     struct qy_mm *mm = cache->mm;
@@ -288,9 +298,7 @@ static int grow(struct qy_kmem_cache *cache, struct qy_cpu *cpu, const struct qy
     qy_list_add(&cache->slabs_empty.slabs, &slab->link);
     cache->slabs_empty.count++;
     cache->nr_free += slab->nr_free;
-    __atomic_store_n(&cache->populate,
-                     mm->options.lazy_backing && cache->stride < QY_PAGE_BYTES,
-                     __ATOMIC_RELAXED);
+    __atomic_store_n(&cache->populate, is_busy(cache), __ATOMIC_RELAXED);
     qy_unlock(&cache->lock);
     return 0;
 }
