@@ -58,7 +58,14 @@ QY_API size_t qy_free_pages_bulk(struct qy_mm *mm, size_t count, const qy_pfn_t 
  */
 QY_API QY_MUST_CHECK qy_pfn_t qy_alloc_pages_exact(struct qy_mm *mm, qy_gfp_t gfp,
                                                    uint64_t nr_frames, unsigned align_order);
-/** Give back all, or the last part from pfn on, of an exact run. Errors as qy_free_pages(). */
+/**
+ * Give back all, or the last part from pfn on, of an exact run. Errors as qy_free_pages().
+ *
+ * @nr_frames  to the end of the run, no further: nothing marks where a run ends. A length that
+ *             is too long is F2 where a frame behind the run is free, or belongs to what is not
+ *             cut into blocks as one run of that length would be; where all of that fits, what
+ *             lies behind goes back as well.
+ */
 QY_API int qy_free_pages_exact(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames);
 
 /** The CPU's address of a frame; NULL where the CPU cannot reach it (no_virt). */

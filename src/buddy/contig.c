@@ -312,8 +312,9 @@ static qy_pfn_t head_of(const struct qy_mm *mm, qy_pfn_t pfn)
     return QY_PFN_NONE;
 }
 
-/** The run is the end of an allocated block or all of it, then whole allocated blocks: only
- *  then are their tags cleared, and what is left of the first is tagged anew. */
+/** The run is the end of an allocated block or all of it, then whole allocated blocks, cut as
+ *  tag_run() cuts a run that ends here: only then are their tags cleared, and what is left of
+ *  the first is tagged anew. */
 static bool untag_run(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames)
 {
     qy_pfn_t head = head_of(mm, pfn);
@@ -322,11 +323,10 @@ static bool untag_run(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames)
     for (int pass = 0; pass < 2; pass++)
         for (qy_pfn_t at = head; at < pfn + nr_frames;) {
             uint8_t *tag = &mm->tags[qy_frame_index(mm, at)];
-            if (*tag < QY_TAG_BLOCK || *tag > QY_TAG_BLOCK + QY_MAX_ORDER)
+            unsigned order = next_order(mm, at, pfn + nr_frames - at);
+            if (*tag != QY_TAG_BLOCK + order)
                 return false;
-            at += UINT64_C(1) << (*tag - QY_TAG_BLOCK);
-            if (at > pfn + nr_frames)
-                return false;
+            at += UINT64_C(1) << order;
             if (pass == 1)
                 *tag = QY_TAG_NONE;
         }

@@ -116,6 +116,23 @@ static void wrong_frees_of_runs_change_nothing(void **state)
     refuse(pfn, 1);
 }
 
+/* Wrong if it failed: a run that is freed as longer than it is would take the next one with it,
+ * though the two are not cut as one run is. */
+static void a_run_does_not_end_in_the_next_one(void **state)
+{
+    (void)state;
+    qy_pfn_t first = take(3, 2), behind = take(5, 0);
+
+    assert_int_equal(behind, first + 3);
+    refuse(first, 4);
+    refuse(first, 8);
+    refuse(first + 1, 7);
+    give(first + 2, 1); /* its last part */
+    refuse(first, 3);
+    give(first, 2);
+    give(behind, 5);
+}
+
 /* Wrong if it failed: after two neighbours were freed in one call, a tag would stay behind,
  * and freeing one of them again would put a free frame into the lists twice. */
 static void neighbours_freed_together_leave_no_tag(void **state)
@@ -202,6 +219,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(each_length_is_exact, build, tear_down),
         cmocka_unit_test_setup_teardown(a_run_goes_back_from_its_end, build, tear_down),
         cmocka_unit_test_setup_teardown(wrong_frees_of_runs_change_nothing, build, tear_down),
+        cmocka_unit_test_setup_teardown(a_run_does_not_end_in_the_next_one, build, tear_down),
         cmocka_unit_test_setup_teardown(neighbours_freed_together_leave_no_tag, build, tear_down),
         cmocka_unit_test_setup_teardown(unreachable_frames_are_not_cleared, build, tear_down),
         cmocka_unit_test_setup_teardown(the_whole_zone_is_one_run, build, tear_down),
