@@ -95,8 +95,8 @@ static uint64_t kept_back(const struct qy_zone *zone, enum qy_zone_type highest)
 static void no_zone_is_taken_below_its_watermark(void **state)
 {
     const struct qy_range range = {.base = 0, .bytes = 64 * MIB};
-    const struct qy_memmap map = {.ranges = &range, .nr_ranges = 1, .nr_nodes = 1,
-                                  .dma_end = 16 * MIB};
+    const struct qy_memmap map = {
+        .ranges = &range, .nr_ranges = 1, .nr_nodes = 1, .dma_end = 16 * MIB};
     const struct qy_mm_options options = {.min_free_kbytes = 4096};
     struct random random = {test_seed()};
     struct test_memory memory;
@@ -104,10 +104,10 @@ static void no_zone_is_taken_below_its_watermark(void **state)
     test_memory_build(&memory, &map, &options, 0, 0);
     for (unsigned failed = 0; failed < 200;) {
         uint64_t frames = 1 + random_below(&random, 40);
-        qy_pfn_t pfn = random_one_in(&random, 2)
-                           ? qy_alloc_pages_exact(memory.mm, QY_GFP_KERNEL, frames, 0)
-                           : qy_alloc_pages(memory.mm, QY_GFP_KERNEL,
-                                            (unsigned)random_below(&random, 6));
+        qy_pfn_t pfn =
+            random_one_in(&random, 2)
+                ? qy_alloc_pages_exact(memory.mm, QY_GFP_KERNEL, frames, 0)
+                : qy_alloc_pages(memory.mm, QY_GFP_KERNEL, (unsigned)random_below(&random, 6));
         failed += pfn == QY_PFN_NONE;
         for (unsigned z = 0; z < QY_MAX_ZONES; z++) {
             const struct qy_zone *zone = &memory.mm->zones[z];
@@ -324,8 +324,8 @@ static void a_free_with_a_wrong_size_is_named(void **state)
         size_t asked, said, align;
         bool right;
     } frees[] = {
-        {1000, 1000, 16, true},  {1000, 1024, 16, true},   {1000, 1025, 16, false},
-        {1000, 300, 16, false},  {100000, 100000, 16, true}, {100000, 200000, 16, false},
+        {1000, 1000, 16, true},    {1000, 1024, 16, true},     {1000, 1025, 16, false},
+        {1000, 300, 16, false},    {100000, 100000, 16, true}, {100000, 200000, 16, false},
         {100000, 4000, 16, false}, {48, 48, 64, false},
     };
     for (size_t i = 0; i < COUNT_OF(frees); i++) {

@@ -142,9 +142,8 @@ static void checked(void **state)
     void *objects[100];
     (void)state;
     test_memory_simple(&memory, 4 * GIB, 64 * MIB, true);
-    struct qy_kmem_cache *cache =
-        qy_kmem_cache_create(memory.mm, "test", 100, 0,
-                             QY_SLAB_RED_ZONE | QY_SLAB_POISON | QY_SLAB_RANDOM, NULL, NULL);
+    struct qy_kmem_cache *cache = qy_kmem_cache_create(
+        memory.mm, "test", 100, 0, QY_SLAB_RED_ZONE | QY_SLAB_POISON | QY_SLAB_RANDOM, NULL, NULL);
     assert_non_null(cache);
     for (unsigned i = 0; i < COUNT_OF(objects); i++)
         assert_non_null(objects[i] = qy_kmem_cache_alloc(cache, QY_GFP_KERNEL));
@@ -247,14 +246,10 @@ static void slots_are_left_alone(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(slabs),
-        cmocka_unit_test(magazines),
-        cmocka_unit_test(runs),
-        cmocka_unit_test(kept_runs),
-        cmocka_unit_test(checked),
-        cmocka_unit_test(guarded),
-        cmocka_unit_test(limits),
-        cmocka_unit_test(slots_are_left_alone),
+        cmocka_unit_test(slabs),   cmocka_unit_test(magazines),
+        cmocka_unit_test(runs),    cmocka_unit_test(kept_runs),
+        cmocka_unit_test(checked), cmocka_unit_test(guarded),
+        cmocka_unit_test(limits),  cmocka_unit_test(slots_are_left_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

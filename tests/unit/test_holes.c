@@ -1,0 +1,159 @@
+/*
+ * test_holes.c - slab/holes.c: idle pages of partial slabs lose their memory, and nothing else
+ */
+#include "support.h"
+
+#include "slab/cache.h"
+#include "slab/holes.h"
+
+#include <sys/mman.h>
+
+#define BASE (4 * GIB)
+#define BYTES (32 * MIB)
+#define OBJECTS 4000
+
+static struct test_memory memory;
+static unsigned char *objects[OBJECTS];
+
+static int build(void **state)
+{
+    (void)state;
+    const struct qy_range range = {.base = BASE, .bytes = BYTES};
+    const struct qy_memmap map = {.ranges = &range, .nr_ranges = 1, .nr_nodes = 1};
+    const struct qy_mm_options options = {.min_free_kbytes = 1, .lazy_backing = true};
+    test_memory_build(&memory, &map, &options, BASE, BYTES);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    test_memory_free(&memory);
+    return 0;
+}
+
+static unsigned char mark_of(unsigned i)
+{
+    return (unsigned char)(i % 255 + 1);
+}
+
+/** Objects of this cache, filled; one in @live stays, the others go back to their slabs. */
+static void leave_one_in(struct qy_kmem_cache *cache, unsigned count, unsigned live, size_t bytes)
+{
+    for (unsigned i = 0; i < count; i++) {
+        assert_non_null(objects[i] = qy_kmem_cache_alloc(cache, QY_GFP_KERNEL));
+        memset(objects[i], mark_of(i), bytes);
+    }
+    for (unsigned i = 0; i < count; i++)
+        if (i % live != 0)
+            assert_int_equal(qy_kmem_cache_free(cache, objects[i]), 0);
+    qy_kmem_cache_shrink(cache);
+}
+
+static void expect_live(unsigned count, unsigned live, size_t bytes)
+{
+    for (unsigned i = 0; i < count; i += live)
+        for (size_t at = 0; at < bytes; at++)
+            assert_int_equal(objects[i][at], mark_of(i));
+}
+
+/** Pages of the memory that the system has something behind. */
+static size_t resident_pages(void)
+{
+    static unsigned char in_core[BYTES / PAGE];
+    size_t count = 0;
+    assert_int_equal(mincore(memory.frames, BYTES, in_core), 0);
+    for (size_t i = 0; i < sizeof(in_core); i++)
+        count += in_core[i] & 1;
+    return count;
+}
+
+/* Wrong if it failed: S6: a live object would lose what it holds, or idle pages would keep their
+ * memory, or some that did not be counted. */
+static void idle_pages_go_and_live_objects_stay(void **state)
+{
+    static const size_t sizes[] = {64, 200, 1000, 3000, 4096, 6000};
+    (void)state;
+    for (size_t s = 0; s < COUNT_OF(sizes); s++) {
+        unsigned count = 3 * MIB / sizes[s] < OBJECTS ? (unsigned)(3 * MIB / sizes[s]) : OBJECTS;
+        unsigned live = sizes[s] < 1000 ? 150 : 7;
+        struct qy_kmem_cache *cache =
+            qy_kmem_cache_create(memory.mm, "holes", sizes[s], 0, 0, NULL, NULL);
+        assert_non_null(cache);
+        leave_one_in(cache, count, live, sizes[s]);
+        size_t before = resident_pages();
+        uint64_t dropped = qy_slab_trim(memory.mm);
+        if (cache->order > 0)
+            assert_true(dropped > 0);
+        assert_in_range(before - resident_pages(), dropped / 2, dropped);
+        expect_live(count, live, sizes[s]);
+        test_rules(memory.mm);
+        for (unsigned i = 0; i < count; i += live)
+            assert_int_equal(qy_kmem_cache_free(cache, objects[i]), 0);
+        assert_int_equal(qy_kmem_cache_destroy(cache, NULL), 0);
+    }
+}
+
+static void construct(void *object)
+{
+    memset(object, 0x3c, 2000);
+}
+
+/* Wrong if it failed: objects would come back without what their constructor did. */
+static void constructed_objects_keep_what_they_hold(void **state)
+{
+    (void)state;
+    struct qy_kmem_cache *cache =
+        qy_kmem_cache_create(memory.mm, "constructed", 2000, 0, 0, construct, NULL);
+    assert_non_null(cache);
+    for (unsigned i = 0; i < 1000; i++)
+        assert_non_null(objects[i] = qy_kmem_cache_alloc(cache, QY_GFP_KERNEL));
+    for (unsigned i = 0; i < 1000; i++)
+        if (i % 7 != 0)
+            assert_int_equal(qy_kmem_cache_free(cache, objects[i]), 0);
+    qy_kmem_cache_shrink(cache);
+    assert_true(cache->slabs_partial.count > 0);
+    qy_slab_trim(memory.mm);
+    for (unsigned i = 0; i < 500; i++) {
+        const unsigned char *object = qy_kmem_cache_alloc(cache, QY_GFP_KERNEL);
+        for (unsigned at = 0; at < 2000; at++)
+            assert_int_equal(object[at], 0x3c);
+    }
+}
+
+/* Wrong if it failed: canaries and poison would be lost, and trim be reported as an overflow. */
+static void checked_objects_keep_their_canaries(void **state)
+{
+    (void)state;
+    struct qy_kmem_cache *cache = qy_kmem_cache_create(
+        memory.mm, "checked", 2000, 0, QY_SLAB_RED_ZONE | QY_SLAB_POISON, NULL, NULL);
+    assert_non_null(cache);
+    leave_one_in(cache, 1000, 7, 2000);
+    assert_true(cache->slabs_partial.count > 0);
+    qy_slab_trim(memory.mm);
+    expect_live(1000, 7, 2000);
+    test_rules(memory.mm);
+    assert_int_equal(memory.mm->nr_faults, 0);
+}
+
+/* Wrong if it failed: memory whose backing is not the port's to drop would be asked for. */
+static void without_lazy_backing_nothing_goes(void **state)
+{
+    (void)state;
+    memory.mm->options.lazy_backing = false;
+    struct qy_kmem_cache *cache = qy_kmem_cache_create(memory.mm, "holes", 1000, 0, 0, NULL, NULL);
+    assert_non_null(cache);
+    leave_one_in(cache, 1000, 50, 1000);
+    assert_int_equal(qy_slab_trim(memory.mm), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(idle_pages_go_and_live_objects_stay, build, tear_down),
+        cmocka_unit_test_setup_teardown(constructed_objects_keep_what_they_hold, build, tear_down),
+        cmocka_unit_test_setup_teardown(checked_objects_keep_their_canaries, build, tear_down),
+        cmocka_unit_test_setup_teardown(without_lazy_backing_nothing_goes, build, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
