@@ -1,0 +1,151 @@
+/*
+ * test_kept.c - slab/kept.c: freed runs that a slot keeps for its next request
+ */
+#include "support.h"
+
+#include "buddy/alloc.h"
+#include "slab/kept.h"
+
+#include <quarry/buddy.h>
+#include <quarry/slab.h>
+
+static struct test_memory memory;
+static struct qy_cpu *cpu;
+
+static int build(void **state)
+{
+    (void)state;
+    test_memory_simple(&memory, 4 * GIB, 128 * MIB, true);
+    cpu = qy_slot_enter(memory.mm);
+    return cpu == NULL;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    qy_kept_drain(cpu);
+    qy_cpu_leave(cpu);
+    test_rules(memory.mm);
+    test_memory_free(&memory);
+    return 0;
+}
+
+/** A run that is nobody's: not free, no tag. */
+static uint64_t new_run(uint64_t frames)
+{
+    struct qy_request request;
+    bool fresh;
+    assert_true(qy_request_read(&request, 0, QY_GFP_NOWAIT, 0));
+    qy_pfn_t pfn = qy_take_run(memory.mm, &request, frames, 0, &fresh);
+    assert_true(pfn != QY_PFN_NONE);
+    return qy_frame_index(memory.mm, pfn);
+}
+
+static uint64_t free_frames(void)
+{
+    struct qy_mm_stat stat;
+    qy_mm_stat(memory.mm, &stat);
+    return stat.free;
+}
+
+/* Wrong if it failed: a request would get a run that is too short, or waste much of a long one,
+ * or a kept run never be found again. */
+static void a_run_serves_requests_a_little_shorter(void **state)
+{
+    (void)state;
+    for (uint64_t frames = 1; frames < 3000; frames += 1 + frames / 9) {
+        uint64_t mine = new_run(frames), index, got;
+        qy_kept_give(cpu, mine, frames);
+        assert_false(qy_kept_take(cpu, frames + 1, &index, &got));
+        if (frames > 10)
+            assert_false(qy_kept_take(cpu, frames * 3 / 4 - 1, &index, &got));
+        assert_true(qy_kept_take(cpu, frames, &index, &got));
+        assert_int_equal(index, mine);
+        assert_int_equal(got, frames);
+        assert_int_equal(cpu->kept->frames, 0);
+        assert_false(qy_kept_take(cpu, frames, &index, &got));
+        qy_give_run(memory.mm, memory.mm->start_pfn + mine, frames, false);
+    }
+}
+
+/* Wrong if it failed: R2: a slot would hold more than it may, or not know how much. */
+static void a_slot_keeps_so_much_and_no_more(void **state)
+{
+    uint64_t before = free_frames(), index, got;
+    (void)state;
+    for (unsigned i = 0; i < 100; i++) {
+        uint64_t frames = 20 + i * 2;
+        qy_kept_give(cpu, new_run(frames), frames);
+        assert_true(cpu->kept->frames <= QY_KEPT_MOST);
+        assert_int_equal(free_frames(), before - cpu->kept->frames);
+    }
+    qy_kept_give(cpu, new_run(3 * QY_KEPT_MOST), 3 * QY_KEPT_MOST); /* one may be longer, alone */
+    assert_int_equal(cpu->kept->frames, 3 * QY_KEPT_MOST);
+    assert_true(qy_kept_take(cpu, 3 * QY_KEPT_MOST, &index, &got));
+    qy_kept_give(cpu, index, got);
+    qy_kept_drain(cpu);
+    assert_int_equal(cpu->kept->frames, 0);
+    assert_int_equal(free_frames(), before);
+}
+
+/* Wrong if it failed: a full stack would write over the next one, or drop a run. */
+static void a_full_stack_gives_up_its_oldest(void **state)
+{
+    uint64_t runs[QY_KEPT_PLACES + 1], index, got, before = free_frames();
+    (void)state;
+    for (unsigned i = 0; i < COUNT_OF(runs); i++)
+        runs[i] = new_run(40);
+    for (unsigned i = 0; i < QY_KEPT_PLACES; i++)
+        assert_true(qy_kept_try_give(cpu, runs[i], 40));
+    assert_false(qy_kept_try_give(cpu, runs[QY_KEPT_PLACES], 40));
+    assert_int_equal(cpu->kept->frames, QY_KEPT_PLACES * 40);
+    qy_kept_give(cpu, runs[QY_KEPT_PLACES], 40);
+    assert_int_equal(cpu->kept->frames, QY_KEPT_PLACES * 40);
+    for (unsigned i = QY_KEPT_PLACES; i >= 1; i--) {
+        assert_true(qy_kept_take(cpu, 40, &index, &got));
+        assert_int_equal(index, runs[i]);
+        qy_give_run(memory.mm, memory.mm->start_pfn + index, got, false);
+    }
+    assert_false(qy_kept_take(cpu, 40, &index, &got));
+    assert_int_equal(free_frames(), before);
+}
+
+/* Wrong if it failed: a run that nobody may keep would be kept, and its memory held for ever. */
+static void too_long_a_run_goes_back_at_once(void **state)
+{
+    uint64_t before = free_frames();
+    (void)state;
+    uint64_t run = new_run(QY_KEPT_LONGEST + 1);
+    assert_false(qy_kept_try_give(cpu, run, QY_KEPT_LONGEST + 1));
+    qy_kept_give(cpu, run, QY_KEPT_LONGEST + 1);
+    assert_int_equal(cpu->kept->frames, 0);
+    assert_int_equal(free_frames(), before);
+}
+
+/* Wrong if it failed: lengths that nobody asks for any more would stay for ever. */
+static void what_nobody_asks_for_goes_in_time(void **state)
+{
+    uint64_t index, got;
+    (void)state;
+    qy_kept_give(cpu, new_run(200), 200);
+    uint64_t other = new_run(9);
+    for (unsigned i = 0; i < 1000; i++) {
+        qy_kept_give(cpu, other, 9);
+        if (!qy_kept_take(cpu, 9, &other, &got))
+            other = new_run(9);
+    }
+    qy_kept_give(cpu, other, 9);
+    assert_false(qy_kept_take(cpu, 200, &index, &got));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_run_serves_requests_a_little_shorter, build, tear_down),
+        cmocka_unit_test_setup_teardown(a_slot_keeps_so_much_and_no_more, build, tear_down),
+        cmocka_unit_test_setup_teardown(a_full_stack_gives_up_its_oldest, build, tear_down),
+        cmocka_unit_test_setup_teardown(too_long_a_run_goes_back_at_once, build, tear_down),
+        cmocka_unit_test_setup_teardown(what_nobody_asks_for_goes_in_time, build, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,160 @@
+/*
+ * test_magazine.c - slab/magazine.c: what lies between a cache's users and its slabs
+ */
+#include "support.h"
+
+#include "slab/magazine.h"
+
+#define OBJECTS 5000
+
+static struct test_memory memory;
+static struct qy_kmem_cache *cache;
+static void *objects[OBJECTS];
+
+static int build(void **state)
+{
+    (void)state;
+    test_memory_simple(&memory, 4 * GIB, 64 * MIB, true);
+    cache = qy_kmem_cache_create(memory.mm, "test", 64, 0, 0, NULL, NULL);
+    return cache == NULL;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    test_memory_free(&memory);
+    return 0;
+}
+
+/** The only slot. */
+static struct qy_cpu *the_slot(void)
+{
+    assert_false(qy_list_empty(&memory.mm->cpus));
+    return qy_list_entry(memory.mm->cpus.next, struct qy_cpu, link);
+}
+
+static void take(unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        assert_non_null(objects[i] = qy_kmem_cache_alloc(cache, QY_GFP_KERNEL));
+}
+
+static void give(unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        assert_int_equal(qy_kmem_cache_free(cache, objects[i]), 0);
+}
+
+/** The first word of the loaded magazine. */
+static void **loaded(void)
+{
+    void **top = the_slot()->top[cache->tag];
+    return (void **)((uintptr_t)(top - 1) / QY_MAGAZINE_BYTES * QY_MAGAZINE_BYTES);
+}
+
+/* Wrong if it failed: a cache without a magazine would hand out what is none, or write into the
+ * one that all share. */
+static void no_magazine_is_empty_and_full(void **state)
+{
+    static struct qy_cpu cpu;
+    (void)state;
+    cpu.top[7] = QY_NO_MAGAZINE;
+    assert_null(qy_magazine_pop(&cpu, 7));
+    assert_false(qy_magazine_push(&cpu, 7, &memory));
+    assert_ptr_equal(cpu.top[7], QY_NO_MAGAZINE);
+}
+
+/* Wrong if it failed: a magazine would lose objects, take one too many, or take one twice. */
+static void objects_come_back_last_first(void **state)
+{
+    _Alignas(QY_MAGAZINE_BYTES) static void *magazine[QY_MAGAZINE_WORDS];
+    static struct qy_cpu cpu;
+    static char object[QY_MAGAZINE_MOST];
+    (void)state;
+    cpu.top[7] = magazine + 1;
+    for (unsigned i = 0; i < QY_MAGAZINE_MOST; i++) {
+        assert_true(qy_magazine_push(&cpu, 7, &object[i]));
+        assert_true(qy_magazine_is_last(&cpu, 7, &object[i]));
+        assert_false(qy_magazine_push(&cpu, 7, &object[i]));
+    }
+    assert_false(qy_magazine_push(&cpu, 7, &memory));
+    for (unsigned i = QY_MAGAZINE_MOST; i-- > 0;)
+        assert_ptr_equal(qy_magazine_pop(&cpu, 7), &object[i]);
+    assert_null(qy_magazine_pop(&cpu, 7));
+}
+
+/* Wrong if it failed: G1: a pop would run over the bottom of a magazine, or hand out what is
+ * free in its slab as well. */
+static void a_loaded_magazine_ends_in_null(void **state)
+{
+    (void)state;
+    for (unsigned count = 1; count < 400; count += 37) {
+        take(count);
+        give(count);
+        unsigned bottom = QY_MAGAZINE_MOST - cache->places;
+        assert_null(loaded()[bottom]);
+        for (void **at = loaded() + bottom + 1; at < the_slot()->top[cache->tag]; at++) {
+            bool exact;
+            const struct qy_slab *slab = qy_slab_of(cache, *at);
+            unsigned index = qy_slab_index(slab, *at, &exact);
+            assert_true(exact);
+            assert_false(qy_bits_test(&slab->free, index));
+        }
+        test_rules(memory.mm);
+    }
+}
+
+/* Wrong if it failed: G2: who takes a magazine from a depot would find places without objects. */
+static void depots_hold_full_magazines(void **state)
+{
+    (void)state;
+    take(OBJECTS);
+    give(OBJECTS);
+    const struct qy_depot *own = &the_slot()->depot[cache->tag];
+    assert_true(own->nr_full > 0 && cache->nr_depot > 0);
+    assert_true(own->nr_full <= cache->most_in_slot && cache->nr_depot <= cache->most_in_depot);
+    for (void **magazine = cache->depot; magazine != NULL; magazine = *magazine)
+        for (unsigned i = 0; i < cache->places; i++)
+            assert_non_null(magazine[QY_MAGAZINE_MOST - i]);
+    for (void **magazine = own->full; magazine != NULL; magazine = *magazine)
+        for (unsigned i = 0; i < cache->places; i++)
+            assert_non_null(magazine[QY_MAGAZINE_MOST - i]);
+    test_rules(memory.mm);
+}
+
+/* Wrong if it failed: who needs one object would hold a magazine full of them. */
+static void the_first_fills_are_small(void **state)
+{
+    (void)state;
+    take(1);
+    assert_in_range(the_slot()->top[cache->tag] - loaded() - QY_MAGAZINE_MOST + cache->places - 1,
+                    0, 7);
+}
+
+/* Wrong if it failed: objects would stay in magazines for ever, and their slabs with them. */
+static void a_shrink_empties_all_of_them(void **state)
+{
+    (void)state;
+    take(OBJECTS);
+    give(OBJECTS);
+    assert_true(qy_kmem_cache_shrink(cache) > 0);
+    assert_int_equal(cache->nr_depot, 0);
+    assert_int_equal(the_slot()->depot[cache->tag].nr_full, 0);
+    assert_ptr_equal(the_slot()->top[cache->tag], QY_NO_MAGAZINE);
+    assert_int_equal(cache->nr_free, 0);
+    assert_int_equal(cache->slabs_full.count + cache->slabs_partial.count, 0);
+    test_rules(memory.mm);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(no_magazine_is_empty_and_full),
+        cmocka_unit_test(objects_come_back_last_first),
+        cmocka_unit_test_setup_teardown(a_loaded_magazine_ends_in_null, build, tear_down),
+        cmocka_unit_test_setup_teardown(depots_hold_full_magazines, build, tear_down),
+        cmocka_unit_test_setup_teardown(the_first_fills_are_small, build, tear_down),
+        cmocka_unit_test_setup_teardown(a_shrink_empties_all_of_them, build, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
