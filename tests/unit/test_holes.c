@@ -124,15 +124,18 @@ static void constructed_objects_keep_what_they_hold(void **state)
 /* Wrong if it failed: canaries and poison would be lost, and trim be reported as an overflow. */
 static void checked_objects_keep_their_canaries(void **state)
 {
+    static const uint32_t flags[] = {QY_SLAB_RED_ZONE, QY_SLAB_POISON};
     (void)state;
-    struct qy_kmem_cache *cache = qy_kmem_cache_create(
-        memory.mm, "checked", 2000, 0, QY_SLAB_RED_ZONE | QY_SLAB_POISON, NULL, NULL);
-    assert_non_null(cache);
-    leave_one_in(cache, 1000, 7, 2000);
-    assert_true(cache->slabs_partial.count > 0);
-    qy_slab_trim(memory.mm);
-    expect_live(1000, 7, 2000);
-    test_rules(memory.mm);
+    for (size_t i = 0; i < COUNT_OF(flags); i++) {
+        struct qy_kmem_cache *cache = qy_kmem_cache_create(
+            memory.mm, i == 0 ? "fenced" : "poisoned", 2000, 0, flags[i], NULL, NULL);
+        assert_non_null(cache);
+        leave_one_in(cache, 1000, 7, 2000);
+        assert_true(cache->slabs_partial.count > 0);
+        qy_slab_trim(memory.mm);
+        expect_live(1000, 7, 2000);
+        test_rules(memory.mm);
+    }
     assert_int_equal(memory.mm->nr_faults, 0);
 }
 
