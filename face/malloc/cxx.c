@@ -77,8 +77,8 @@ static __attribute__((noinline)) void *new_nothrow_slow(const char *name, size_t
     return own != NULL ? own(bytes, nothrow) : NULL;
 }
 
-static __attribute__((noinline)) void *
-new_aligned_nothrow_slow(const char *name, size_t bytes, size_t align, const void *nothrow)
+static __attribute__((noinline)) void *new_aligned_nothrow_slow(const char *name, size_t bytes,
+                                                                size_t align, const void *nothrow)
 {
     void *(*own)(size_t, size_t, const void *) =
         (void *(*)(size_t, size_t, const void *))runtimes_own(name);
@@ -93,12 +93,22 @@ static void delete_sized(void *block, size_t bytes, size_t align)
     free(block);
 }
 
-#define NEW(name, ...) QY_API void *name(__VA_ARGS__); QY_API void *name(__VA_ARGS__)
-#define DELETE(name, ...) QY_API void name(__VA_ARGS__); QY_API void name(__VA_ARGS__)
+#define NEW(name, ...)                                                                             \
+    QY_API void *name(__VA_ARGS__);                                                                \
+    QY_API void *name(__VA_ARGS__)
+#define DELETE(name, ...)                                                                          \
+    QY_API void name(__VA_ARGS__);                                                                 \
+    QY_API void name(__VA_ARGS__)
 
 /* new, new[]; nothrow; aligned; both */
-NEW(_Znwm, size_t n) { return allocate(n, 0) ?: new_slow(__func__, n); }
-NEW(_Znam, size_t n) { return allocate(n, 0) ?: new_slow(__func__, n); }
+NEW(_Znwm, size_t n)
+{
+    return allocate(n, 0) ?: new_slow(__func__, n);
+}
+NEW(_Znam, size_t n)
+{
+    return allocate(n, 0) ?: new_slow(__func__, n);
+}
 NEW(_ZnwmRKSt9nothrow_t, size_t n, const void *t)
 {
     return allocate(n, 0) ?: new_nothrow_slow(__func__, n, t);
@@ -125,16 +135,50 @@ NEW(_ZnamSt11align_val_tRKSt9nothrow_t, size_t n, size_t a, const void *t)
 }
 
 /* delete, delete[]; sized; nothrow; aligned; aligned and sized; aligned and nothrow */
-DELETE(_ZdlPv, void *p) { free(p); }
-DELETE(_ZdaPv, void *p) { free(p); }
-DELETE(_ZdlPvm, void *p, size_t n) { delete_sized(p, n, 1); }
-DELETE(_ZdaPvm, void *p, size_t n) { delete_sized(p, n, 1); }
-DELETE(_ZdlPvRKSt9nothrow_t, void *p, const void *t) { (void)t; free(p); }
-DELETE(_ZdaPvRKSt9nothrow_t, void *p, const void *t) { (void)t; free(p); }
-DELETE(_ZdlPvSt11align_val_t, void *p, size_t a) { (void)a; free(p); }
-DELETE(_ZdaPvSt11align_val_t, void *p, size_t a) { (void)a; free(p); }
-DELETE(_ZdlPvmSt11align_val_t, void *p, size_t n, size_t a) { delete_sized(p, n, a); }
-DELETE(_ZdaPvmSt11align_val_t, void *p, size_t n, size_t a) { delete_sized(p, n, a); }
+DELETE(_ZdlPv, void *p)
+{
+    free(p);
+}
+DELETE(_ZdaPv, void *p)
+{
+    free(p);
+}
+DELETE(_ZdlPvm, void *p, size_t n)
+{
+    delete_sized(p, n, 1);
+}
+DELETE(_ZdaPvm, void *p, size_t n)
+{
+    delete_sized(p, n, 1);
+}
+DELETE(_ZdlPvRKSt9nothrow_t, void *p, const void *t)
+{
+    (void)t;
+    free(p);
+}
+DELETE(_ZdaPvRKSt9nothrow_t, void *p, const void *t)
+{
+    (void)t;
+    free(p);
+}
+DELETE(_ZdlPvSt11align_val_t, void *p, size_t a)
+{
+    (void)a;
+    free(p);
+}
+DELETE(_ZdaPvSt11align_val_t, void *p, size_t a)
+{
+    (void)a;
+    free(p);
+}
+DELETE(_ZdlPvmSt11align_val_t, void *p, size_t n, size_t a)
+{
+    delete_sized(p, n, a);
+}
+DELETE(_ZdaPvmSt11align_val_t, void *p, size_t n, size_t a)
+{
+    delete_sized(p, n, a);
+}
 DELETE(_ZdlPvSt11align_val_tRKSt9nothrow_t, void *p, size_t a, const void *t)
 {
     (void)a;

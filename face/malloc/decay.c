@@ -66,8 +66,7 @@ static void shrink(uint64_t now)
         frames -= frames / 4;
     if (now - shrunk_ns > SECOND)
         shrunk_ns = now;
-    atomic_store_explicit(&keep, frames > LEAST_KEPT ? frames : LEAST_KEPT,
-                          memory_order_relaxed);
+    atomic_store_explicit(&keep, frames > LEAST_KEPT ? frames : LEAST_KEPT, memory_order_relaxed);
 }
 
 /** Whole pageblocks first. If that is not enough, objects that lie idle in caches keep others
@@ -91,8 +90,8 @@ static void decide(struct qy_mm *mm, const struct held *held)
 {
     uint64_t now = qy_port_clock_ns();
     uint64_t all = held->used + held->backed;
-    bool wanted_again = dropped_ns != 0 && now - dropped_ns < SECOND &&
-                        all >= held_after + dropped / 2;
+    bool wanted_again =
+        dropped_ns != 0 && now - dropped_ns < SECOND && all >= held_after + dropped / 2;
     if (wanted_again) {
         atomic_store_explicit(&keep, all, memory_order_relaxed);
         shrunk_ns = now;

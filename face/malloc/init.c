@@ -29,7 +29,11 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { NONE, MAKING, MADE };
+enum {
+    NONE,
+    MAKING,
+    MADE
+};
 
 struct qy_mm *qy_malloc_mm;
 static _Atomic int state;

@@ -68,8 +68,7 @@ QY_API struct mallinfo2 mallinfo2(void)
     size_t managed = stat.managed << QY_PAGE_SHIFT;
     size_t free_bytes = stat.free << QY_PAGE_SHIFT;
     if (mm != NULL) /* freed, and kept out of reach for a while */
-        free_bytes += __atomic_load_n(&mm->quarantine.nr_frames, __ATOMIC_RELAXED)
-                      << QY_PAGE_SHIFT;
+        free_bytes += __atomic_load_n(&mm->quarantine.nr_frames, __ATOMIC_RELAXED) << QY_PAGE_SHIFT;
     return (struct mallinfo2){
         .arena = managed,
         .ordblks = 1,

@@ -34,7 +34,7 @@ struct qy_range {
  */
 struct qy_memmap {
     const struct qy_range *ranges;
-    size_t nr_ranges; /* 1 .. QY_MAX_RANGES */
+    size_t nr_ranges;  /* 1 .. QY_MAX_RANGES */
     unsigned nr_nodes; /* 1 .. QY_MAX_NODES */
     /** nr_nodes * nr_nodes distances as ACPI's SLIT has them (10: itself), row by row;
      *  NULL: 10 within a node, 20 between two. */
@@ -101,15 +101,15 @@ QY_API QY_MUST_CHECK int qy_mm_online(struct qy_mm *mm, qy_pfn_t pfn, uint64_t n
 
 /** Counters of one instance. All in frames but the last two. */
 struct qy_mm_stat {
-    uint64_t spanned; /* from the lowest to the highest frame of the map, holes included */
-    uint64_t present; /* exist */
-    uint64_t managed; /* were ever given to the buddy */
-    uint64_t free;    /* in the buddy; per-CPU lists not counted */
-    uint64_t pcp;     /* in per-CPU lists */
-    uint64_t backed;  /* free, but their memory is still held (lazy_backing) */
-    uint64_t limit;   /* 0: none */
+    uint64_t spanned;    /* from the lowest to the highest frame of the map, holes included */
+    uint64_t present;    /* exist */
+    uint64_t managed;    /* were ever given to the buddy */
+    uint64_t free;       /* in the buddy; per-CPU lists not counted */
+    uint64_t pcp;        /* in per-CPU lists */
+    uint64_t backed;     /* free, but their memory is still held (lazy_backing) */
+    uint64_t limit;      /* 0: none */
     uint64_t meta_bytes; /* committed metadata */
-    uint64_t peak;    /* most frames ever managed and not free at once, seen at slow paths */
+    uint64_t peak;       /* most frames ever managed and not free at once, seen at slow paths */
 };
 
 /** Fills *stat. Racy: the figures are read one after the other. */

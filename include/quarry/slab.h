@@ -15,15 +15,16 @@ extern "C" {
 #endif
 
 /** Options of one cache, fixed at creation. What is off costs nothing. */
-#define QY_SLAB_RED_ZONE 0x01u      /* canaries before and after the requested size */
-#define QY_SLAB_POISON 0x02u        /* fill free objects; a changed byte is a use after free */
-#define QY_SLAB_STORE_USER 0x04u    /* remember who allocated and who freed last */
-#define QY_SLAB_RANDOM 0x08u        /* objects go out in random order, and not at once after
+#define QY_SLAB_RED_ZONE 0x01u   /* canaries before and after the requested size */
+#define QY_SLAB_POISON 0x02u     /* fill free objects; a changed byte is a use after free */
+#define QY_SLAB_STORE_USER 0x04u /* remember who allocated and who freed last */
+#define QY_SLAB_RANDOM                                                                             \
+    0x08u                          /* objects go out in random order, and not at once after
                                        they were freed */
-#define QY_SLAB_ZERO_ON_FREE 0x10u  /* freed objects are cleared, and checked at reuse */
-#define QY_SLAB_CHECK_FREE 0x20u    /* a double free is caught at once, not at the slab */
-#define QY_SLAB_NO_MAGAZINES 0x40u  /* every call goes to the slabs, under the lock */
-#define QY_SLAB_RECLAIMABLE 0x80u   /* its pages come from reclaimable pageblocks */
+#define QY_SLAB_ZERO_ON_FREE 0x10u /* freed objects are cleared, and checked at reuse */
+#define QY_SLAB_CHECK_FREE 0x20u   /* a double free is caught at once, not at the slab */
+#define QY_SLAB_NO_MAGAZINES 0x40u /* every call goes to the slabs, under the lock */
+#define QY_SLAB_RECLAIMABLE 0x80u  /* its pages come from reclaimable pageblocks */
 #define QY_SLAB_MASK 0xffu
 
 /** Runs once on each object when its slab is made; objects come back constructed. */

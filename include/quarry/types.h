@@ -85,10 +85,10 @@ enum qy_zone_type {
 #define QY_GFP_ATOMIC (QY_GFP_HIGH | QY_GFP_KSWAPD_RECLAIM)
 #define QY_GFP_HIGHUSER_MOVABLE (QY_GFP_KERNEL | QY_GFP_MOVABLE)
 /** Every flag there is; a call with any other bit is refused. */
-#define QY_GFP_MASK                                                                               \
-    (QY_GFP_DMA | QY_GFP_DMA32 | QY_GFP_MOVABLE | QY_GFP_RECLAIMABLE | QY_GFP_HIGH |              \
-     QY_GFP_DIRECT_RECLAIM | QY_GFP_KSWAPD_RECLAIM | QY_GFP_ZERO | QY_GFP_NOWARN |                \
-     QY_GFP_NOFAIL | QY_GFP_THISNODE)
+#define QY_GFP_MASK                                                                                \
+    (QY_GFP_DMA | QY_GFP_DMA32 | QY_GFP_MOVABLE | QY_GFP_RECLAIMABLE | QY_GFP_HIGH |               \
+     QY_GFP_DIRECT_RECLAIM | QY_GFP_KSWAPD_RECLAIM | QY_GFP_ZERO | QY_GFP_NOWARN | QY_GFP_NOFAIL | \
+     QY_GFP_THISNODE)
 
 /**
  * One clear sentence about what was refused and where. Filled in by the calls that take

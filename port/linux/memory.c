@@ -106,8 +106,8 @@ static int reserve(struct qy_linux_window *window, size_t bytes, size_t least)
         return -ENOMEM;
     for (; bytes >= least; bytes /= 2) {
         size_t slack = bytes > WINDOW_STEP ? WINDOW_STEP : QY_SECTION_FRAMES * QY_PAGE_BYTES;
-        char *at = mmap(NULL, bytes + slack, PROT_NONE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        char *at = mmap(NULL, bytes + slack, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                        -1, 0);
         errno = saved;
         if (at == MAP_FAILED)
             continue;

@@ -28,9 +28,8 @@
 
 static struct qy_memmap map_of(struct qy_range *range, char *start, uint64_t bytes, bool fixed)
 {
-    *range = (struct qy_range){.base = (uintptr_t)start,
-                               .bytes = bytes,
-                               .type = fixed ? QY_RANGE_RAM : QY_RANGE_HOTPLUG};
+    *range = (struct qy_range){
+        .base = (uintptr_t)start, .bytes = bytes, .type = fixed ? QY_RANGE_RAM : QY_RANGE_HOTPLUG};
     return (struct qy_memmap){.ranges = range, .nr_ranges = 1, .nr_nodes = 1};
 }
 

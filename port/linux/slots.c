@@ -26,16 +26,16 @@
 
 /** Pages for one slot: this header, a struct qy_cpu unless it lies elsewhere, the lists. */
 struct block {
-    struct block *next;     /* (b) free ones */
-    struct qy_cpu *cpu;     /* (b) whose it is */
-    struct qy_cpu **home;   /* (b) the owner's place in its table */
-    size_t bytes;           /* (b) */
+    struct block *next;   /* (b) free ones */
+    struct qy_cpu *cpu;   /* (b) whose it is */
+    struct qy_cpu **home; /* (b) the owner's place in its table */
+    size_t bytes;         /* (b) */
 };
 
 struct instance {
     struct qy_mm *mm;
     struct qy_cpu *(*storage)(void);
-    struct block *blocks;   /* (b) in use */
+    struct block *blocks; /* (b) in use */
 };
 
 _Thread_local struct qy_cpu *qy_linux_cpus[QY_LINUX_PLACES];

@@ -302,9 +302,8 @@ int qy_port_protect(struct qy_mm *mm, void *address, size_t bytes, bool accessib
     (void)mm;
     if (fails())
         return -ENOMEM;
-    return mprotect(address, bytes, accessible ? PROT_READ | PROT_WRITE : PROT_NONE) == 0
-               ? 0
-               : -errno;
+    return mprotect(address, bytes, accessible ? PROT_READ | PROT_WRITE : PROT_NONE) == 0 ? 0
+                                                                                          : -errno;
 }
 
 void qy_port_populate(struct qy_mm *mm, void *address, size_t bytes)

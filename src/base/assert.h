@@ -10,10 +10,10 @@
 #include <quarry/config.h>
 #include <quarry_port.h>
 
-#define qy_assert(condition, rule)                                                                \
-    do {                                                                                          \
-        if (QY_DEBUG && !(condition))                                                             \
-            qy_port_panic("quarry: rule " rule " broken: " #condition);                           \
+#define qy_assert(condition, rule)                                                                 \
+    do {                                                                                           \
+        if (QY_DEBUG && !(condition))                                                              \
+            qy_port_panic("quarry: rule " rule " broken: " #condition);                            \
     } while (0)
 
 /** A function that reads what others write under a lock of theirs: what it sees may be stale,

@@ -35,9 +35,8 @@ static inline uint64_t qy_word_mask(unsigned order)
 static inline uint64_t qy_word_fold(uint64_t runs, unsigned order)
 {
     static const uint64_t left_buddy[QY_WORD_ORDER] = {
-        UINT64_C(0x5555555555555555), UINT64_C(0x1111111111111111),
-        UINT64_C(0x0101010101010101), UINT64_C(0x0001000100010001),
-        UINT64_C(0x0000000100000001), UINT64_C(0x0000000000000001),
+        UINT64_C(0x5555555555555555), UINT64_C(0x1111111111111111), UINT64_C(0x0101010101010101),
+        UINT64_C(0x0001000100010001), UINT64_C(0x0000000100000001), UINT64_C(0x0000000000000001),
     };
     return runs & (runs >> (1u << order)) & left_buddy[order];
 }

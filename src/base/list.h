@@ -45,9 +45,9 @@ static inline void qy_list_remove(struct qy_list *link)
 }
 
 /** The thing of @type whose member @member is this link. */
-#define qy_list_entry(link, type, member) ((type *)((char *)(link) - offsetof(type, member)))
+#define qy_list_entry(link, type, member) ((type *)((char *)(link)-offsetof(type, member)))
 
-#define qy_list_for_each(link, head)                                                              \
+#define qy_list_for_each(link, head)                                                               \
     for (struct qy_list *link = (head)->next; link != (head); link = link->next)
 
 #endif

@@ -17,12 +17,12 @@
 
 /** Every lock of the core, outermost first. */
 enum qy_lock_rank {
-    QY_RANK_CPUS,   /* mm->cpus_lock: the slots and who drains them; nothing else held */
-    QY_RANK_CHAIN,  /* mm->chain_lock: the chain of caches */
-    QY_RANK_CACHE,  /* cache->lock: its slabs and shared depot */
+    QY_RANK_CPUS,       /* mm->cpus_lock: the slots and who drains them; nothing else held */
+    QY_RANK_CHAIN,      /* mm->chain_lock: the chain of caches */
+    QY_RANK_CACHE,      /* cache->lock: its slabs and shared depot */
     QY_RANK_QUARANTINE, /* mm->quarantine.lock: freed guarded runs */
-    QY_RANK_GROW,   /* mm->grow_lock: sections coming online */
-    QY_RANK_ZONE,   /* zone->lock: its free frames */
+    QY_RANK_GROW,       /* mm->grow_lock: sections coming online */
+    QY_RANK_ZONE,       /* zone->lock: its free frames */
     QY_NR_RANKS
 };
 

@@ -62,15 +62,13 @@ static void wait_until_idle(struct qy_cpu *cpu)
 
 void qy_cpus_stop(struct qy_list *cpus)
 {
-    qy_list_for_each(link, cpus)
-    {
+    qy_list_for_each (link, cpus) {
         struct qy_cpu *cpu = qy_list_entry(link, struct qy_cpu, link);
         atomic_store_explicit(&cpu->stop, 1, memory_order_relaxed);
         set_limits(cpu, 0, 0);
     }
     qy_port_heavy_barrier();
-    qy_list_for_each(link, cpus)
-    {
+    qy_list_for_each (link, cpus) {
         struct qy_cpu *cpu = qy_list_entry(link, struct qy_cpu, link);
         wait_until_idle(cpu);
     }
@@ -78,8 +76,7 @@ void qy_cpus_stop(struct qy_list *cpus)
 
 void qy_cpus_resume(struct qy_list *cpus, uint64_t nr_frames, size_t small_bytes)
 {
-    qy_list_for_each(link, cpus)
-    {
+    qy_list_for_each (link, cpus) {
         struct qy_cpu *cpu = qy_list_entry(link, struct qy_cpu, link);
         set_limits(cpu, nr_frames, small_bytes);
         atomic_store_explicit(&cpu->stop, 0, memory_order_release);

@@ -56,27 +56,27 @@ struct qy_depot;
 struct qy_kept;
 
 struct qy_cpu {
-    void **top[QY_NR_TAGS];      /* (o) above the topmost object of each loaded magazine */
+    void **top[QY_NR_TAGS];             /* (o) above the topmost object of each loaded magazine */
     _Alignas(64) _Atomic uint32_t busy; /* the owner is inside; a new cache line */
-    _Atomic uint64_t small_bytes;  /* QY_SMALL_BYTES, or 0: stopped; written by (p) */
-    _Atomic uint64_t nr_frames;  /* frames that have a tag, or 0: stopped; written by (p), and
+    _Atomic uint64_t small_bytes;       /* QY_SMALL_BYTES, or 0: stopped; written by (p) */
+    _Atomic uint64_t nr_frames; /* frames that have a tag, or 0: stopped; written by (p), and
                                     raised by the owner when there are more by now */
-    uintptr_t base;              /* address of the span's first frame */
+    uintptr_t base;             /* address of the span's first frame */
     const uint8_t *tags;
     uint8_t class_of[QY_SMALL_BYTES / QY_SMALL_STEP]; /* by (bytes - 1) / 16: a cache's tag */
 
-    uint8_t give_type, give_zone;  /* (o) of the last pageblock that a frame was given to */
-    struct qy_pcp_list *give_to; /* (o) its lists, by order */
+    uint8_t give_type, give_zone; /* (o) of the last pageblock that a frame was given to */
+    struct qy_pcp_list *give_to;  /* (o) its lists, by order */
     /** (o) Where a request finds its lists, by order: by the low bits of its gfp. */
     struct qy_pcp_list *take_from[QY_PCP_CHOICES];
-    struct qy_pcp *pcp;          /* (o) one a zone */
-    struct qy_depot *depot;      /* (o) one a tag */
-    struct qy_kept *kept;        /* (o) freed runs of pages */
-    void *spare;                 /* (o) empty magazines, linked */
-    unsigned nr_spare;           /* (o) */
+    struct qy_pcp *pcp;     /* (o) one a zone */
+    struct qy_depot *depot; /* (o) one a tag */
+    struct qy_kept *kept;   /* (o) freed runs of pages */
+    void *spare;            /* (o) empty magazines, linked */
+    unsigned nr_spare;      /* (o) */
     struct qy_mm *mm;
-    struct qy_list link;         /* (p) mm->cpus */
-    _Atomic uint32_t stop;       /* (p) 1: somebody drains; the owner sleeps on it */
+    struct qy_list link;   /* (p) mm->cpus */
+    _Atomic uint32_t stop; /* (p) 1: somebody drains; the owner sleeps on it */
 };
 
 /** Half of going in: only if a limit, loaded after this, is not 0 does the caller own the slot. */

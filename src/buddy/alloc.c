@@ -113,11 +113,10 @@ static qy_pfn_t take_from_zone_locked(struct qy_mm *mm, struct qy_zone *zone,
                                       const struct qy_request *request, bool *fresh)
 {
     qy_zone_claim_locked(mm, zone, request->migratetype, request->order);
-    qy_pfn_t pfn =
-        qy_buddy_take_locked(mm, zone, request->migratetype, request->order, fresh);
+    qy_pfn_t pfn = qy_buddy_take_locked(mm, zone, request->migratetype, request->order, fresh);
     for (unsigned i = 0; i < NR_FALLBACKS && pfn == QY_PFN_NONE; i++)
-        pfn = qy_buddy_take_locked(mm, zone, fallbacks[request->migratetype][i],
-                                   request->order, fresh);
+        pfn = qy_buddy_take_locked(mm, zone, fallbacks[request->migratetype][i], request->order,
+                                   fresh);
     return pfn;
 }
 
@@ -141,7 +140,7 @@ QY_RACY static bool may_use(const struct qy_zone *zone, const struct qy_request 
 
 /** What each step leaves in a zone. */
 QY_RACY static uint64_t mark_of(const struct qy_zone *zone, const struct qy_request *request,
-                        enum qy_watermark watermark)
+                                enum qy_watermark watermark)
 {
     uint64_t mark = zone->watermark[watermark];
     return request->gfp & QY_GFP_HIGH && watermark == QY_WMARK_MIN ? mark / 2 : mark;
@@ -152,7 +151,9 @@ static qy_pfn_t take_from_zones(struct qy_mm *mm, const struct qy_request *reque
 {
     for (unsigned i = 0; i < mm->zonelist_length; i++) {
         struct qy_zone *zone = &mm->zones[mm->zonelist[request->node][i]];
-        if (!may_use(zone, request) || room_above(zone, request, mark_of(zone, request, watermark)) < UINT64_C(1) << request->order)
+        if (!may_use(zone, request) ||
+            room_above(zone, request, mark_of(zone, request, watermark)) < UINT64_C(1)
+                                                                               << request->order)
             continue;
         qy_lock(&zone->lock);
         qy_pfn_t pfn = take_from_zone_locked(mm, zone, request, fresh);
@@ -219,8 +220,7 @@ void qy_note_peak(struct qy_mm *mm)
 {
     uint64_t used = atomic_load_explicit(&mm->managed, memory_order_relaxed);
     for (unsigned i = 0; i < mm->zonelist_length; i++)
-        used -= atomic_load_explicit(&mm->zones[mm->zonelist[0][i]].nr_free,
-                                     memory_order_relaxed);
+        used -= atomic_load_explicit(&mm->zones[mm->zonelist[0][i]].nr_free, memory_order_relaxed);
     uint64_t peak = atomic_load_explicit(&mm->peak, memory_order_relaxed);
     while (used > peak && used < mm->nr_frames &&
            !atomic_compare_exchange_weak_explicit(&mm->peak, &peak, used, memory_order_relaxed,
@@ -281,8 +281,7 @@ void qy_give_pages(struct qy_mm *mm, struct qy_cpu *cpu, qy_pfn_t pfn, unsigned 
     struct qy_pcp_list *list = &cpu->give_to[order];
     if (list->count == list->high)
         qy_pcp_make_room(mm, cpu, zone, list, order);
-    list->frame[list->count++] =
-        (uint32_t)qy_frame_index(mm, pfn) | (fresh ? QY_FRAME_FRESH : 0);
+    list->frame[list->count++] = (uint32_t)qy_frame_index(mm, pfn) | (fresh ? QY_FRAME_FRESH : 0);
 }
 
 /* ---- the public calls ---- */
@@ -307,8 +306,7 @@ static qy_pfn_t alloc_with_reclaim(struct qy_mm *mm, const struct qy_request *re
 }
 
 /** Flags that need no more than a list's topmost block. */
-#define QUICK_FLAGS                                                                               \
-    (QY_PCP_CHOOSING | QY_GFP_HIGH | QY_GFP_KERNEL | QY_GFP_NOWARN)
+#define QUICK_FLAGS (QY_PCP_CHOOSING | QY_GFP_HIGH | QY_GFP_KERNEL | QY_GFP_NOWARN)
 
 qy_pfn_t qy_alloc_pages_node(struct qy_mm *mm, unsigned node, qy_gfp_t gfp, unsigned order)
 {

@@ -50,8 +50,8 @@ void qy_give_pages(struct qy_mm *mm, struct qy_cpu *cpu, qy_pfn_t pfn, unsigned 
 static inline bool qy_reclaim_again(struct qy_mm *mm, qy_gfp_t gfp, unsigned order,
                                     unsigned *rounds)
 {
-    return (gfp & QY_GFP_DIRECT_RECLAIM) && mm->reclaim != NULL &&
-           (*rounds)++ < QY_MOST_RECLAIMS && mm->reclaim(mm, gfp, order) != 0;
+    return (gfp & QY_GFP_DIRECT_RECLAIM) && mm->reclaim != NULL && (*rounds)++ < QY_MOST_RECLAIMS &&
+           mm->reclaim(mm, gfp, order) != 0;
 }
 
 /** A run of frames of any length, without tags; contig.c. The caller is in no slot. */

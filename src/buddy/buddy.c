@@ -239,8 +239,7 @@ qy_pfn_t qy_buddy_take_locked(struct qy_mm *mm, struct qy_zone *zone,
     unsigned index = 0;
     if (order <= QY_WORD_ORDER) {
         unsigned word = best_word(pb, order);
-        index = word * QY_WORD_BITS +
-                qy_word_best_fit(mm->free_bits[block].word[word], order);
+        index = word * QY_WORD_BITS + qy_word_best_fit(mm->free_bits[block].word[word], order);
     } else if (order < QY_PAGEBLOCK_ORDER) {
         index = best_words(pb, order) * QY_WORD_BITS;
     }
@@ -285,8 +284,7 @@ static unsigned take_frames_of(struct qy_mm *mm, struct qy_zone *zone, uint32_t 
             continue;
         if (count - taken < QY_WORD_BITS && count_of(mask) > count - taken)
             mask = lowest_bits(mask, count - taken);
-        uint64_t backed =
-            mm->options.lazy_backing ? mm->backed_bits[block].word[w] & mask : mask;
+        uint64_t backed = mm->options.lazy_backing ? mm->backed_bits[block].word[w] & mask : mask;
         uint32_t first = block * QY_PAGEBLOCK_FRAMES + w * QY_WORD_BITS;
         clear_bits(mm, zone, block, w, mask);
         taken += list_frames(first, backed, 0, frames + taken);
@@ -317,8 +315,8 @@ static bool any_free(const struct qy_mm *mm, uint32_t block, unsigned index, uns
     if (order == QY_PAGEBLOCK_ORDER)
         return mm->blocks[block].nr_free != 0;
     if (order <= QY_WORD_ORDER)
-        return mm->free_bits[block].word[index / QY_WORD_BITS] &
-               qy_word_mask(order) << index % QY_WORD_BITS;
+        return mm->free_bits[block].word[index / QY_WORD_BITS] & qy_word_mask(order)
+                                                                     << index % QY_WORD_BITS;
     for (unsigned w = 0; w < 1u << (order - QY_WORD_ORDER); w++)
         if (mm->free_bits[block].word[index / QY_WORD_BITS + w] != 0)
             return true;
@@ -388,8 +386,8 @@ static void settle(struct qy_zone *zone, struct tally *tally, unsigned migratety
 }
 
 /** Give frames of one word back, of which @mask are not free yet: @count of them. */
-static inline void give_word(struct qy_mm *mm, struct qy_zone *zone, uint32_t frame,
-                             uint64_t mask, unsigned count, struct tally *tally)
+static inline void give_word(struct qy_mm *mm, struct qy_zone *zone, uint32_t frame, uint64_t mask,
+                             unsigned count, struct tally *tally)
 {
     uint32_t index = frame & ~QY_FRAME_FRESH;
     uint32_t block = index / QY_PAGEBLOCK_FRAMES;
@@ -407,8 +405,8 @@ static inline void give_word(struct qy_mm *mm, struct qy_zone *zone, uint32_t fr
         tally->backed += (int)count;
     }
     int order = pb->word_order[word];
-    int grown = count == 1 ? qy_word_grown(after, index % QY_WORD_BITS, order)
-                           : qy_word_largest(after);
+    int grown =
+        count == 1 ? qy_word_grown(after, index % QY_WORD_BITS, order) : qy_word_largest(after);
     if (grown > order) {
         pb->word_order[word] = (int8_t)grown;
         qy_block_set_order(mm, zone, pb, order_grown(pb, word));

@@ -83,8 +83,8 @@ static uint64_t count_free_locked(const struct qy_mm *mm, const struct qy_zone *
         if (!serves(zone, pb))
             break;
         unsigned bit = at % QY_WORD_BITS;
-        uint64_t word = mm->free_bits[at / QY_PAGEBLOCK_FRAMES]
-                            .word[at % QY_PAGEBLOCK_FRAMES / QY_WORD_BITS];
+        uint64_t word =
+            mm->free_bits[at / QY_PAGEBLOCK_FRAMES].word[at % QY_PAGEBLOCK_FRAMES / QY_WORD_BITS];
         uint64_t taken = ~word >> bit;
         unsigned width = taken != 0 ? (unsigned)__builtin_ctzll(taken) : QY_WORD_BITS - bit;
         count += width;
@@ -146,8 +146,7 @@ static uint64_t skip_taken(const struct qy_mm *mm, const struct qy_zone *zone, u
 
 /** First fit in [index, end). */
 static qy_pfn_t find_range_locked(const struct qy_mm *mm, const struct qy_zone *zone,
-                                  uint64_t index, uint64_t end, uint64_t nr_frames,
-                                  uint64_t align)
+                                  uint64_t index, uint64_t end, uint64_t nr_frames, uint64_t align)
 {
     while ((index = skip_taken(mm, zone, index, end)) < end) {
         qy_pfn_t pfn = (mm->start_pfn + index + align - 1) & ~(align - 1);
@@ -195,8 +194,8 @@ static qy_pfn_t find_in_a_block_locked(struct qy_mm *mm, struct qy_zone *zone,
         uint32_t block = zone->list[migratetype][k].first;
         for (int tries = 0; tries < MOST_TRIES && block != QY_BLOCK_NONE; tries++) {
             uint64_t index = (uint64_t)block * QY_PAGEBLOCK_FRAMES;
-            qy_pfn_t pfn = find_range_locked(mm, zone, index, index + QY_PAGEBLOCK_FRAMES,
-                                             nr_frames, 1);
+            qy_pfn_t pfn =
+                find_range_locked(mm, zone, index, index + QY_PAGEBLOCK_FRAMES, nr_frames, 1);
             if (pfn != QY_PFN_NONE)
                 return pfn;
             block = mm->blocks[block].next;
@@ -205,7 +204,11 @@ static qy_pfn_t find_in_a_block_locked(struct qy_mm *mm, struct qy_zone *zone,
     return QY_PFN_NONE;
 }
 
-enum where { BEHIND_THE_LAST, IN_A_BLOCK, ANYWHERE };
+enum where {
+    BEHIND_THE_LAST,
+    IN_A_BLOCK,
+    ANYWHERE
+};
 
 /** A run in some zone, without a block of its order. */
 static qy_pfn_t take_range(struct qy_mm *mm, const struct qy_request *request, enum where where,
@@ -235,8 +238,8 @@ static qy_pfn_t take_range(struct qy_mm *mm, const struct qy_request *request, e
 /* ---- runs ---- */
 
 /** As the first frames of a block; its tail goes back. */
-static qy_pfn_t take_block(struct qy_mm *mm, const struct qy_request *request,
-                           uint64_t nr_frames, unsigned order, bool *fresh)
+static qy_pfn_t take_block(struct qy_mm *mm, const struct qy_request *request, uint64_t nr_frames,
+                           unsigned order, bool *fresh)
 {
     struct qy_request block = *request;
     block.order = order;

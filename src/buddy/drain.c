@@ -19,7 +19,8 @@ void qy_for_each_stopped_cpu(struct qy_mm *mm, void (*work)(struct qy_mm *, stru
 {
     qy_lock(&mm->cpus_lock);
     qy_cpus_stop(&mm->cpus);
-    qy_list_for_each(link, &mm->cpus) work(mm, qy_list_entry(link, struct qy_cpu, link));
+    qy_list_for_each (link, &mm->cpus)
+        work(mm, qy_list_entry(link, struct qy_cpu, link));
     qy_cpus_resume(&mm->cpus, qy_described_frames(mm), mm->small_bytes);
     qy_unlock(&mm->cpus_lock);
 }

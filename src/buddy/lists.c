@@ -35,7 +35,7 @@ static void unlink_block(struct qy_mm *mm, struct qy_zone *zone, struct qy_pageb
     else
         mm->blocks[pb->next].prev = pb->prev;
     if (list->first == QY_BLOCK_NONE)
-        zone->nonempty[pb->migratetype] &= (uint16_t)~(1u << pb->order);
+        zone->nonempty[pb->migratetype] &= (uint16_t) ~(1u << pb->order);
 }
 
 static void link_block(struct qy_mm *mm, struct qy_zone *zone, struct qy_pageblock *pb)
@@ -82,7 +82,7 @@ static void split_pair(struct qy_mm *mm, struct qy_zone *zone, struct qy_pageblo
 }
 
 void qy_block_set_type(struct qy_mm *mm, struct qy_zone *zone, struct qy_pageblock *pb,
-                        unsigned migratetype)
+                       unsigned migratetype)
 {
     int order = pb->order;
     relist(mm, zone, pb, -1);

@@ -256,8 +256,7 @@ static int grow_here_locked(struct qy_mm *mm, uint64_t least, uint64_t step, uin
     step = step < room ? step : room;
     int code = online_range_locked(mm, mm->grow_pfn, step, node);
     if (code == -QY_ENOMEM && step > round_up(least, QY_SECTION_FRAMES))
-        code =
-            online_range_locked(mm, mm->grow_pfn, round_up(least, QY_SECTION_FRAMES), node);
+        code = online_range_locked(mm, mm->grow_pfn, round_up(least, QY_SECTION_FRAMES), node);
     return code;
 }
 

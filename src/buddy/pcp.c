@@ -52,8 +52,8 @@ void qy_pcp_init(const struct qy_mm *mm, struct qy_cpu *cpu)
             uint32_t *place = cpu->pcp[i].place[type];
             for (unsigned order = QY_NR_ORDERS; order-- > 0; place += qy_pcp_places(order)) {
                 struct qy_pcp_list *list = &cpu->pcp[i].list[type][order];
-                *list = (struct qy_pcp_list){.frame = place,
-                                             .high = (uint16_t)qy_pcp_places(order)};
+                *list =
+                    (struct qy_pcp_list){.frame = place, .high = (uint16_t)qy_pcp_places(order)};
                 set_batch(list, order, 1);
             }
         }
@@ -122,9 +122,8 @@ bool qy_pcp_refill(struct qy_mm *mm, struct qy_cpu *cpu, struct qy_zone *zone,
     qy_lock(&zone->lock);
     bool shared = visit(zone, cpu);
     qy_zone_claim_locked(mm, zone, type, order);
-    unsigned count = order == 0
-                         ? qy_buddy_take_frames_locked(mm, zone, type, batch, list->frame)
-                         : take_blocks(mm, zone, type, order, batch, list->frame);
+    unsigned count = order == 0 ? qy_buddy_take_frames_locked(mm, zone, type, batch, list->frame)
+                                : take_blocks(mm, zone, type, order, batch, list->frame);
     qy_unlock(&zone->lock);
     raise_batch(zone, list, order, shared);
     list->count = (uint16_t)count;
@@ -155,9 +154,8 @@ static bool give_back(struct qy_mm *mm, struct qy_cpu *cpu, struct qy_zone *zone
         qy_buddy_prefetch(mm, list->frame[i]);
     qy_lock(&zone->lock);
     bool shared = visit(zone, cpu);
-    unsigned refused = order == 0
-                           ? qy_buddy_give_frames_locked(mm, zone, count, list->frame)
-                           : give_blocks(mm, zone, list->frame, count, order);
+    unsigned refused = order == 0 ? qy_buddy_give_frames_locked(mm, zone, count, list->frame)
+                                  : give_blocks(mm, zone, list->frame, count, order);
     qy_unlock(&zone->lock);
     for (unsigned i = count; i < list->count; i++)
         list->frame[i - count] = list->frame[i];

@@ -53,8 +53,7 @@ struct qy_pcp {
 };
 
 /** Which flags of a request choose its lists: zone modifiers and the migratetype. */
-#define QY_PCP_CHOOSING                                                                           \
-    (QY_GFP_DMA | QY_GFP_DMA32 | QY_GFP_MOVABLE | QY_GFP_RECLAIMABLE)
+#define QY_PCP_CHOOSING (QY_GFP_DMA | QY_GFP_DMA32 | QY_GFP_MOVABLE | QY_GFP_RECLAIMABLE)
 _Static_assert(QY_PCP_CHOOSING < QY_PCP_CHOICES, "the choosing flags are the lowest");
 
 /** How many blocks of an order a list has room for: the small ones about 256 KiB. */

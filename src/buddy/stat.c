@@ -43,7 +43,7 @@ void qy_mm_stat(struct qy_mm *mm, struct qy_mm_stat *stat)
         stat->free += atomic_load_explicit(&mm->zones[i].nr_free, memory_order_relaxed);
     }
     qy_lock(&mm->cpus_lock);
-    qy_list_for_each(link, &mm->cpus)
+    qy_list_for_each (link, &mm->cpus)
         stat->pcp += frames_in_slot(mm, qy_list_entry(link, struct qy_cpu, link));
     qy_unlock(&mm->cpus_lock);
 }

@@ -55,8 +55,7 @@ static bool overlap(const struct qy_range *a, const struct qy_range *b)
 static bool contains(const struct qy_range *outer, const struct qy_range *inner)
 {
     return outer->type != QY_RANGE_RESERVED && outer->base <= inner->base &&
-           inner->base + inner->bytes <= outer->base + outer->bytes &&
-           outer->node == inner->node;
+           inner->base + inner->bytes <= outer->base + outer->bytes && outer->node == inner->node;
 }
 
 static qy_phys_t section_of(qy_phys_t address)
@@ -77,8 +76,7 @@ static int check_against_others(const struct qy_memmap *map, size_t index, struc
     bool inside = range->type != QY_RANGE_RESERVED;
     for (size_t i = 0; i < map->nr_ranges; i++) {
         const struct qy_range *other = &map->ranges[i];
-        bool same_kind =
-            (other->type == QY_RANGE_RESERVED) == (range->type == QY_RANGE_RESERVED);
+        bool same_kind = (other->type == QY_RANGE_RESERVED) == (range->type == QY_RANGE_RESERVED);
         if (i < index && same_kind && overlap(range, other))
             return refuse(error, -QY_EINVAL, index, " overlaps an earlier one");
         if (i != index && share_section(range, other))
@@ -111,8 +109,7 @@ static int check_map(const struct qy_memmap *map, struct qy_error *error)
     if (map->nr_ranges > QY_MAX_RANGES)
         return qy_error_set(error, -QY_E2BIG, "memory map: more ranges than ", QY_MAX_RANGES, "");
     if (map->nr_nodes == 0 || map->nr_nodes > QY_MAX_NODES)
-        return qy_error_set(error, -QY_EINVAL, "memory map: nodes must be 1 to ", QY_MAX_NODES,
-                            "");
+        return qy_error_set(error, -QY_EINVAL, "memory map: nodes must be 1 to ", QY_MAX_NODES, "");
     int code = check_limits(map, error);
     for (size_t i = 0; i < map->nr_ranges && code == 0; i++)
         code = check_range(&map->ranges[i], i, map, error);
@@ -146,8 +143,7 @@ static void cut_reserved(struct qy_layout *layout, struct qy_span ram)
         if (reserved->end <= ram.start || reserved->start >= ram.end)
             continue;
         if (reserved->start > ram.start)
-            layout->ram[layout->nr_ram++] =
-                (struct qy_span){ram.start, reserved->start, ram.node};
+            layout->ram[layout->nr_ram++] = (struct qy_span){ram.start, reserved->start, ram.node};
         ram.start = reserved->end;
     }
     if (ram.start < ram.end)

@@ -56,8 +56,8 @@ size_t qy_layout_meta(const struct qy_layout *layout, size_t offset[QY_NR_META])
     size_t bytes = 0;
     for (unsigned which = 0; which < QY_NR_META; which++) {
         offset[which] = bytes;
-        bytes += round_up(array_bytes((enum qy_meta)which, layout->end - layout->start),
-                          QY_PAGE_BYTES);
+        bytes +=
+            round_up(array_bytes((enum qy_meta)which, layout->end - layout->start), QY_PAGE_BYTES);
     }
     return bytes;
 }
@@ -177,8 +177,7 @@ static char *find_window(struct qy_layout *layout, const struct qy_mm_options *o
     }
     char *window = allocate_early(layout, options->virt_offset, bytes);
     if (window == NULL)
-        qy_error_set(error, -QY_ENOMEM, "no run of RAM has room for metadata of ", bytes,
-                     " bytes");
+        qy_error_set(error, -QY_ENOMEM, "no run of RAM has room for metadata of ", bytes, " bytes");
     return window;
 }
 

@@ -47,8 +47,8 @@ enum qy_meta {
 };
 
 struct qy_meta_array {
-    char *start;       /* (i) */
-    size_t committed;  /* (g) bytes, from the start */
+    char *start;      /* (i) */
+    size_t committed; /* (g) bytes, from the start */
 };
 
 /** A run of frames: RAM without what is reserved, or a HOTPLUG range. */
@@ -60,17 +60,17 @@ struct qy_span {
 /** Freed guarded runs, out of reach until others have come after them: slab/guarded.c. */
 struct qy_quarantine {
     struct qy_lock lock;
-    bool on;                 /* (i) large blocks are guarded at all */
-    uint64_t oldest, newest; /* (q) heads, as indexes of the span */
-    uint64_t nr_runs;        /* (q) 0: the two above mean nothing */
-    uint64_t nr_frames;      /* (q) guards included */
+    bool on;                       /* (i) large blocks are guarded at all */
+    uint64_t oldest, newest;       /* (q) heads, as indexes of the span */
+    uint64_t nr_runs;              /* (q) 0: the two above mean nothing */
+    uint64_t nr_frames;            /* (q) guards included */
     _Atomic uint64_t nr_protected; /* runs whose guards are out of reach */
 };
 
 struct qy_mm {
-    qy_pfn_t start_pfn;      /* (i) first frame of the span, a multiple of a section */
-    uint64_t nr_frames;      /* (i) width of the span, a multiple of a section */
-    uintptr_t base;          /* (i) address of start_pfn; 0: no_virt */
+    qy_pfn_t start_pfn;           /* (i) first frame of the span, a multiple of a section */
+    uint64_t nr_frames;           /* (i) width of the span, a multiple of a section */
+    uintptr_t base;               /* (i) address of start_pfn; 0: no_virt */
     struct qy_mm_options options; /* (i) */
 
     struct qy_pageblock *blocks;
@@ -82,7 +82,7 @@ struct qy_mm {
     _Atomic uint64_t meta_bytes; /* committed */
     _Atomic uint64_t described;  /* (g) frames whose metadata is committed; only grows */
 
-    unsigned nr_nodes;       /* (i) */
+    unsigned nr_nodes;                            /* (i) */
     uint8_t distance[QY_MAX_NODES][QY_MAX_NODES]; /* (i) */
     qy_phys_t zone_end[QY_NR_ZONE_TYPES];         /* (i) each zone's address limit */
     struct qy_zone zones[QY_MAX_ZONES];
@@ -92,40 +92,40 @@ struct qy_mm {
     uint8_t nr_pcp;                               /* (i) zones that the map can populate */
 
     struct qy_lock grow_lock;
-    struct qy_span hotplug[QY_MAX_RANGES]; /* (i) */
-    uint32_t nr_hotplug;                   /* (i) */
+    struct qy_span hotplug[QY_MAX_RANGES];  /* (i) */
+    uint32_t nr_hotplug;                    /* (i) */
     struct qy_span reserved[QY_MAX_RANGES]; /* (i) within those; sorted */
-    uint32_t nr_reserved;                  /* (i) */
-    uint32_t grow_range;     /* (g) where the next section comes from */
-    qy_pfn_t grow_pfn;       /* (g) */
-    uint64_t nr_away;        /* (g) free frames that trim holds just now */
-    _Atomic uint64_t managed;   /* frames of all zones */
-    _Atomic uint64_t charged;   /* frames and metadata pages that count against the limit */
-    _Atomic uint64_t peak;      /* most frames in use, seen at slow paths */
+    uint32_t nr_reserved;                   /* (i) */
+    uint32_t grow_range;                    /* (g) where the next section comes from */
+    qy_pfn_t grow_pfn;                      /* (g) */
+    uint64_t nr_away;                       /* (g) free frames that trim holds just now */
+    _Atomic uint64_t managed;               /* frames of all zones */
+    _Atomic uint64_t charged; /* frames and metadata pages that count against the limit */
+    _Atomic uint64_t peak;    /* most frames in use, seen at slow paths */
 
     struct qy_lock cpus_lock;
-    struct qy_list cpus;     /* (p) every attached slot */
-    uint32_t nr_cpus;        /* (p) */
-    uint32_t port_index;     /* (i) the port's; UINT32_MAX: not open to slots yet */
-    void *port_window;       /* (i) the port's */
-    size_t port_window_bytes;/* (i) the port's */
+    struct qy_list cpus;      /* (p) every attached slot */
+    uint32_t nr_cpus;         /* (p) */
+    uint32_t port_index;      /* (i) the port's; UINT32_MAX: not open to slots yet */
+    void *port_window;        /* (i) the port's */
+    size_t port_window_bytes; /* (i) the port's */
 
     /** Who can give frames back when there are none: reclaim(), compaction. */
     uint64_t (*reclaim)(struct qy_mm *mm, qy_gfp_t gfp, unsigned order); /* (i) */
 
     struct qy_lock chain_lock;
-    struct qy_list chain;    /* (h) every kmem_cache */
-    struct qy_kmem_cache *cache_of[QY_NR_TAGS]; /* (h) for writing; by tag */
+    struct qy_list chain;                             /* (h) every kmem_cache */
+    struct qy_kmem_cache *cache_of[QY_NR_TAGS];       /* (h) for writing; by tag */
     uint8_t class_of[QY_SMALL_BYTES / QY_SMALL_STEP]; /* (i) kmalloc: a cache's tag */
-    size_t small_bytes;      /* (i) QY_SMALL_BYTES; 0: no kmalloc here */
-    size_t largest_class_bytes; /* (i) kmalloc: above, whole pages */
-    size_t class_slack;      /* (i) kmalloc: bytes added to each request for a red zone */
-    uint8_t kmalloc_tag;     /* (i) of the smallest class; the others follow */
+    size_t small_bytes;                               /* (i) QY_SMALL_BYTES; 0: no kmalloc here */
+    size_t largest_class_bytes;                       /* (i) kmalloc: above, whole pages */
+    size_t class_slack;  /* (i) kmalloc: bytes added to each request for a red zone */
+    uint8_t kmalloc_tag; /* (i) of the smallest class; the others follow */
     struct qy_quarantine quarantine;
-    uint8_t kmalloc_end;     /* (i) one past the largest: caches below are never destroyed */
+    uint8_t kmalloc_end; /* (i) one past the largest: caches below are never destroyed */
 
-    bool panic_on_fault;     /* a wrong free ends the program */
-    const char *last_fault;  /* the last broken rule's name; NULL: none. Racy. */
+    bool panic_on_fault;    /* a wrong free ends the program */
+    const char *last_fault; /* the last broken rule's name; NULL: none. Racy. */
     _Atomic uint64_t nr_faults;
 };
 
@@ -186,7 +186,7 @@ QY_RACY static inline bool qy_frame_online(const struct qy_mm *mm, uint64_t inde
 
 /** The map, checked and sorted: memory/memmap.c. */
 struct qy_layout {
-    struct qy_span ram[2 * QY_MAX_RANGES];  /* RAM without what is reserved */
+    struct qy_span ram[2 * QY_MAX_RANGES]; /* RAM without what is reserved */
     unsigned nr_ram;
     struct qy_span hotplug[QY_MAX_RANGES];
     unsigned nr_hotplug;

@@ -23,11 +23,11 @@
 
 enum qy_tag {
     QY_TAG_NONE = 0,
-    QY_TAG_BLOCK = 1, /* + order: 1 .. 11 */
-    QY_TAG_RUN = 12,  /* head of a run of pages from kmalloc */
+    QY_TAG_BLOCK = 1,  /* + order: 1 .. 11 */
+    QY_TAG_RUN = 12,   /* head of a run of pages from kmalloc */
     QY_TAG_GUARD = 13, /* the frame before, or behind, a guarded run */
     QY_TAG_FREED = 14, /* head of a guarded run in quarantine */
-    QY_TAG_CACHE = 16 /* this and all above: a cache's number */
+    QY_TAG_CACHE = 16  /* this and all above: a cache's number */
 };
 
 struct qy_slab;

@@ -60,8 +60,7 @@ static void set_zonelist(struct qy_mm *mm, unsigned node, const bool *possible)
         listed[nearest] = true;
         for (unsigned type = QY_NR_ZONE_TYPES; type-- > 0;)
             if (possible[nearest * QY_NR_ZONE_TYPES + type])
-                mm->zonelist[node][length++] =
-                    (uint8_t)(nearest * QY_NR_ZONE_TYPES + type);
+                mm->zonelist[node][length++] = (uint8_t)(nearest * QY_NR_ZONE_TYPES + type);
     }
     mm->zonelist_length = (uint8_t)length;
 }

@@ -24,31 +24,36 @@ struct qy_block_list {
     uint32_t first, last; /* (z) indexes into mm->blocks */
 };
 
-enum qy_watermark { QY_WMARK_MIN, QY_WMARK_LOW, QY_WMARK_HIGH, QY_NR_WMARKS };
+enum qy_watermark {
+    QY_WMARK_MIN,
+    QY_WMARK_LOW,
+    QY_WMARK_HIGH,
+    QY_NR_WMARKS
+};
 
 struct qy_zone {
-    const char *name;       /* (i) "DMA", "DMA32", "Normal", "Movable" */
-    enum qy_zone_type type; /* (i) */
-    uint32_t node;          /* (i) */
-    uint32_t index;         /* (i) in mm->zones */
-    uint32_t pcp;           /* (i) which of a slot's per-CPU lists are its own */
-    qy_pfn_t start_pfn;     /* (g) first frame */
-    qy_pfn_t end_pfn;       /* (g) one past the last */
-    uint64_t present;       /* (g) frames that exist */
-    uint64_t managed;       /* (g) frames that were given to the buddy */
-    uint64_t watermark[QY_NR_WMARKS];            /* (g) frames */
-    uint64_t lowmem_reserve[QY_NR_ZONE_TYPES];   /* (g) frames kept from requests of that type */
+    const char *name;                          /* (i) "DMA", "DMA32", "Normal", "Movable" */
+    enum qy_zone_type type;                    /* (i) */
+    uint32_t node;                             /* (i) */
+    uint32_t index;                            /* (i) in mm->zones */
+    uint32_t pcp;                              /* (i) which of a slot's per-CPU lists are its own */
+    qy_pfn_t start_pfn;                        /* (g) first frame */
+    qy_pfn_t end_pfn;                          /* (g) one past the last */
+    uint64_t present;                          /* (g) frames that exist */
+    uint64_t managed;                          /* (g) frames that were given to the buddy */
+    uint64_t watermark[QY_NR_WMARKS];          /* (g) frames */
+    uint64_t lowmem_reserve[QY_NR_ZONE_TYPES]; /* (g) frames kept from requests of that type */
 
     /** From here on what changes under the lock: on lines apart from what everybody reads. */
     _Alignas(64) struct qy_lock lock;
-    _Atomic uint64_t nr_free;   /* (z) B3; read anywhere */
+    _Atomic uint64_t nr_free;     /* (z) B3; read anywhere */
     const struct qy_cpu *visitor; /* (z) the slot that came last to refill or to give back */
-    uint64_t nr_backed;         /* (z) B4: free frames whose memory is still held */
-    uint64_t nr_free_of[QY_NR_MIGRATETYPES];     /* (z) */
-    uint16_t nonempty[QY_NR_MIGRATETYPES];       /* (z) bit k: list k has pageblocks */
+    uint64_t nr_backed;           /* (z) B4: free frames whose memory is still held */
+    uint64_t nr_free_of[QY_NR_MIGRATETYPES]; /* (z) */
+    uint16_t nonempty[QY_NR_MIGRATETYPES];   /* (z) bit k: list k has pageblocks */
     struct qy_block_list list[QY_NR_MIGRATETYPES][QY_NR_ORDERS]; /* (z) */
 
-    qy_pfn_t run_end;   /* (z) behind the last run that was taken; 0: none was */
+    qy_pfn_t run_end; /* (z) behind the last run that was taken; 0: none was */
 
     uint64_t nr_taken;  /* (z) blocks that came from the lists, not from a slot */
     uint64_t nr_given;  /* (z) */

@@ -25,8 +25,8 @@
 /** Flags of the core's own. */
 #define QY_SLAB_ON_SLAB 0x100u /* the header lies in the slab's first bytes */
 /** Any of these: objects are looked at on each call, so none goes through magazines. */
-#define QY_SLAB_CHECKED                                                                           \
-    (QY_SLAB_RED_ZONE | QY_SLAB_POISON | QY_SLAB_STORE_USER | QY_SLAB_RANDOM |                    \
+#define QY_SLAB_CHECKED                                                                            \
+    (QY_SLAB_RED_ZONE | QY_SLAB_POISON | QY_SLAB_STORE_USER | QY_SLAB_RANDOM |                     \
      QY_SLAB_ZERO_ON_FREE | QY_SLAB_CHECK_FREE)
 
 /** What red zones hold. */
@@ -41,54 +41,54 @@ struct qy_slab_list {
 
 /** Beside each object of a checked cache: what was asked for, and by whom. */
 struct qy_object_note {
-    uint32_t bytes;         /* (c) requested, or QY_OBJECT_FREED */
-    uint32_t allocated_by;  /* (c) thread */
-    uint32_t freed_by;      /* (c) thread; 0: never freed */
+    uint32_t bytes;        /* (c) requested, or QY_OBJECT_FREED */
+    uint32_t allocated_by; /* (c) thread */
+    uint32_t freed_by;     /* (c) thread; 0: never freed */
     uint32_t reserved;
 };
 
 struct qy_slab {
-    struct qy_bits512 free;      /* (c) S3 */
-    struct qy_list link;         /* (c) S4 */
-    struct qy_kmem_cache *cache; /* (i) */
-    char *base;                  /* (i) the first object */
-    struct qy_object_note *notes;/* (i) one an object; NULL: not a checked cache */
-    uint16_t nr_free;            /* (c) */
-    uint16_t nr_objects;         /* (i) */
+    struct qy_bits512 free;       /* (c) S3 */
+    struct qy_list link;          /* (c) S4 */
+    struct qy_kmem_cache *cache;  /* (i) */
+    char *base;                   /* (i) the first object */
+    struct qy_object_note *notes; /* (i) one an object; NULL: not a checked cache */
+    uint16_t nr_free;             /* (c) */
+    uint16_t nr_objects;          /* (i) */
     uint32_t reserved;
 };
 
 struct qy_kmem_cache {
     struct qy_lock lock;
-    uint32_t flags;          /* (i) QY_SLAB_* */
-    struct qy_mm *mm;        /* (i) */
-    uint64_t reciprocal;     /* (i) ceil(2^40 / stride): division by multiplication */
-    uint32_t stride;         /* (i) from one object to the next */
-    uint32_t object_bytes;   /* (i) as asked for */
-    uint32_t first_offset;   /* (i) of the first object in its slab */
-    uint16_t nr_objects;     /* (i) of a slab */
-    uint8_t order;           /* (i) of a slab's pages */
-    uint8_t tag;             /* (i) mm->cache_of[tag] is this */
-    uint8_t places;          /* (i) objects of a full magazine; 0: no magazines */
-    uint8_t most_in_slot;    /* (i) full magazines that a slot keeps */
-    uint8_t most_in_depot;   /* (i) full magazines that the cache keeps */
-    bool populate;           /* (c) fresh slabs are filled with memory at once */
+    uint32_t flags;            /* (i) QY_SLAB_* */
+    struct qy_mm *mm;          /* (i) */
+    uint64_t reciprocal;       /* (i) ceil(2^40 / stride): division by multiplication */
+    uint32_t stride;           /* (i) from one object to the next */
+    uint32_t object_bytes;     /* (i) as asked for */
+    uint32_t first_offset;     /* (i) of the first object in its slab */
+    uint16_t nr_objects;       /* (i) of a slab */
+    uint8_t order;             /* (i) of a slab's pages */
+    uint8_t tag;               /* (i) mm->cache_of[tag] is this */
+    uint8_t places;            /* (i) objects of a full magazine; 0: no magazines */
+    uint8_t most_in_slot;      /* (i) full magazines that a slot keeps */
+    uint8_t most_in_depot;     /* (i) full magazines that the cache keeps */
+    bool populate;             /* (c) fresh slabs are filled with memory at once */
     struct qy_request request; /* (i) for its pages */
-    qy_ctor_t ctor;          /* (i) */
-    uint32_t align;          /* (i) */
-    uint32_t random;         /* (c) state of the order of a RANDOM cache */
-    void **waiting;          /* (c) freed objects of a RANDOM cache, before they reach their
+    qy_ctor_t ctor;            /* (i) */
+    uint32_t align;            /* (i) */
+    uint32_t random;           /* (c) state of the order of a RANDOM cache */
+    void **waiting;            /* (c) freed objects of a RANDOM cache, before they reach their
                                     slabs; a magazine's words, NULL: none yet */
-    uint16_t most_waiting;   /* (i) places of it; 0: a freed object may go out at once */
-    uint16_t nr_waiting;     /* (c) places that hold an object */
+    uint16_t most_waiting;     /* (i) places of it; 0: a freed object may go out at once */
+    uint16_t nr_waiting;       /* (c) places that hold an object */
 
     struct qy_slab_list slabs_full, slabs_partial, slabs_empty; /* (c) S4 */
-    size_t nr_free;          /* (c) free objects of all slabs */
-    void **depot;            /* (c) full magazines, linked by their first word */
-    size_t nr_depot;         /* (c) */
+    size_t nr_free;                                             /* (c) free objects of all slabs */
+    void **depot;                    /* (c) full magazines, linked by their first word */
+    size_t nr_depot;                 /* (c) */
     uint64_t nr_refills, nr_flushes; /* (c) */
 
-    struct qy_list chain;    /* (h) */
+    struct qy_list chain;           /* (h) */
     char name[QY_CACHE_NAME_BYTES]; /* (i) */
 };
 

@@ -129,11 +129,10 @@ static void lay_out(struct qy_kmem_cache *cache, struct qy_mm *mm, const struct 
     qy_list_init(&cache->slabs_empty.slabs);
     choose_order(cache);
     choose_magazines(cache);
-    bool read = qy_request_read(&cache->request, 0,
-                                shape->flags & QY_SLAB_RECLAIMABLE
-                                    ? QY_GFP_NOWAIT | QY_GFP_RECLAIMABLE
-                                    : QY_GFP_NOWAIT,
-                                cache->order);
+    bool read = qy_request_read(
+        &cache->request, 0,
+        shape->flags & QY_SLAB_RECLAIMABLE ? QY_GFP_NOWAIT | QY_GFP_RECLAIMABLE : QY_GFP_NOWAIT,
+        cache->order);
     qy_assert(read, "A1");
     (void)read;
 }
@@ -185,15 +184,14 @@ static int check_name(struct qy_mm *mm, const char *name, struct qy_error *error
     if (bytes == 0 || bytes >= QY_CACHE_NAME_BYTES)
         return qy_error_set(error, -QY_EINVAL, "kmem_cache: name must have 1 to ",
                             QY_CACHE_NAME_BYTES - 1, " bytes");
-    qy_list_for_each(link, &mm->chain)
-    {
+    qy_list_for_each (link, &mm->chain) {
         const struct qy_kmem_cache *other = qy_list_entry(link, struct qy_kmem_cache, chain);
         size_t i = 0;
         while (i <= bytes && other->name[i] == name[i])
             i++;
         if (i > bytes)
-            return qy_error_set(error, -QY_EEXIST, "kmem_cache: name is taken: cache ",
-                                other->tag, name);
+            return qy_error_set(error, -QY_EEXIST, "kmem_cache: name is taken: cache ", other->tag,
+                                name);
     }
     return 0;
 }
@@ -265,7 +263,7 @@ static void drain_stopped(struct qy_mm *mm, struct qy_kmem_cache *cache)
     qy_checked_drain(cache);
     if (cache->places == 0)
         return;
-    qy_list_for_each(link, &mm->cpus)
+    qy_list_for_each (link, &mm->cpus)
         qy_magazine_drain(qy_list_entry(link, struct qy_cpu, link), cache);
     qy_depot_drain(cache, NULL);
 }
@@ -273,8 +271,7 @@ static void drain_stopped(struct qy_mm *mm, struct qy_kmem_cache *cache)
 static size_t count_live(struct qy_kmem_cache *cache)
 {
     qy_lock(&cache->lock);
-    size_t slabs = cache->slabs_full.count + cache->slabs_partial.count +
-                   cache->slabs_empty.count;
+    size_t slabs = cache->slabs_full.count + cache->slabs_partial.count + cache->slabs_empty.count;
     size_t live = slabs * cache->nr_objects - cache->nr_free;
     qy_unlock(&cache->lock);
     return live;
@@ -330,8 +327,7 @@ size_t qy_kmem_cache_shrink_all(struct qy_mm *mm)
     uint64_t before = count_free(mm);
     qy_for_each_stopped_cpu(mm, qy_slot_empty);
     qy_lock(&mm->chain_lock);
-    qy_list_for_each(link, &mm->chain)
-    {
+    qy_list_for_each (link, &mm->chain) {
         struct qy_kmem_cache *cache = qy_list_entry(link, struct qy_kmem_cache, chain);
         if (cache->places != 0)
             qy_depot_drain(cache, NULL);

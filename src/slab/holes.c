@@ -51,7 +51,8 @@ static uint64_t drop_idle_pages(struct qy_kmem_cache *cache, struct qy_slab *sla
         while (end < pages && page_is_idle(slab, end))
             end++;
         size_t bytes = (size_t)(end - page) << QY_PAGE_SHIFT;
-        qy_assert(bytes == 0 || holds_nothing(slab, page * QY_PAGE_BYTES, end * QY_PAGE_BYTES), "S6");
+        qy_assert(bytes == 0 || holds_nothing(slab, page * QY_PAGE_BYTES, end * QY_PAGE_BYTES),
+                  "S6");
         if (bytes != 0 &&
             qy_port_decommit(cache->mm, slab->base + page * QY_PAGE_BYTES, bytes) == 0)
             dropped += end - page;
@@ -66,8 +67,8 @@ static uint64_t trim_cache(struct qy_kmem_cache *cache)
     if (cache->ctor != NULL || cache->first_offset != 0 || (cache->flags & QY_SLAB_CHECKED))
         return 0;
     qy_lock(&cache->lock);
-    qy_list_for_each(link, &cache->slabs_partial.slabs) dropped +=
-        drop_idle_pages(cache, qy_list_entry(link, struct qy_slab, link));
+    qy_list_for_each (link, &cache->slabs_partial.slabs)
+        dropped += drop_idle_pages(cache, qy_list_entry(link, struct qy_slab, link));
     qy_unlock(&cache->lock);
     return dropped;
 }
@@ -78,8 +79,8 @@ uint64_t qy_slab_trim(struct qy_mm *mm)
     if (!mm->options.lazy_backing)
         return 0;
     qy_lock(&mm->chain_lock);
-    qy_list_for_each(link, &mm->chain) dropped +=
-        trim_cache(qy_list_entry(link, struct qy_kmem_cache, chain));
+    qy_list_for_each (link, &mm->chain)
+        dropped += trim_cache(qy_list_entry(link, struct qy_kmem_cache, chain));
     qy_unlock(&mm->chain_lock);
     return dropped;
 }

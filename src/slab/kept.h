@@ -23,9 +23,9 @@
 #define QY_KEPT_LONGEST ((UINT64_C(32) << 20) >> QY_PAGE_SHIFT)
 
 struct qy_kept_stack {
-    uint32_t count;                   /* (o) */
-    uint32_t index[QY_KEPT_PLACES];   /* (o) first frame, in the span */
-    uint32_t frames[QY_KEPT_PLACES];  /* (o) length */
+    uint32_t count;                  /* (o) */
+    uint32_t index[QY_KEPT_PLACES];  /* (o) first frame, in the span */
+    uint32_t frames[QY_KEPT_PLACES]; /* (o) length */
 };
 
 struct qy_kept {

@@ -31,19 +31,18 @@
 #define MAX_ALIGN (UINT64_C(1) << 30)
 
 static const char *const class_names[QY_KMALLOC_CLASSES] = {
-    "kmalloc-16",   "kmalloc-32",   "kmalloc-48",   "kmalloc-64",   "kmalloc-80",
-    "kmalloc-96",   "kmalloc-112",  "kmalloc-128",  "kmalloc-160",  "kmalloc-192",
-    "kmalloc-224",  "kmalloc-256",  "kmalloc-320",  "kmalloc-384",  "kmalloc-448",
-    "kmalloc-512",  "kmalloc-640",  "kmalloc-768",  "kmalloc-896",  "kmalloc-1k",
-    "kmalloc-1280", "kmalloc-1536", "kmalloc-1792", "kmalloc-2k",   "kmalloc-2560",
-    "kmalloc-3k",   "kmalloc-3584", "kmalloc-4k",   "kmalloc-5k",   "kmalloc-6k",
-    "kmalloc-7k",   "kmalloc-8k",   "kmalloc-10k",  "kmalloc-12k",  "kmalloc-14k",
-    "kmalloc-16k",  "kmalloc-20k",  "kmalloc-24k",  "kmalloc-28k",  "kmalloc-32k",
+    "kmalloc-16",   "kmalloc-32",  "kmalloc-48",   "kmalloc-64",   "kmalloc-80",   "kmalloc-96",
+    "kmalloc-112",  "kmalloc-128", "kmalloc-160",  "kmalloc-192",  "kmalloc-224",  "kmalloc-256",
+    "kmalloc-320",  "kmalloc-384", "kmalloc-448",  "kmalloc-512",  "kmalloc-640",  "kmalloc-768",
+    "kmalloc-896",  "kmalloc-1k",  "kmalloc-1280", "kmalloc-1536", "kmalloc-1792", "kmalloc-2k",
+    "kmalloc-2560", "kmalloc-3k",  "kmalloc-3584", "kmalloc-4k",   "kmalloc-5k",   "kmalloc-6k",
+    "kmalloc-7k",   "kmalloc-8k",  "kmalloc-10k",  "kmalloc-12k",  "kmalloc-14k",  "kmalloc-16k",
+    "kmalloc-20k",  "kmalloc-24k", "kmalloc-28k",  "kmalloc-32k",
 };
 
 int qy_kmalloc_boot(struct qy_mm *mm, uint32_t flags)
 {
-    for (unsigned class = 0; class < QY_KMALLOC_CLASSES; class++) {
+    for (unsigned class = 0; class < QY_KMALLOC_CLASSES; class ++) {
         struct qy_kmem_cache *cache = qy_kmem_cache_create(
             mm, class_names[class], qy_kmalloc_class_bytes(class), 0, flags, NULL, NULL);
         if (cache == NULL)
@@ -84,7 +83,13 @@ static uint64_t head_of_run(const struct qy_mm *mm, uint64_t index)
     return is_run && index - head < mm->pages[head].run_frames ? head : UINT64_MAX;
 }
 
-enum fault_kind { FOREIGN, MISALIGNED, INTERIOR, FREED, INVALID };
+enum fault_kind {
+    FOREIGN,
+    MISALIGNED,
+    INTERIOR,
+    FREED,
+    INVALID
+};
 
 /** Why there is no block at an address that lies in no slab. */
 static enum fault_kind kind_of(const struct qy_mm *mm, const void *block)
@@ -118,14 +123,13 @@ static int refuse(struct qy_mm *mm, const void *block, bool asked)
     if (tag >= mm->kmalloc_tag)
         return qy_slab_refuse(mm->cache_of[tag], block, asked);
     enum fault_kind kind = kind_of(mm, block);
-    return qy_fault_report(mm, &(struct qy_fault){
-                                   .what = asked ? faults[kind].asked : faults[kind].freed,
-                                   .rule = faults[kind].rule,
-                                   .address = (uintptr_t)block,
-                                   .note = kind == FREED && tag == QY_TAG_NONE
-                                               ? "or it was never allocated"
-                                               : NULL,
-                               });
+    return qy_fault_report(
+        mm, &(struct qy_fault){
+                .what = asked ? faults[kind].asked : faults[kind].freed,
+                .rule = faults[kind].rule,
+                .address = (uintptr_t)block,
+                .note = kind == FREED && tag == QY_TAG_NONE ? "or it was never allocated" : NULL,
+            });
 }
 
 /* ---- allocate ---- */
@@ -179,7 +183,7 @@ static unsigned aligned_class(size_t bytes, size_t align)
 {
     unsigned class = bytes <= QY_KMALLOC_LARGEST ? qy_kmalloc_class(bytes) : QY_KMALLOC_CLASSES;
     while (class < QY_KMALLOC_CLASSES && qy_kmalloc_class_bytes(class) % align != 0)
-        class++;
+        class ++;
     return class;
 }
 
@@ -275,8 +279,8 @@ int qy_kfree_check(struct qy_mm *mm, const void *block, size_t bytes, size_t ali
         return 0;
     bool exact = mm->quarantine.on; /* then usable is what was asked for, of 0 bytes 1 */
     bool too_small = align <= 16 && usable > 32 && bytes < usable / 2;
-    bool right = exact ? bytes == usable || (bytes == 0 && usable == 1)
-                       : bytes <= usable && !too_small;
+    bool right =
+        exact ? bytes == usable || (bytes == 0 && usable == 1) : bytes <= usable && !too_small;
     if (right && ((uintptr_t)block & (align - 1)) == 0)
         return 0;
     return qy_fault_report(mm, &(struct qy_fault){.what = "wrong size free",
@@ -297,8 +301,7 @@ static bool resize_in_place(struct qy_mm *mm, void *block, size_t old_bytes, siz
         return bytes > mm->largest_class_bytes && qy_run_resize(mm, block, frames_for(bytes));
     if (mm->cache_of[tag]->flags & QY_SLAB_CHECKED)
         return false;
-    return bytes <= old_bytes && bytes <= QY_KMALLOC_LARGEST && bytes > old_bytes / 2 &&
-           bytes != 0;
+    return bytes <= old_bytes && bytes <= QY_KMALLOC_LARGEST && bytes > old_bytes / 2 && bytes != 0;
 }
 
 void *qy_krealloc(struct qy_mm *mm, void *block, size_t bytes, qy_gfp_t gfp)

@@ -22,9 +22,8 @@ static void *alloc_once(struct qy_kmem_cache *cache)
     struct qy_cpu *cpu = qy_slot_enter(cache->mm);
     void *object = cpu != NULL ? qy_magazine_pop(cpu, cache->tag) : NULL;
     if (object == NULL)
-        object = cache->flags & QY_SLAB_CHECKED
-                     ? qy_checked_alloc(cache, cpu, cache->object_bytes)
-                     : qy_magazine_refill(cpu, cache);
+        object = cache->flags & QY_SLAB_CHECKED ? qy_checked_alloc(cache, cpu, cache->object_bytes)
+                                                : qy_magazine_refill(cpu, cache);
     if (cpu != NULL)
         qy_cpu_leave(cpu);
     return object;

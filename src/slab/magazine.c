@@ -43,8 +43,7 @@ static bool loaded(const struct qy_cpu *cpu, unsigned tag)
 }
 
 /** An empty magazine: one of the slot's spare ones, or a new one; NULL: no memory. */
-static void **new_magazine(struct qy_cpu *cpu,
-                           int (*grow)(struct qy_kmem_cache *, struct qy_cpu *))
+static void **new_magazine(struct qy_cpu *cpu, int (*grow)(struct qy_kmem_cache *, struct qy_cpu *))
 {
     void **magazine = cpu->spare;
     if (magazine != NULL) {
@@ -167,9 +166,8 @@ static void *fill_from_slabs(struct qy_cpu *cpu, struct qy_kmem_cache *cache)
 {
     struct qy_depot *own = &cpu->depot[cache->tag];
     void *object = NULL;
-    void **magazine =
-        loaded(cpu, cache->tag) ? first_word(cpu->top[cache->tag])
-                                 : new_magazine(cpu, qy_slab_grow);
+    void **magazine = loaded(cpu, cache->tag) ? first_word(cpu->top[cache->tag])
+                                              : new_magazine(cpu, qy_slab_grow);
     if (magazine == NULL)
         return take_objects(cache, cpu, 1, &object) == 1 ? object : NULL;
     unsigned fill = own->fill != 0 ? own->fill : FIRST_FILL;

@@ -337,8 +337,7 @@ size_t qy_slab_release(struct qy_kmem_cache *cache, struct qy_cpu *cpu, size_t k
     qy_list_init(&doomed);
     qy_lock(&cache->lock);
     while (cache->slabs_empty.count > keep) {
-        struct qy_slab *slab =
-            qy_list_entry(cache->slabs_empty.slabs.prev, struct qy_slab, link);
+        struct qy_slab *slab = qy_list_entry(cache->slabs_empty.slabs.prev, struct qy_slab, link);
         qy_list_remove(&slab->link);
         qy_list_add(&doomed, &slab->link);
         cache->slabs_empty.count--;

@@ -28,8 +28,7 @@ int main(void)
     void *runtime = dlopen("libstdc++.so.6", RTLD_NOW | RTLD_LOCAL);
     if (!runtime)
         skip("no libstdc++.so.6 here: %s", dlerror());
-    set_new_handler =
-        (new_handler(*)(new_handler))dlsym(runtime, "_ZSt15set_new_handlerPFvvE");
+    set_new_handler = (new_handler(*)(new_handler))dlsym(runtime, "_ZSt15set_new_handlerPFvvE");
     EXPECT(set_new_handler, "std::set_new_handler in libstdc++");
     set_new_handler(gives_up);
     EXPECT(!make(opaque_size(SIZE_MAX / 2), &nothrow), "NULL once no handler is left");
