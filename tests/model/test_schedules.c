@@ -139,6 +139,77 @@ static void an_object_passes_between_cpus(void **state)
     try_all(3, passed_on_and_shrunk);
 }
 
+/* ---- one slot, without a memory ---- */
+
+#define LIMIT 1000
+
+static struct qy_list one_slot;
+static struct qy_cpu slot;
+
+/** Who works in the slot just now. */
+static unsigned inside, worked;
+
+static void work(void)
+{
+    assert_int_equal(inside++, 0);
+    qy_sim_point();
+    assert_int_equal(inside--, 1);
+    worked++;
+}
+
+/** What qy_cpu_extend() does, with a drainer between its look and its store. */
+static void extend_late(uint64_t nr_frames)
+{
+    bool open = slot.stop == 0;
+    qy_sim_point();
+    if (open)
+        slot.nr_frames = nr_frames;
+}
+
+/* CPU 0 owns the slot; CPU 1 stops it. */
+static void owner_and_drainer(int cpu, void *unused)
+{
+    (void)unused;
+    for (int i = 0; i < 2; i++) {
+        if (cpu == 0) {
+            if (!qy_cpu_enter(&slot)) {
+                qy_cpu_leave(&slot);
+                qy_cpu_enter_wait(&slot);
+            }
+            work();
+            extend_late(LIMIT + (uint64_t)i);
+            qy_cpu_leave(&slot);
+            qy_sim_point();
+        } else {
+            qy_cpus_stop(&one_slot);
+            work();
+            qy_cpus_resume(&one_slot, LIMIT, QY_SMALL_BYTES);
+        }
+    }
+}
+
+/* Wrong if it failed: C1: owner and drainer would be in a slot together, or one wait for ever. */
+static void owner_and_drainer_take_turns(void **state)
+{
+    static struct qy_sim_schedule schedule;
+    unsigned runs = 0;
+    (void)state;
+    memset(&schedule, 0, sizeof(schedule));
+    do {
+        memset(&slot, 0, sizeof(slot));
+        qy_list_init(&one_slot);
+        qy_cpu_open(&slot, &one_slot, LIMIT, QY_SMALL_BYTES);
+        schedule.preemptions = MOST_PREEMPTIONS;
+        worked = 0;
+        qy_sim_run(&schedule, 2, owner_and_drainer, NULL);
+        assert_int_equal(worked, 4);
+        assert_int_equal(slot.busy, 0);
+        assert_int_equal(slot.stop, 0);
+        runs++;
+    } while (qy_sim_next(&schedule));
+    assert_true(runs > 50);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -146,6 +217,7 @@ int main(void)
         cmocka_unit_test(two_drain_at_once),
         cmocka_unit_test(a_cache_is_shrunk_while_it_is_used),
         cmocka_unit_test(an_object_passes_between_cpus),
+        cmocka_unit_test(owner_and_drainer_take_turns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

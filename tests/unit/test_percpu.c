@@ -1,5 +1,7 @@
 /*
  * test_percpu.c - base/percpu.h: a slot is its owner's, until somebody stops it
+ *
+ * Owner and drainer side by side: tests/model/test_schedules.c.
  */
 #include "sim.h"
 #include "support.h"
@@ -54,74 +56,11 @@ static void limits_are_zero_exactly_while_stopped(void **state)
     assert_int_equal(qy_cpu_frames(&slot), 2 * LIMIT);
 }
 
-/** Who works in the slot just now. */
-static unsigned inside, worked;
-
-static void work(void)
-{
-    assert_int_equal(inside++, 0);
-    qy_sim_point();
-    assert_int_equal(inside--, 1);
-    worked++;
-}
-
-/** What qy_cpu_extend() does, with a drainer between its look and its store. */
-static void extend_late(uint64_t nr_frames)
-{
-    bool open = slot.stop == 0;
-    qy_sim_point();
-    if (open)
-        slot.nr_frames = nr_frames;
-}
-
-/* CPU 0 owns the slot; CPU 1 stops it. */
-static void owner_and_drainer(int cpu, void *unused)
-{
-    (void)unused;
-    for (int i = 0; i < 2; i++) {
-        if (cpu == 0) {
-            if (!qy_cpu_enter(&slot)) {
-                qy_cpu_leave(&slot);
-                qy_cpu_enter_wait(&slot);
-            }
-            work();
-            extend_late(LIMIT + (uint64_t)i);
-            qy_cpu_leave(&slot);
-            qy_sim_point();
-        } else {
-            qy_cpus_stop(&cpus);
-            work();
-            qy_cpus_resume(&cpus, LIMIT, QY_SMALL_BYTES);
-        }
-    }
-}
-
-/* Wrong if it failed: C1: owner and drainer would be in a slot together, or one wait for ever. */
-static void one_at_a_time_under_every_schedule(void **state)
-{
-    static struct qy_sim_schedule schedule;
-    unsigned runs = 0;
-    (void)state;
-    memset(&schedule, 0, sizeof(schedule));
-    do {
-        open_slot();
-        schedule.preemptions = 3;
-        worked = 0;
-        qy_sim_run(&schedule, 2, owner_and_drainer, NULL);
-        assert_int_equal(worked, 4);
-        assert_int_equal(slot.busy, 0);
-        assert_int_equal(slot.stop, 0);
-        runs++;
-    } while (qy_sim_next(&schedule));
-    assert_true(runs > 50);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_slot_that_is_all_zero_is_stopped),
         cmocka_unit_test(limits_are_zero_exactly_while_stopped),
-        cmocka_unit_test(one_at_a_time_under_every_schedule),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
