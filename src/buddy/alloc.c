@@ -218,9 +218,7 @@ static qy_pfn_t take_from_slot(struct qy_mm *mm, struct qy_cpu *cpu,
 
 void qy_note_peak(struct qy_mm *mm)
 {
-    uint64_t used = atomic_load_explicit(&mm->managed, memory_order_relaxed);
-    for (unsigned i = 0; i < mm->zonelist_length; i++)
-        used -= atomic_load_explicit(&mm->zones[mm->zonelist[0][i]].nr_free, memory_order_relaxed);
+    uint64_t used = atomic_load_explicit(&mm->managed, memory_order_relaxed) - qy_free_frames(mm);
     uint64_t peak = atomic_load_explicit(&mm->peak, memory_order_relaxed);
     while (used > peak && used < mm->nr_frames &&
            !atomic_compare_exchange_weak_explicit(&mm->peak, &peak, used, memory_order_relaxed,
@@ -435,6 +433,6 @@ void *qy_page_address(const struct qy_mm *mm, qy_pfn_t pfn)
 
 qy_pfn_t qy_virt_to_pfn(const struct qy_mm *mm, const void *address)
 {
-    uint64_t index = ((uintptr_t)address - mm->base) >> QY_PAGE_SHIFT;
+    uint64_t index = qy_address_index(mm, address);
     return mm->base != 0 && index < mm->nr_frames ? mm->start_pfn + index : QY_PFN_NONE;
 }

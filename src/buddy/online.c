@@ -18,16 +18,12 @@
  */
 #include "base/assert.h"
 #include "base/errno.h"
+#include "base/round.h"
 #include "buddy/alloc.h"
 #include "buddy/buddy.h"
 #include "memory/fault.h"
 
 #define MOST_AT_ONCE (UINT64_C(64) << 20 >> QY_PAGE_SHIFT)
-
-static uint64_t round_up(uint64_t n, uint64_t step)
-{
-    return (n + step - 1) / step * step;
-}
 
 static void mark_online(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t pfn, uint64_t nr_frames)
 {
@@ -199,7 +195,7 @@ static bool seek_offline(struct qy_mm *mm)
             mm->grow_range++;
             mm->grow_pfn = 0;
         } else if (any_online(mm, mm->grow_pfn, 1)) {
-            mm->grow_pfn = round_up(mm->grow_pfn + 1, QY_SECTION_FRAMES);
+            mm->grow_pfn = qy_round_up(mm->grow_pfn + 1, QY_SECTION_FRAMES);
         } else {
             return true;
         }
@@ -212,7 +208,7 @@ static uint64_t step_of_growth(const struct qy_mm *mm, uint64_t least)
     uint64_t step = atomic_load_explicit(&mm->managed, memory_order_relaxed) / 8;
     if (step > MOST_AT_ONCE)
         step = MOST_AT_ONCE;
-    return round_up(step > least ? step : least, QY_SECTION_FRAMES);
+    return qy_round_up(step > least ? step : least, QY_SECTION_FRAMES);
 }
 
 /** What the limit still allows, metadata that is yet to come included. */
@@ -255,8 +251,8 @@ static int grow_here_locked(struct qy_mm *mm, uint64_t least, uint64_t step, uin
         return -QY_ENOMEM;
     step = step < room ? step : room;
     int code = online_range_locked(mm, mm->grow_pfn, step, node);
-    if (code == -QY_ENOMEM && step > round_up(least, QY_SECTION_FRAMES))
-        code = online_range_locked(mm, mm->grow_pfn, round_up(least, QY_SECTION_FRAMES), node);
+    if (code == -QY_ENOMEM && step > qy_round_up(least, QY_SECTION_FRAMES))
+        code = online_range_locked(mm, mm->grow_pfn, qy_round_up(least, QY_SECTION_FRAMES), node);
     return code;
 }
 

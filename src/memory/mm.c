@@ -19,16 +19,12 @@
 
 #include "base/assert.h"
 #include "base/errno.h"
+#include "base/round.h"
 #include "memory/fault.h"
 #include "memory/pageblock.h"
 
 /** Lazy metadata is committed in steps of this: fewer system calls. */
 #define COMMIT_STEP (UINT64_C(64) << 10)
-
-static uint64_t round_up(uint64_t n, uint64_t step)
-{
-    return (n + step - 1) / step * step;
-}
 
 /** Bytes of each array for so many frames. */
 static uint64_t array_bytes(enum qy_meta which, uint64_t nr_frames)
@@ -56,8 +52,8 @@ size_t qy_layout_meta(const struct qy_layout *layout, size_t offset[QY_NR_META])
     size_t bytes = 0;
     for (unsigned which = 0; which < QY_NR_META; which++) {
         offset[which] = bytes;
-        bytes +=
-            round_up(array_bytes((enum qy_meta)which, layout->end - layout->start), QY_PAGE_BYTES);
+        bytes += qy_round_up(array_bytes((enum qy_meta)which, layout->end - layout->start),
+                             QY_PAGE_BYTES);
     }
     return bytes;
 }
@@ -126,11 +122,12 @@ static int commit_array(struct qy_mm *mm, struct qy_meta_array *array, uint64_t 
 int qy_meta_reach(struct qy_mm *mm, qy_pfn_t end)
 {
     uint64_t step = mm->options.meta_lazy ? COMMIT_STEP : QY_PAGE_BYTES;
-    uint64_t nr_frames = round_up(qy_frame_index(mm, end), QY_SECTION_FRAMES);
+    uint64_t nr_frames = qy_round_up(qy_frame_index(mm, end), QY_SECTION_FRAMES);
     for (unsigned which = QY_META_BLOCKS; which < QY_NR_META; which++) {
         struct qy_meta_array *array = &mm->meta[which];
-        uint64_t whole = round_up(array_bytes((enum qy_meta)which, mm->nr_frames), QY_PAGE_BYTES);
-        uint64_t bytes = round_up(array_bytes((enum qy_meta)which, nr_frames), step);
+        uint64_t whole =
+            qy_round_up(array_bytes((enum qy_meta)which, mm->nr_frames), QY_PAGE_BYTES);
+        uint64_t bytes = qy_round_up(array_bytes((enum qy_meta)which, nr_frames), step);
         if (commit_array(mm, array, bytes < whole ? bytes : whole) != 0)
             return -QY_ENOMEM;
     }
@@ -143,7 +140,7 @@ static void set_arrays(struct qy_mm *mm, char *window, const size_t offset[QY_NR
 {
     for (unsigned which = 0; which < QY_NR_META; which++)
         mm->meta[which] = (struct qy_meta_array){.start = window + offset[which]};
-    mm->meta[QY_META_MM].committed = round_up(sizeof(*mm), QY_PAGE_BYTES);
+    mm->meta[QY_META_MM].committed = qy_round_up(sizeof(*mm), QY_PAGE_BYTES);
     mm->blocks = (void *)mm->meta[QY_META_BLOCKS].start;
     mm->free_bits = (void *)mm->meta[QY_META_FREE_BITS].start;
     mm->backed_bits = (void *)mm->meta[QY_META_BACKED_BITS].start;
@@ -191,7 +188,7 @@ struct qy_mm *qy_memory_build(struct qy_layout *layout, const struct qy_memmap *
     if (window == NULL)
         return NULL;
     struct qy_mm *mm = (struct qy_mm *)window;
-    uint64_t own_bytes = round_up(sizeof(*mm), QY_PAGE_BYTES);
+    uint64_t own_bytes = qy_round_up(sizeof(*mm), QY_PAGE_BYTES);
     if (options->meta_lazy && qy_port_commit(NULL, window, own_bytes) != 0) {
         qy_error_set(error, -QY_ENOMEM, "no memory for struct qy_mm: ", own_bytes, " bytes");
         return NULL;

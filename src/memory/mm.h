@@ -140,6 +140,12 @@ static inline uint64_t qy_frame_index(const struct qy_mm *mm, qy_pfn_t pfn)
     return pfn - mm->start_pfn;
 }
 
+/** The index of the frame that holds an address; not of this memory: nr_frames or more. */
+static inline uint64_t qy_address_index(const struct qy_mm *mm, const void *address)
+{
+    return ((uintptr_t)address - mm->base) >> QY_PAGE_SHIFT;
+}
+
 static inline uint32_t qy_block_of(const struct qy_mm *mm, qy_pfn_t pfn)
 {
     return (uint32_t)(qy_frame_index(mm, pfn) >> QY_PAGEBLOCK_ORDER);
@@ -182,6 +188,15 @@ QY_RACY static inline bool qy_frame_online(const struct qy_mm *mm, uint64_t inde
 {
     return index < qy_described_frames(mm) &&
            (mm->blocks[index >> QY_PAGEBLOCK_ORDER].flags & QY_BLOCK_ONLINE);
+}
+
+/** Free frames of all zones. Racy: zone after zone. */
+static inline uint64_t qy_free_frames(const struct qy_mm *mm)
+{
+    uint64_t frames = 0;
+    for (unsigned i = 0; i < qy_nr_zones(mm); i++)
+        frames += atomic_load_explicit(&mm->zones[i].nr_free, memory_order_relaxed);
+    return frames;
 }
 
 /** The map, checked and sorted: memory/memmap.c. */

@@ -103,8 +103,10 @@ const char *qy_slab_give_locked(struct qy_kmem_cache *cache, void *object);
 /** Make a slab and put it on the empty list. @cpu: the slot that the caller is in, or NULL.
  *  cache->lock is not held. 0 or -ENOMEM. */
 QY_MUST_CHECK int qy_slab_grow(struct qy_kmem_cache *cache, struct qy_cpu *cpu);
-/** The same out of memory that is online already: for whoever can do without. */
-QY_MUST_CHECK int qy_slab_grow_within(struct qy_kmem_cache *cache, struct qy_cpu *cpu);
+/** One object of a cache without magazines. may_grow: memory may be brought online for it;
+ *  else the caller can do without. NULL: there is none. The lock is not held. */
+void *qy_slab_take_one(struct qy_kmem_cache *cache, struct qy_cpu *cpu, bool may_grow);
+void qy_slab_give_one(struct qy_kmem_cache *cache, void *object);
 
 /** Give all but @keep empty slabs back. The lock is not held. Returns the frames. */
 size_t qy_slab_release(struct qy_kmem_cache *cache, struct qy_cpu *cpu, size_t keep);

@@ -223,29 +223,11 @@ void *qy_checked_kmalloc(struct qy_kmem_cache *cache, size_t bytes, qy_gfp_t gfp
 
 /* ---- free ---- */
 
-static void free_places(struct qy_mm *mm, void **places)
-{
-    struct qy_kmem_cache *magazines = qy_cache_of_magazines(mm);
-    qy_lock(&magazines->lock);
-    const char *rule = qy_slab_give_locked(magazines, places);
-    qy_unlock(&magazines->lock);
-    qy_assert(rule == NULL, "S3");
-    (void)rule;
-}
-
 /** The places of a cache whose freed objects wait. If there is no memory they do not. */
 static void make_places(struct qy_kmem_cache *cache, struct qy_cpu *cpu)
 {
     struct qy_kmem_cache *magazines = qy_cache_of_magazines(cache->mm);
-    void *places = NULL;
-    for (bool grown = true; places == NULL && grown;) {
-        qy_lock(&magazines->lock);
-        if (qy_slab_take_locked(magazines, 1, &places) == 0)
-            places = NULL;
-        qy_unlock(&magazines->lock);
-        if (places == NULL)
-            grown = qy_slab_grow_within(magazines, cpu) == 0;
-    }
+    void *places = qy_slab_take_one(magazines, cpu, false);
     if (places == NULL)
         return;
     __builtin_memset(places, 0, QY_MAGAZINE_BYTES);
@@ -255,7 +237,7 @@ static void make_places(struct qy_kmem_cache *cache, struct qy_cpu *cpu)
         __atomic_store_n(&cache->waiting, places, __ATOMIC_RELAXED);
     qy_unlock(&cache->lock);
     if (!first)
-        free_places(cache->mm, places);
+        qy_slab_give_one(magazines, places);
 }
 
 /** Put an object in a place that is drawn; returns the one that waited there, or NULL. */
@@ -319,7 +301,7 @@ void qy_checked_drain(struct qy_kmem_cache *cache)
     qy_assert(rule == NULL, "D5");
     (void)rule;
     if (places != NULL)
-        free_places(cache->mm, places);
+        qy_slab_give_one(qy_cache_of_magazines(cache->mm), places);
 }
 
 size_t qy_checked_bytes(struct qy_kmem_cache *cache, const void *object)

@@ -15,6 +15,7 @@
  */
 #include "base/assert.h"
 #include "base/errno.h"
+#include "base/round.h"
 #include "memory/fault.h"
 #include "slab/kmalloc.h"
 #include "slab/magazine.h"
@@ -55,11 +56,6 @@ struct qy_kmem_cache *qy_cache_of_magazines(struct qy_mm *mm)
 static uint64_t clamp(uint64_t n, uint64_t low, uint64_t high)
 {
     return n < low ? low : n > high ? high : n;
-}
-
-static uint64_t round_up(uint64_t n, uint64_t step)
-{
-    return (n + step - 1) / step * step;
 }
 
 static uint64_t objects_in(const struct qy_kmem_cache *cache, unsigned order)
@@ -116,11 +112,11 @@ static void lay_out(struct qy_kmem_cache *cache, struct qy_mm *mm, const struct 
     cache->random = 0x9e3779b9u;
     bool red = shape->flags & QY_SLAB_RED_ZONE;
     cache->stride =
-        (uint32_t)round_up(shape->object_bytes + (red ? RED_ZONE_BYTES : 0), cache->align);
+        (uint32_t)qy_round_up(shape->object_bytes + (red ? RED_ZONE_BYTES : 0), cache->align);
     if (shape->flags & QY_SLAB_ON_SLAB)
-        cache->first_offset = (uint32_t)round_up(sizeof(struct qy_slab), cache->align);
+        cache->first_offset = (uint32_t)qy_round_up(sizeof(struct qy_slab), cache->align);
     else if (red)
-        cache->first_offset = (uint32_t)round_up(RED_ZONE_BYTES, cache->align);
+        cache->first_offset = (uint32_t)qy_round_up(RED_ZONE_BYTES, cache->align);
     cache->reciprocal = ((UINT64_C(1) << 40) + cache->stride - 1) / cache->stride;
     for (unsigned i = 0; i + 1 < QY_CACHE_NAME_BYTES && shape->name[i] != '\0'; i++)
         cache->name[i] = shape->name[i];
@@ -314,17 +310,9 @@ size_t qy_kmem_cache_shrink(struct qy_kmem_cache *cache)
     return qy_slab_release(cache, NULL, 0);
 }
 
-static uint64_t count_free(struct qy_mm *mm)
-{
-    uint64_t free = 0;
-    for (unsigned i = 0; i < qy_nr_zones(mm); i++)
-        free += atomic_load_explicit(&mm->zones[i].nr_free, memory_order_relaxed);
-    return free;
-}
-
 size_t qy_kmem_cache_shrink_all(struct qy_mm *mm)
 {
-    uint64_t before = count_free(mm);
+    uint64_t before = qy_free_frames(mm);
     qy_for_each_stopped_cpu(mm, qy_slot_empty);
     qy_lock(&mm->chain_lock);
     qy_list_for_each (link, &mm->chain) {
@@ -339,6 +327,6 @@ size_t qy_kmem_cache_shrink_all(struct qy_mm *mm)
         if (mm->cache_of[tag] != NULL)
             qy_slab_release(mm->cache_of[tag], NULL, 0);
     qy_unlock(&mm->chain_lock);
-    uint64_t after = count_free(mm);
+    uint64_t after = qy_free_frames(mm);
     return after > before ? after - before : 0;
 }

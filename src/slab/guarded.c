@@ -45,11 +45,6 @@
 #define ALL_PROTECTED 2u /* freed */
 #define IS_FRESH 4u      /* freed: its memory is gone, and the guards' */
 
-static uint64_t index_of(const struct qy_mm *mm, const void *block)
-{
-    return ((uintptr_t)block - mm->base) >> QY_PAGE_SHIFT;
-}
-
 static char *address_of(const struct qy_mm *mm, uint64_t index)
 {
     return (char *)(mm->base + (index << QY_PAGE_SHIFT));
@@ -236,7 +231,7 @@ static bool claim(struct qy_mm *mm, uint64_t index)
 
 int qy_guarded_free(struct qy_mm *mm, void *block)
 {
-    uint64_t index = index_of(mm, block);
+    uint64_t index = qy_address_index(mm, block);
     if (!qy_guarded_whole(mm, index))
         return report(mm, index, "overflow", "D1");
     if (!claim(mm, index))
@@ -304,7 +299,7 @@ void *qy_guarded_alloc(struct qy_mm *mm, size_t bytes, unsigned align_order, qy_
 
 size_t qy_guarded_bytes(const struct qy_mm *mm, const void *block)
 {
-    return mm->pages[behind(mm, index_of(mm, block))].run_bytes;
+    return mm->pages[behind(mm, qy_address_index(mm, block))].run_bytes;
 }
 
 /* ---- change of size ---- */
@@ -332,7 +327,7 @@ static bool extend(struct qy_mm *mm, uint64_t index, uint64_t nr_frames)
 
 bool qy_guarded_resize(struct qy_mm *mm, void *block, size_t bytes)
 {
-    uint64_t index = index_of(mm, block);
+    uint64_t index = qy_address_index(mm, block);
     uint64_t have = mm->pages[index].run_frames;
     uint64_t want = frames_for(bytes);
     if (!qy_guarded_whole(mm, index))
@@ -345,7 +340,7 @@ bool qy_guarded_resize(struct qy_mm *mm, void *block, size_t bytes)
 
 void *qy_guarded_move(struct qy_mm *mm, void *block, size_t bytes, qy_gfp_t gfp)
 {
-    uint64_t have = mm->pages[index_of(mm, block)].run_frames;
+    uint64_t have = mm->pages[qy_address_index(mm, block)].run_frames;
     if (!mm->options.lazy_backing || have < LEAST_DROPPED || frames_for(bytes) < have)
         return NULL;
     void *to = qy_guarded_alloc(mm, bytes, 0, gfp);
@@ -355,10 +350,10 @@ void *qy_guarded_move(struct qy_mm *mm, void *block, size_t bytes, qy_gfp_t gfp)
         qy_guarded_free(mm, to);
         return NULL;
     }
-    size_t old_bytes = mm->pages[behind(mm, index_of(mm, block))].run_bytes;
+    size_t old_bytes = mm->pages[behind(mm, qy_address_index(mm, block))].run_bytes;
     __builtin_memset((char *)to + old_bytes, 0, (have << QY_PAGE_SHIFT) - old_bytes);
-    paint(mm, index_of(mm, to), bytes);
-    paint(mm, index_of(mm, block), old_bytes);
+    paint(mm, qy_address_index(mm, to), bytes);
+    paint(mm, qy_address_index(mm, block), old_bytes);
     qy_guarded_free(mm, block);
     return to;
 }

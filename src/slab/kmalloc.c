@@ -68,11 +68,6 @@ static bool is_class(const struct qy_mm *mm, uint8_t tag)
     return tag >= mm->kmalloc_tag && tag < mm->kmalloc_end;
 }
 
-static uint64_t index_of(const struct qy_mm *mm, const void *block)
-{
-    return ((uintptr_t)block - mm->base) >> QY_PAGE_SHIFT;
-}
-
 /** The head of the run, live or in quarantine, that this frame lies in; UINT64_MAX: none. */
 static uint64_t head_of_run(const struct qy_mm *mm, uint64_t index)
 {
@@ -94,7 +89,7 @@ enum fault_kind {
 /** Why there is no block at an address that lies in no slab. */
 static enum fault_kind kind_of(const struct qy_mm *mm, const void *block)
 {
-    uint64_t index = index_of(mm, block);
+    uint64_t index = qy_address_index(mm, block);
     if (!qy_frame_online(mm, index))
         return FOREIGN;
     if (((uintptr_t)block & 15) != 0)
@@ -118,7 +113,7 @@ static int refuse(struct qy_mm *mm, const void *block, bool asked)
         [FREED] = {"double free", "use after free", "K3"},
         [INVALID] = {"invalid free", "invalid query", "K3"},
     };
-    uint64_t index = index_of(mm, block);
+    uint64_t index = qy_address_index(mm, block);
     uint8_t tag = qy_frame_online(mm, index) ? mm->tags[index] : QY_TAG_NONE;
     if (tag >= mm->kmalloc_tag)
         return qy_slab_refuse(mm->cache_of[tag], block, asked);
@@ -220,7 +215,7 @@ int qy_kfree_slow(struct qy_mm *mm, void *block)
 {
     if (block == NULL)
         return 0;
-    uint64_t index = index_of(mm, block);
+    uint64_t index = qy_address_index(mm, block);
     if (!qy_frame_online(mm, index))
         return refuse(mm, block, false);
     uint8_t tag = mm->tags[index];
@@ -250,7 +245,7 @@ static size_t run_bytes(const struct qy_mm *mm, uint64_t index, const void *bloc
 /** Usable bytes of a block; 0: there is none at this address. */
 static size_t size_of(struct qy_mm *mm, const void *block)
 {
-    uint64_t index = index_of(mm, block);
+    uint64_t index = qy_address_index(mm, block);
     if (block == NULL || !qy_frame_online(mm, index))
         return 0;
     uint8_t tag = mm->tags[index];
@@ -294,7 +289,7 @@ int qy_kfree_check(struct qy_mm *mm, const void *block, size_t bytes, size_t ali
 /** The block as it is, made longer or shorter where it lies; false: it has to move. */
 static bool resize_in_place(struct qy_mm *mm, void *block, size_t old_bytes, size_t bytes)
 {
-    uint8_t tag = mm->tags[index_of(mm, block)];
+    uint8_t tag = mm->tags[qy_address_index(mm, block)];
     if (tag == QY_TAG_RUN && mm->quarantine.on)
         return qy_guarded_resize(mm, block, bytes);
     if (tag == QY_TAG_RUN)
@@ -321,7 +316,7 @@ void *qy_krealloc(struct qy_mm *mm, void *block, size_t bytes, qy_gfp_t gfp)
         return NULL;
     if (resize_in_place(mm, block, old_bytes, bytes))
         return block;
-    if (bytes > mm->largest_class_bytes && mm->tags[index_of(mm, block)] == QY_TAG_RUN) {
+    if (bytes > mm->largest_class_bytes && mm->tags[qy_address_index(mm, block)] == QY_TAG_RUN) {
         void *moved = mm->quarantine.on ? qy_guarded_move(mm, block, bytes, gfp)
                                         : qy_run_move(mm, block, frames_for(bytes), gfp);
         if (moved != NULL)

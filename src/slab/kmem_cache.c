@@ -44,7 +44,7 @@ void *qy_kmem_cache_alloc(struct qy_kmem_cache *cache, qy_gfp_t gfp)
 int qy_kmem_cache_free(struct qy_kmem_cache *cache, void *object)
 {
     struct qy_mm *mm = cache->mm;
-    uint64_t index = ((uintptr_t)object - mm->base) >> QY_PAGE_SHIFT;
+    uint64_t index = qy_address_index(mm, object);
     if (qy_unlikely(index >= mm->nr_frames || mm->tags[index] != cache->tag))
         return qy_fault_report(mm, &(struct qy_fault){.what = "invalid free",
                                                       .rule = "S1",

@@ -43,25 +43,14 @@ static bool loaded(const struct qy_cpu *cpu, unsigned tag)
 }
 
 /** An empty magazine: one of the slot's spare ones, or a new one; NULL: no memory. */
-static void **new_magazine(struct qy_cpu *cpu, int (*grow)(struct qy_kmem_cache *, struct qy_cpu *))
+static void **new_magazine(struct qy_cpu *cpu, bool may_grow)
 {
     void **magazine = cpu->spare;
-    if (magazine != NULL) {
-        cpu->spare = *magazine;
-        cpu->nr_spare--;
-        return magazine;
-    }
-    struct qy_kmem_cache *magazines = qy_cache_of_magazines(cpu->mm);
-    void *object = NULL;
-    for (bool grown = true; object == NULL && grown;) {
-        qy_lock(&magazines->lock);
-        if (qy_slab_take_locked(magazines, 1, &object) == 0)
-            object = NULL;
-        qy_unlock(&magazines->lock);
-        if (object == NULL)
-            grown = grow(magazines, cpu) == 0;
-    }
-    return object;
+    if (magazine == NULL)
+        return qy_slab_take_one(qy_cache_of_magazines(cpu->mm), cpu, may_grow);
+    cpu->spare = *magazine;
+    cpu->nr_spare--;
+    return magazine;
 }
 
 static void free_magazine(struct qy_mm *mm, struct qy_cpu *cpu, void **magazine)
@@ -72,12 +61,7 @@ static void free_magazine(struct qy_mm *mm, struct qy_cpu *cpu, void **magazine)
         cpu->nr_spare++;
         return;
     }
-    struct qy_kmem_cache *magazines = qy_cache_of_magazines(mm);
-    qy_lock(&magazines->lock);
-    const char *rule = qy_slab_give_locked(magazines, magazine);
-    qy_unlock(&magazines->lock);
-    qy_assert(rule == NULL, "S3");
-    (void)rule;
+    qy_slab_give_one(qy_cache_of_magazines(mm), magazine);
 }
 
 static unsigned bottom_of(const struct qy_kmem_cache *cache)
@@ -166,8 +150,8 @@ static void *fill_from_slabs(struct qy_cpu *cpu, struct qy_kmem_cache *cache)
 {
     struct qy_depot *own = &cpu->depot[cache->tag];
     void *object = NULL;
-    void **magazine = loaded(cpu, cache->tag) ? first_word(cpu->top[cache->tag])
-                                              : new_magazine(cpu, qy_slab_grow);
+    void **magazine =
+        loaded(cpu, cache->tag) ? first_word(cpu->top[cache->tag]) : new_magazine(cpu, true);
     if (magazine == NULL)
         return take_objects(cache, cpu, 1, &object) == 1 ? object : NULL;
     unsigned fill = own->fill != 0 ? own->fill : FIRST_FILL;
@@ -256,7 +240,7 @@ void qy_magazine_flush(struct qy_cpu *cpu, struct qy_kmem_cache *cache, void *ob
         empty = put_full(cpu, cache, full);
     }
     if (empty == NULL)
-        empty = new_magazine(cpu, qy_slab_grow_within);
+        empty = new_magazine(cpu, false);
     if (empty == NULL)
         empty = empty_one(cpu, cache);
     if (empty == NULL) {

@@ -25,11 +25,6 @@
 /** Below, clearing costs less than giving the memory back and faulting it in again. */
 #define LEAST_DROPPED (UINT64_C(32) << 20)
 
-static uint64_t index_of(const struct qy_mm *mm, const void *block)
-{
-    return ((uintptr_t)block - mm->base) >> QY_PAGE_SHIFT;
-}
-
 static void mark(struct qy_mm *mm, uint64_t index, uint64_t nr_frames)
 {
     mm->pages[index].run_frames = nr_frames;
@@ -98,7 +93,7 @@ void *qy_run_alloc(struct qy_mm *mm, uint64_t nr_frames, unsigned align_order, q
 
 void qy_run_free(struct qy_mm *mm, void *block)
 {
-    uint64_t index = index_of(mm, block);
+    uint64_t index = qy_address_index(mm, block);
     uint64_t frames = mm->pages[index].run_frames;
     mm->tags[index] = QY_TAG_NONE;
     struct qy_cpu *cpu = qy_slot_enter(mm);
@@ -122,7 +117,7 @@ static bool grow_behind(struct qy_mm *mm, qy_pfn_t end, uint64_t nr_frames)
 
 bool qy_run_resize(struct qy_mm *mm, void *block, uint64_t nr_frames)
 {
-    uint64_t index = index_of(mm, block);
+    uint64_t index = qy_address_index(mm, block);
     uint64_t have = mm->pages[index].run_frames;
     qy_pfn_t pfn = mm->start_pfn + index;
     if (nr_frames > have && !qy_take_behind(mm, pfn + have, nr_frames - have) &&
@@ -136,7 +131,7 @@ bool qy_run_resize(struct qy_mm *mm, void *block, uint64_t nr_frames)
 
 void *qy_run_move(struct qy_mm *mm, void *block, uint64_t nr_frames, qy_gfp_t gfp)
 {
-    uint64_t index = index_of(mm, block);
+    uint64_t index = qy_address_index(mm, block);
     uint64_t have = mm->pages[index].run_frames;
     if (!mm->options.lazy_backing || have << QY_PAGE_SHIFT < LEAST_MOVED || nr_frames <= have)
         return NULL;

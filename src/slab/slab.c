@@ -30,7 +30,7 @@
 struct qy_slab *qy_slab_of(const struct qy_kmem_cache *cache, const void *object)
 {
     struct qy_mm *mm = cache->mm;
-    uint64_t index = ((uintptr_t)object - mm->base) >> QY_PAGE_SHIFT;
+    uint64_t index = qy_address_index(mm, object);
     return mm->pages[index >> cache->order << cache->order].slab;
 }
 
@@ -182,29 +182,13 @@ static struct qy_slab *new_header(struct qy_kmem_cache *cache, struct qy_cpu *cp
 {
     if (cache->flags & QY_SLAB_ON_SLAB)
         return pages;
-    struct qy_kmem_cache *headers = qy_cache_of_slabs(cache->mm);
-    void *header = NULL;
-    for (bool grown = true; header == NULL && grown;) {
-        qy_lock(&headers->lock);
-        if (qy_slab_take_locked(headers, 1, &header) == 0)
-            header = NULL;
-        qy_unlock(&headers->lock);
-        if (header == NULL)
-            grown = qy_slab_grow(headers, cpu) == 0;
-    }
-    return header;
+    return qy_slab_take_one(qy_cache_of_slabs(cache->mm), cpu, true);
 }
 
 static void free_header(struct qy_kmem_cache *cache, struct qy_slab *slab)
 {
-    if (cache->flags & QY_SLAB_ON_SLAB)
-        return;
-    struct qy_kmem_cache *headers = qy_cache_of_slabs(cache->mm);
-    qy_lock(&headers->lock);
-    const char *rule = qy_slab_give_locked(headers, slab);
-    qy_unlock(&headers->lock);
-    qy_assert(rule == NULL, "S3");
-    (void)rule;
+    if (!(cache->flags & QY_SLAB_ON_SLAB))
+        qy_slab_give_one(qy_cache_of_slabs(cache->mm), slab);
 }
 
 /** The pages for the notes of a slab's objects, or none. */
@@ -233,7 +217,7 @@ static struct qy_object_note *new_notes(struct qy_kmem_cache *cache, struct qy_c
 
 static void free_notes(struct qy_kmem_cache *cache, struct qy_cpu *cpu, void *notes)
 {
-    uint64_t index = ((uintptr_t)notes - cache->mm->base) >> QY_PAGE_SHIFT;
+    uint64_t index = qy_address_index(cache->mm, notes);
     qy_give_pages(cache->mm, cpu, cache->mm->start_pfn + index, notes_order(cache), false);
 }
 
@@ -308,17 +292,35 @@ int qy_slab_grow(struct qy_kmem_cache *cache, struct qy_cpu *cpu)
     return grow(cache, cpu, &cache->request);
 }
 
-int qy_slab_grow_within(struct qy_kmem_cache *cache, struct qy_cpu *cpu)
+void *qy_slab_take_one(struct qy_kmem_cache *cache, struct qy_cpu *cpu, bool may_grow)
 {
     struct qy_request request = cache->request;
-    request.within = true;
-    return grow(cache, cpu, &request);
+    void *object;
+    request.within = !may_grow;
+    for (;;) {
+        qy_lock(&cache->lock);
+        unsigned taken = qy_slab_take_locked(cache, 1, &object);
+        qy_unlock(&cache->lock);
+        if (taken == 1)
+            return object;
+        if (grow(cache, cpu, &request) != 0)
+            return NULL;
+    }
+}
+
+void qy_slab_give_one(struct qy_kmem_cache *cache, void *object)
+{
+    qy_lock(&cache->lock);
+    const char *rule = qy_slab_give_locked(cache, object);
+    qy_unlock(&cache->lock);
+    qy_assert(rule == NULL, "S3");
+    (void)rule;
 }
 
 static void release(struct qy_kmem_cache *cache, struct qy_cpu *cpu, struct qy_slab *slab)
 {
     struct qy_mm *mm = cache->mm;
-    uint64_t index = ((uintptr_t)slab->base - cache->first_offset - mm->base) >> QY_PAGE_SHIFT;
+    uint64_t index = qy_address_index(mm, slab->base - cache->first_offset);
     qy_pfn_t pfn = mm->start_pfn + index;
     tag_frames(mm, pfn, cache->order, QY_TAG_NONE);
     mm->pages[index].slab = NULL;

@@ -41,7 +41,7 @@ static bool waits_rightly(const struct qy_kmem_cache *cache, unsigned place)
     const struct qy_mm *mm = cache->mm;
     const void *object = cache->waiting[place];
     bool exact;
-    uint64_t frame = ((uintptr_t)object - mm->base) >> QY_PAGE_SHIFT;
+    uint64_t frame = qy_address_index(mm, object);
     if (!qy_frame_is_online(mm, frame) || mm->tags[frame] != cache->tag)
         return false;
     const struct qy_slab *slab = qy_slab_of(cache, object);

@@ -18,7 +18,7 @@
 /** The frame of an address; one past the span if it lies outside. */
 static uint64_t frame_of(const struct qy_mm *mm, const void *address)
 {
-    uint64_t frame = ((uintptr_t)address - mm->base) >> QY_PAGE_SHIFT;
+    uint64_t frame = qy_address_index(mm, address);
     return (uintptr_t)address >= mm->base && frame < mm->nr_frames ? frame : mm->nr_frames;
 }
 
