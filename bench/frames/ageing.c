@@ -7,14 +7,19 @@
  * The benchmark keeps its own book of who has which frame; it does not ask the allocator. Only what the instance
  * has for itself from the start (a few frames for its own caches) it must be told.
  *
- *   ageing ROUNDS SEED   prints whole and got (shares of the possible, 1.00 is all), before and after, and the
- *                     time of a give + take
+ * A frame that was never given back in all the rounds keeps its block, and no allocator that leaves frames where they
+ * are can know beforehand which it will be: what that costs is printed beside the rest.
+ *
+ *   ageing ROUNDS SEED   prints whole and got (shares of the possible, 1.00 is all), before and after, the share lost to
+ *                     frames never given back (pinned), and the time of a give + take
  */
 #include "frames.h"
 
 static qy_pfn_t pfns[MEMORY_FRAMES];
 static uint16_t taken[MEMORY_FRAMES /
                       BLOCK]; /* of each block's frames; block numbers wrap round, and none meet */
+
+static unsigned char stayed[MEMORY_FRAMES]; /* by frame: not given back since the ageing began */
 
 static uint64_t own; /* frames that the instance has taken for itself */
 
@@ -29,6 +34,18 @@ static double whole_share(uint64_t n)
     for (uint64_t i = 0; i < MEMORY_FRAMES / BLOCK; i++)
         whole += taken[i] == 0;
     return (double)whole / (double)((MEMORY_FRAMES - own - n) / BLOCK);
+}
+
+/* Blocks that have room and hold a frame which stayed. */
+static double pinned_share(uint64_t n)
+{
+    static unsigned char pinned[MEMORY_FRAMES / BLOCK];
+    uint64_t count = 0;
+    for (uint64_t i = 0; i < n; i++)
+        pinned[block_of(pfns[i])] |= stayed[pfns[i] % MEMORY_FRAMES];
+    for (uint64_t i = 0; i < MEMORY_FRAMES / BLOCK; i++)
+        count += pinned[i] && taken[i] < BLOCK;
+    return (double)count / (double)((MEMORY_FRAMES - own - n) / BLOCK);
 }
 
 /* Order-9 blocks that can really be had; given back again. */
@@ -92,12 +109,15 @@ int main(int argc, char **argv)
     }
     show("whole-before", whole_share(n));
 
+    for (uint64_t i = 0; i < n; i++)
+        stayed[pfns[i] % MEMORY_FRAMES] = 1;
     uint64_t tenth = n / 10;
     struct stopwatch start = stopwatch_start();
     for (uint64_t round = 0; round < rounds; round++) {
         shuffle(pfns, n, &rng);
         for (uint64_t i = 0; i < tenth; i++) {
             taken[block_of(pfns[i])]--;
+            stayed[pfns[i] % MEMORY_FRAMES] = 0;
             frame_give(mm, pfns[i], 0);
         }
         for (uint64_t i = 0; i < tenth; i++) {
@@ -109,6 +129,7 @@ int main(int argc, char **argv)
         report_ns("ageing", start, rounds * tenth, 0);
     qy_drain_all_pages(mm);
     show("whole-after", whole_share(n));
+    show("whole-pinned", pinned_share(n));
     show("got-after", got_share(mm, n));
     return 0;
 }

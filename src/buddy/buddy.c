@@ -10,7 +10,10 @@
  *
  *         A zone keeps, for each migratetype and order, the list of pageblocks whose largest
  *         free block has that order. A request takes the first pageblock of the first list
- *         that serves, and in it the smallest block that serves.
+ *         that serves, and in it the smallest block that serves. Single frames, which any
+ *         pageblock serves, come from the fullest of the lists' first: one that is half used up
+ *         may still have a large free block, and would be left for one with a few frames in
+ *         use, which then never becomes whole.
  *
  * RULES   B1  A frame is free exactly when its bit is set.
  *         B2, B5  in memory/pageblock.h: who is on which list; lists.c keeps them.
@@ -294,14 +297,25 @@ static unsigned take_frames_of(struct qy_mm *mm, struct qy_zone *zone, uint32_t 
     return taken;
 }
 
+/** The pageblock to take single frames from: the fullest of those at the heads of the lists. */
+static uint32_t fullest(const struct qy_mm *mm, const struct qy_zone *zone, unsigned migratetype)
+{
+    uint32_t best = QY_BLOCK_NONE;
+    for (unsigned lists = zone->nonempty[migratetype]; lists != 0; lists &= lists - 1) {
+        uint32_t block = zone->list[migratetype][__builtin_ctz(lists)].first;
+        if (best == QY_BLOCK_NONE || mm->blocks[block].nr_free < mm->blocks[best].nr_free)
+            best = block;
+    }
+    return best;
+}
+
 unsigned qy_buddy_take_frames_locked(struct qy_mm *mm, struct qy_zone *zone,
                                      enum qy_migratetype migratetype, unsigned count,
                                      uint32_t *frames)
 {
     unsigned taken = 0;
     while (taken < count && zone->nonempty[migratetype] != 0) {
-        unsigned order = (unsigned)__builtin_ctz(zone->nonempty[migratetype]);
-        uint32_t block = zone->list[migratetype][order].first;
+        uint32_t block = fullest(mm, zone, migratetype);
         taken += take_frames_of(mm, zone, block, count - taken, frames + taken);
         zone->nr_taken++;
     }
