@@ -29,7 +29,6 @@ _Thread_local unsigned qy_malloc_depth __attribute__((tls_model("initial-exec"))
 
 QY_API void cfree(void *block);
 QY_API int __posix_memalign(void **block, size_t align, size_t bytes);
-QY_API void free_sized(void *block, size_t bytes);
 QY_API void free_aligned_sized(void *block, size_t align, size_t bytes);
 QY_API void *memalign(size_t align, size_t bytes);
 QY_API void *pvalloc(size_t bytes);
@@ -66,7 +65,7 @@ static inline bool keep_run(struct qy_cpu *cpu, const void *block)
            offset % QY_PAGE_BYTES == 0 && qy_run_keep(cpu, index);
 }
 
-static __attribute__((noinline)) void *malloc_slow(size_t bytes)
+void *qy_malloc_slow(size_t bytes)
 {
     struct qy_cpu *cpu = &qy_malloc_cpu;
     void *ready = qy_port_load_limit(&cpu->small_bytes) != 0 ? take_ready(cpu, bytes) : NULL;
@@ -81,19 +80,8 @@ static __attribute__((noinline)) void *malloc_slow(size_t bytes)
 
 QY_API void *malloc(size_t bytes)
 {
-    struct qy_cpu *cpu = &qy_malloc_cpu;
-    size_t last = bytes - 1;
-    atomic_store_explicit(&cpu->busy, 1, memory_order_relaxed);
-    qy_port_light_barrier();
-    if (qy_likely(last < qy_port_load_limit(&cpu->small_bytes))) {
-        void *object = qy_magazine_pop(cpu, cpu->class_of[last / QY_SMALL_STEP]);
-        if (qy_likely(object != NULL)) {
-            object = qy_port_result(object);
-            qy_cpu_leave(cpu);
-            return object;
-        }
-    }
-    return malloc_slow(bytes);
+    void *object = qy_malloc_pop(bytes);
+    return qy_likely(object != NULL) ? object : qy_malloc_slow(bytes);
 }
 
 static __attribute__((noinline)) void free_slow(void *block)
@@ -276,10 +264,30 @@ QY_API size_t malloc_usable_size(void *block)
     return block != NULL ? qy_ksize(qy_malloc_get_mm(), block) : 0;
 }
 
-QY_API void free_sized(void *block, size_t bytes)
+static __attribute__((noinline)) void free_sized_slow(void *block, size_t bytes)
 {
+    qy_cpu_leave(&qy_malloc_cpu);
     qy_kfree_check(qy_malloc_get_mm(), block, bytes, 1);
     free(block);
+}
+
+/** A size of the block's own class is right. In hardened mode more is asked, but then there is
+ *  no magazine to push on. */
+void qy_malloc_free_sized(void *block, size_t bytes)
+{
+    struct qy_cpu *cpu = &qy_malloc_cpu;
+    size_t last = bytes - 1;
+    qy_cpu_set_busy(cpu);
+    uint64_t index = ((uintptr_t)block - cpu->base) >> QY_PAGE_SHIFT;
+    if (qy_likely(last < qy_port_load_limit(&cpu->small_bytes)) &&
+        qy_likely(index < qy_port_load_limit(&cpu->nr_frames))) {
+        uint8_t tag = cpu->class_of[last / QY_SMALL_STEP];
+        if (qy_likely(cpu->tags[index] == tag) && qy_likely(qy_magazine_push(cpu, tag, block))) {
+            qy_cpu_leave(cpu);
+            return;
+        }
+    }
+    free_sized_slow(block, bytes);
 }
 
 QY_API void free_aligned_sized(void *block, size_t align, size_t bytes)
@@ -288,12 +296,13 @@ QY_API void free_aligned_sized(void *block, size_t align, size_t bytes)
     free(block);
 }
 
-/* ---- the names under which glibc exports the same ---- */
+/* ---- other names, most of them glibc's ---- */
 
 /* An alias need not promise all that the C library's header promises of its target. */
 #pragma GCC diagnostic ignored "-Wmissing-attributes"
 #define ALIAS(name, of) __typeof__(of) name __attribute__((alias(#of), visibility("default")))
 
+ALIAS(free_sized, qy_malloc_free_sized);
 ALIAS(__libc_malloc, malloc);
 ALIAS(__libc_free, free);
 ALIAS(__libc_calloc, calloc);

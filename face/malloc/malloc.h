@@ -6,6 +6,7 @@
 
 #include "memory/mm.h"
 #include "report.h"
+#include "slab/magazine.h"
 
 #include <quarry/types.h>
 
@@ -42,6 +43,30 @@ void qy_malloc_read_settings(struct qy_malloc_settings *settings);
 
 /** Handlers for fork(2). */
 void qy_malloc_watch_fork(void);
+
+/** The fast half of malloc. NULL: the caller is still in the slot, and goes on to the slow half. */
+static inline void *qy_malloc_pop(size_t bytes)
+{
+    struct qy_cpu *cpu = &qy_malloc_cpu;
+    size_t last = bytes - 1;
+    qy_cpu_set_busy(cpu);
+    if (qy_unlikely(last >= qy_port_load_limit(&cpu->small_bytes)))
+        return NULL;
+    void *object = qy_magazine_pop(cpu, cpu->class_of[last / QY_SMALL_STEP]);
+    if (qy_likely(object != NULL)) {
+        object = qy_port_result(object);
+        if (object == NULL)
+            __builtin_unreachable(); /* which the compiler has lost sight of */
+        qy_cpu_leave(cpu);
+    }
+    return object;
+}
+
+/** The slow half: leaves the slot, tries all there is; errno is set on failure. */
+void *qy_malloc_slow(size_t bytes);
+
+/** free_sized(). */
+void qy_malloc_free_sized(void *block, size_t bytes);
 
 /** malloc for any size and alignment, without the fast path; errno is set on failure. */
 void *qy_malloc_aligned(size_t align, size_t bytes, qy_gfp_t gfp);
