@@ -53,7 +53,7 @@ static inline void *take_ready(struct qy_cpu *cpu, size_t bytes)
         return NULL;
     if (bytes <= QY_KMALLOC_LARGEST)
         return qy_magazine_pop(cpu, cpu->class_of[0] + qy_kmalloc_class(bytes));
-    return qy_run_take_kept(cpu, ((bytes - 1) >> QY_PAGE_SHIFT) + 1);
+    return qy_kept_pop(cpu, ((bytes - 1) >> QY_PAGE_SHIFT) + 1);
 }
 
 /** A run of pages that the slot can keep as it is. */
@@ -61,21 +61,25 @@ static inline bool keep_run(struct qy_cpu *cpu, const void *block)
 {
     uint64_t offset = (uintptr_t)block - cpu->base;
     uint64_t index = offset >> QY_PAGE_SHIFT;
-    return index < qy_port_load_limit(&cpu->nr_frames) && cpu->tags[index] == QY_TAG_RUN &&
-           offset % QY_PAGE_BYTES == 0 && qy_run_keep(cpu, index);
+    return index < qy_port_load_limit(&cpu->nr_frames) && offset % QY_PAGE_BYTES == 0 &&
+           qy_run_keep(cpu, index);
 }
 
+static __attribute__((noinline)) void *malloc_cold(size_t bytes)
+{
+    void *block = kmalloc(bytes, QY_GFP_KERNEL);
+    if (block == NULL)
+        errno = ENOMEM;
+    return block;
+}
+
+/** The slot is busy. What calls stands in the cold halves, so this needs no stack frame. */
 void *qy_malloc_slow(size_t bytes)
 {
     struct qy_cpu *cpu = &qy_malloc_cpu;
     void *ready = qy_port_load_limit(&cpu->small_bytes) != 0 ? take_ready(cpu, bytes) : NULL;
     qy_cpu_leave(cpu);
-    if (qy_likely(ready != NULL))
-        return ready;
-    void *block = kmalloc(bytes, QY_GFP_KERNEL);
-    if (block == NULL)
-        errno = ENOMEM;
-    return block;
+    return qy_likely(ready != NULL) ? ready : malloc_cold(bytes);
 }
 
 QY_API void *malloc(size_t bytes)
@@ -84,13 +88,9 @@ QY_API void *malloc(size_t bytes)
     return qy_likely(object != NULL) ? object : qy_malloc_slow(bytes);
 }
 
-static __attribute__((noinline)) void free_slow(void *block)
+static __attribute__((noinline)) void free_cold(void *block)
 {
     struct qy_cpu *cpu = &qy_malloc_cpu;
-    if (keep_run(cpu, block)) {
-        qy_cpu_leave(cpu);
-        return;
-    }
     struct qy_mm *mm = qy_malloc_enter();
     int saved = errno;
     if (cpu->mm != NULL && qy_cpu_frames(cpu) < qy_described_frames(mm))
@@ -102,6 +102,17 @@ static __attribute__((noinline)) void free_slow(void *block)
     }
     qy_malloc_leave();
     errno = saved;
+}
+
+/** The slot is busy. */
+static __attribute__((noinline)) void free_slow(void *block)
+{
+    struct qy_cpu *cpu = &qy_malloc_cpu;
+    if (keep_run(cpu, block)) {
+        qy_cpu_leave(cpu);
+        return;
+    }
+    free_cold(block);
 }
 
 QY_API void free(void *block)

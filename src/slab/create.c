@@ -218,11 +218,11 @@ static struct qy_kmem_cache *create_locked(struct qy_mm *mm, const struct shape 
     unsigned tag = QY_TAG_CACHE;
     if (check_name(mm, shape->name, error) != 0)
         return NULL;
-    while (tag < QY_NR_TAGS && mm->cache_of[tag] != NULL)
+    while (tag < QY_TAG_RUN_CLASS && mm->cache_of[tag] != NULL)
         tag++;
-    if (tag == QY_NR_TAGS) {
-        qy_error_set(error, -QY_ENOSPC, "kmem_cache: no more than ", QY_NR_TAGS - QY_TAG_CACHE,
-                     " caches");
+    if (tag == QY_TAG_RUN_CLASS) {
+        qy_error_set(error, -QY_ENOSPC, "kmem_cache: no more than ",
+                     QY_TAG_RUN_CLASS - QY_TAG_CACHE, " caches");
         return NULL;
     }
     lay_out(cache, mm, shape);

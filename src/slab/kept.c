@@ -21,34 +21,20 @@
 
 /** Pushes after which one old run goes. */
 #define PUSHES_PER_EVICTION 64
-/** The shortest run, 8 frames, is on stack 0. */
-#define SHORTEST_POWER 3
 
-/** The stack of runs of this length; four a doubling, lengths rounded up. */
-static unsigned stack_of(uint64_t nr_frames)
+bool qy_kept_take(struct qy_cpu *cpu, uint64_t nr_frames, struct qy_kept_run *run)
 {
-    uint64_t last = nr_frames - 1;
-    if (last < UINT64_C(1) << SHORTEST_POWER)
-        return 0;
-    unsigned power = 63 - (unsigned)__builtin_clzll(last);
-    return (power - SHORTEST_POWER) * 4 + (unsigned)(last >> (power - 2) & 3);
-}
-
-bool qy_kept_take(struct qy_cpu *cpu, uint64_t nr_frames, uint64_t *index, uint64_t *frames)
-{
-    unsigned which = stack_of(nr_frames);
-    if (which >= QY_KEPT_STACKS)
+    unsigned class = qy_run_class(nr_frames);
+    if (class >= QY_RUN_CLASSES)
         return false;
-    struct qy_kept_stack *stack = &cpu->kept->stack[which];
-    for (unsigned i = stack->count; i-- > 0;) {
-        if (stack->frames[i] < nr_frames)
+    struct qy_kept_stack *stack = &cpu->kept->stack[class];
+    for (uint32_t i = *qy_kept_count(stack); i > 0; i--) {
+        if (stack->run[i].frames < nr_frames)
             continue;
-        *index = stack->index[i];
-        *frames = stack->frames[i];
-        cpu->kept->frames -= stack->frames[i];
-        stack->count--;
-        stack->index[i] = stack->index[stack->count];
-        stack->frames[i] = stack->frames[stack->count];
+        *run = stack->run[i];
+        stack->run[i] = stack->run[*qy_kept_count(stack)];
+        --*qy_kept_count(stack);
+        cpu->kept->frames -= run->frames;
         return true;
     }
     return false;
@@ -57,71 +43,51 @@ bool qy_kept_take(struct qy_cpu *cpu, uint64_t nr_frames, uint64_t *index, uint6
 /** The oldest run of a stack goes back to the buddy. */
 static void evict(struct qy_cpu *cpu, struct qy_kept_stack *stack)
 {
-    qy_pfn_t pfn = cpu->mm->start_pfn + stack->index[0];
-    uint64_t frames = stack->frames[0];
-    stack->count--;
-    for (unsigned i = 0; i < stack->count; i++) {
-        stack->index[i] = stack->index[i + 1];
-        stack->frames[i] = stack->frames[i + 1];
-    }
-    cpu->kept->frames -= frames;
-    qy_give_run(cpu->mm, pfn, frames, false);
+    struct qy_kept_run run = stack->run[1];
+    uint32_t count = *qy_kept_count(stack);
+    for (uint32_t i = 1; i < count; i++)
+        stack->run[i] = stack->run[i + 1];
+    *qy_kept_count(stack) = count - 1;
+    cpu->kept->frames -= run.frames;
+    qy_give_run(cpu->mm, cpu->mm->start_pfn + run.index, run.frames, false);
 }
 
 static void evict_some(struct qy_cpu *cpu)
 {
     struct qy_kept *kept = cpu->kept;
-    for (unsigned tries = 0; tries < QY_KEPT_STACKS; tries++) {
+    for (unsigned tries = 0; tries < QY_RUN_CLASSES; tries++) {
         struct qy_kept_stack *stack = &kept->stack[kept->next];
-        kept->next = (kept->next + 1) % QY_KEPT_STACKS;
-        if (stack->count > 0) {
+        kept->next = (kept->next + 1) % QY_RUN_CLASSES;
+        if (*qy_kept_count(stack) > 0) {
             evict(cpu, stack);
             return;
         }
     }
 }
 
-bool qy_kept_try_give(struct qy_cpu *cpu, uint64_t index, uint64_t nr_frames)
-{
-    struct qy_kept *kept = cpu->kept;
-    unsigned which = stack_of(nr_frames);
-    if (which >= QY_KEPT_STACKS || nr_frames > QY_KEPT_LONGEST ||
-        kept->stack[which].count == QY_KEPT_PLACES ||
-        (kept->frames != 0 && kept->frames + nr_frames > QY_KEPT_MOST))
-        return false;
-    struct qy_kept_stack *stack = &kept->stack[which];
-    stack->index[stack->count] = (uint32_t)index;
-    stack->frames[stack->count++] = (uint32_t)nr_frames;
-    kept->frames += nr_frames;
-    kept->pushes++;
-    return true;
-}
-
 void qy_kept_give(struct qy_cpu *cpu, uint64_t index, uint64_t nr_frames)
 {
     struct qy_kept *kept = cpu->kept;
-    unsigned which = stack_of(nr_frames);
-    if (which >= QY_KEPT_STACKS || nr_frames > QY_KEPT_LONGEST) {
+    unsigned class = qy_run_class(nr_frames);
+    if (class >= QY_RUN_CLASSES) {
         qy_give_run(cpu->mm, cpu->mm->start_pfn + index, nr_frames, false);
         return;
     }
-    if (kept->stack[which].count == QY_KEPT_PLACES)
-        evict(cpu, &kept->stack[which]);
-    if (kept->pushes >= PUSHES_PER_EVICTION) {
+    if (*qy_kept_count(&kept->stack[class]) == QY_KEPT_PLACES)
+        evict(cpu, &kept->stack[class]);
+    if (++kept->pushes >= PUSHES_PER_EVICTION) {
         kept->pushes = 0;
         evict_some(cpu);
     }
-    while (kept->frames != 0 && kept->frames + nr_frames > QY_KEPT_MOST)
+    while (!qy_kept_has_room(kept, class, nr_frames))
         evict_some(cpu);
-    bool given = qy_kept_try_give(cpu, index, nr_frames);
-    qy_assert(given, "R2");
-    (void)given;
+    qy_kept_push(kept, class, index, nr_frames, qy_run_tag(nr_frames));
 }
 
 void qy_kept_drain(struct qy_cpu *cpu)
 {
-    for (unsigned which = 0; which < QY_KEPT_STACKS; which++)
-        while (cpu->kept->stack[which].count > 0)
-            evict(cpu, &cpu->kept->stack[which]);
+    for (unsigned class = 0; class < QY_RUN_CLASSES; class ++)
+        while (*qy_kept_count(&cpu->kept->stack[class]) > 0)
+            evict(cpu, &cpu->kept->stack[class]);
     qy_assert(cpu->kept->frames == 0, "R2");
 }

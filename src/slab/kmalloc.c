@@ -3,13 +3,13 @@
  *
  * WHAT    Up to 32 KiB a size class serves, one of four for each doubling, so at most a fifth
  *         is lost; above, a run of whole pages, exact to the page. What a block is, its
- *         frame's tag says: a cache's number, or QY_TAG_RUN on the first frame of a run
- *         whose length is in the frame's struct qy_page.
+ *         frame's tag says: a cache's number, or on the first frame of a run one of
+ *         QY_TAG_RUN_CLASS or QY_TAG_RUN; only the latter's length is in struct qy_page.
  *
  * RULES   K1  What is freed lies in this memory.
  *         K2  It is the first byte of a block.
  *         K3  Something is allocated there.
- *         K4  A frame with QY_TAG_RUN heads a run of run_frames frames, all of them allocated.
+ *         K4  A frame with a run's tag heads a run of qy_run_frames(), all of them allocated.
  *         K5  A sized free names the size, and the alignment, that were asked for.
  *         K1 .. K3, K5 are checked at each free; K4 by check_runs() in view/rules.c.
  *
@@ -63,19 +63,21 @@ int qy_kmalloc_boot(struct qy_mm *mm, uint32_t flags)
 
 /* ---- what is this block? ---- */
 
-static bool is_class(const struct qy_mm *mm, uint8_t tag)
+/** Of kmalloc's caches, or of those that came after them. */
+static bool is_object(const struct qy_mm *mm, uint8_t tag)
 {
-    return tag >= mm->kmalloc_tag && tag < mm->kmalloc_end;
+    return tag >= mm->kmalloc_tag && tag < QY_TAG_RUN_CLASS;
 }
 
 /** The head of the run, live or in quarantine, that this frame lies in; UINT64_MAX: none. */
 static uint64_t head_of_run(const struct qy_mm *mm, uint64_t index)
 {
     uint64_t head = index;
-    while (head > 0 && mm->tags[head] == QY_TAG_NONE)
+    while (head > 0 && qy_tag_get(&mm->tags[head]) == QY_TAG_NONE)
         head--;
-    bool is_run = mm->tags[head] == QY_TAG_RUN || mm->tags[head] == QY_TAG_FREED;
-    return is_run && index - head < mm->pages[head].run_frames ? head : UINT64_MAX;
+    uint8_t tag = qy_tag_get(&mm->tags[head]);
+    bool is_run = qy_tag_is_run(tag) || tag == QY_TAG_FREED;
+    return is_run && index - head < qy_run_frames(mm, head) ? head : UINT64_MAX;
 }
 
 enum fault_kind {
@@ -98,7 +100,7 @@ static enum fault_kind kind_of(const struct qy_mm *mm, const void *block)
     uint64_t head = head_of_run(mm, index);
     if (head != UINT64_MAX)
         return head == index && page_start ? FREED : INTERIOR;
-    return mm->tags[index] == QY_TAG_NONE ? FREED : INVALID;
+    return qy_tag_get(&mm->tags[index]) == QY_TAG_NONE ? FREED : INVALID;
 }
 
 /** Report what is no block. @asked: it was not freed, its size was asked for. -EINVAL. */
@@ -114,8 +116,8 @@ static int refuse(struct qy_mm *mm, const void *block, bool asked)
         [INVALID] = {"invalid free", "invalid query", "K3"},
     };
     uint64_t index = qy_address_index(mm, block);
-    uint8_t tag = qy_frame_online(mm, index) ? mm->tags[index] : QY_TAG_NONE;
-    if (tag >= mm->kmalloc_tag)
+    uint8_t tag = qy_frame_online(mm, index) ? qy_tag_get(&mm->tags[index]) : QY_TAG_NONE;
+    if (tag >= mm->kmalloc_tag && tag < QY_TAG_RUN_CLASS)
         return qy_slab_refuse(mm->cache_of[tag], block, asked);
     enum fault_kind kind = kind_of(mm, block);
     return qy_fault_report(
@@ -218,15 +220,14 @@ int qy_kfree_slow(struct qy_mm *mm, void *block)
     uint64_t index = qy_address_index(mm, block);
     if (!qy_frame_online(mm, index))
         return refuse(mm, block, false);
-    uint8_t tag = mm->tags[index];
-    if (tag >= QY_TAG_CACHE && (is_class(mm, tag) || tag >= mm->kmalloc_end))
+    uint8_t tag = qy_tag_get(&mm->tags[index]);
+    if (is_object(mm, tag))
         return free_object(mm->cache_of[tag], block);
-    if (tag != QY_TAG_RUN || ((uintptr_t)block & (QY_PAGE_BYTES - 1)) != 0)
+    if (!qy_tag_is_run(tag) || ((uintptr_t)block & (QY_PAGE_BYTES - 1)) != 0)
         return refuse(mm, block, false);
     if (mm->quarantine.on)
         return qy_guarded_free(mm, block);
-    qy_run_free(mm, block);
-    return 0;
+    return qy_run_free(mm, block) ? 0 : refuse(mm, block, false);
 }
 
 int qy_kfree(struct qy_mm *mm, void *block)
@@ -239,7 +240,7 @@ static size_t run_bytes(const struct qy_mm *mm, uint64_t index, const void *bloc
     if (((uintptr_t)block & (QY_PAGE_BYTES - 1)) != 0)
         return 0;
     return mm->quarantine.on ? qy_guarded_bytes(mm, block)
-                             : mm->pages[index].run_frames << QY_PAGE_SHIFT;
+                             : qy_run_frames(mm, index) << QY_PAGE_SHIFT;
 }
 
 /** Usable bytes of a block; 0: there is none at this address. */
@@ -248,8 +249,8 @@ static size_t size_of(struct qy_mm *mm, const void *block)
     uint64_t index = qy_address_index(mm, block);
     if (block == NULL || !qy_frame_online(mm, index))
         return 0;
-    uint8_t tag = mm->tags[index];
-    if (tag == QY_TAG_RUN)
+    uint8_t tag = qy_tag_get(&mm->tags[index]);
+    if (qy_tag_is_run(tag))
         return run_bytes(mm, index, block);
     if (tag < QY_TAG_CACHE || mm->cache_of[tag] == NULL)
         return 0;
@@ -290,9 +291,9 @@ int qy_kfree_check(struct qy_mm *mm, const void *block, size_t bytes, size_t ali
 static bool resize_in_place(struct qy_mm *mm, void *block, size_t old_bytes, size_t bytes)
 {
     uint8_t tag = mm->tags[qy_address_index(mm, block)];
-    if (tag == QY_TAG_RUN && mm->quarantine.on)
+    if (qy_tag_is_run(tag) && mm->quarantine.on)
         return qy_guarded_resize(mm, block, bytes);
-    if (tag == QY_TAG_RUN)
+    if (qy_tag_is_run(tag))
         return bytes > mm->largest_class_bytes && qy_run_resize(mm, block, frames_for(bytes));
     if (mm->cache_of[tag]->flags & QY_SLAB_CHECKED)
         return false;
@@ -316,7 +317,7 @@ void *qy_krealloc(struct qy_mm *mm, void *block, size_t bytes, qy_gfp_t gfp)
         return NULL;
     if (resize_in_place(mm, block, old_bytes, bytes))
         return block;
-    if (bytes > mm->largest_class_bytes && mm->tags[qy_address_index(mm, block)] == QY_TAG_RUN) {
+    if (bytes > mm->largest_class_bytes && qy_tag_is_run(mm->tags[qy_address_index(mm, block)])) {
         void *moved = mm->quarantine.on ? qy_guarded_move(mm, block, bytes, gfp)
                                         : qy_run_move(mm, block, frames_for(bytes), gfp);
         if (moved != NULL)

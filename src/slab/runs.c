@@ -15,7 +15,6 @@
 #include "base/assert.h"
 #include "buddy/alloc.h"
 #include "buddy/buddy.h"
-#include "slab/kept.h"
 
 #include <quarry/slab.h>
 
@@ -27,8 +26,10 @@
 
 static void mark(struct qy_mm *mm, uint64_t index, uint64_t nr_frames)
 {
-    mm->pages[index].run_frames = nr_frames;
-    mm->tags[index] = QY_TAG_RUN;
+    uint8_t tag = qy_run_tag(nr_frames);
+    if (tag == QY_TAG_RUN)
+        mm->pages[index].run_frames = nr_frames;
+    qy_tag_set(&mm->tags[index], tag);
 }
 
 /** Large blocks are cleared by giving their memory back: most of it may never be touched. */
@@ -39,34 +40,18 @@ static void clear(struct qy_mm *mm, void *block, uint64_t bytes)
         __builtin_memset(block, 0, bytes);
 }
 
-void *qy_run_take_kept(struct qy_cpu *cpu, uint64_t nr_frames)
-{
-    uint64_t index;
-    uint64_t frames;
-    if (!qy_kept_take(cpu, nr_frames, &index, &frames))
-        return NULL;
-    mark(cpu->mm, index, frames);
-    return (void *)(cpu->base + (index << QY_PAGE_SHIFT));
-}
-
-bool qy_run_keep(struct qy_cpu *cpu, uint64_t index)
-{
-    struct qy_mm *mm = cpu->mm;
-    if (mm->quarantine.on || !qy_kept_try_give(cpu, index, mm->pages[index].run_frames))
-        return false;
-    mm->tags[index] = QY_TAG_NONE;
-    return true;
-}
-
 static void *take_kept(struct qy_mm *mm, uint64_t nr_frames)
 {
     struct qy_cpu *cpu = qy_slot_enter(mm);
-    void *block = NULL;
-    if (cpu != NULL) {
-        block = qy_run_take_kept(cpu, nr_frames);
-        qy_cpu_leave(cpu);
-    }
-    return block;
+    struct qy_kept_run run;
+    if (cpu == NULL)
+        return NULL;
+    bool taken = qy_kept_take(cpu, nr_frames, &run);
+    qy_cpu_leave(cpu);
+    if (!taken)
+        return NULL;
+    qy_tag_set(&mm->tags[run.index], run.tag);
+    return qy_frame_address(mm, mm->start_pfn + run.index);
 }
 
 void *qy_run_alloc(struct qy_mm *mm, uint64_t nr_frames, unsigned align_order, qy_gfp_t gfp)
@@ -91,18 +76,21 @@ void *qy_run_alloc(struct qy_mm *mm, uint64_t nr_frames, unsigned align_order, q
     return block;
 }
 
-void qy_run_free(struct qy_mm *mm, void *block)
+bool qy_run_free(struct qy_mm *mm, void *block)
 {
     uint64_t index = qy_address_index(mm, block);
-    uint64_t frames = mm->pages[index].run_frames;
-    mm->tags[index] = QY_TAG_NONE;
+    uint8_t tag = qy_tag_get(&mm->tags[index]);
+    uint64_t frames = qy_run_frames(mm, index);
+    if (!qy_tag_is_run(tag) || !qy_tag_clear(&mm->tags[index], tag))
+        return false;
     struct qy_cpu *cpu = qy_slot_enter(mm);
     if (cpu == NULL) {
         qy_give_run(mm, mm->start_pfn + index, frames, false);
-        return;
+        return true;
     }
     qy_kept_give(cpu, index, frames);
     qy_cpu_leave(cpu);
+    return true;
 }
 
 /** The run ends where memory ends so far: bring more online behind it. */
@@ -118,12 +106,12 @@ static bool grow_behind(struct qy_mm *mm, qy_pfn_t end, uint64_t nr_frames)
 bool qy_run_resize(struct qy_mm *mm, void *block, uint64_t nr_frames)
 {
     uint64_t index = qy_address_index(mm, block);
-    uint64_t have = mm->pages[index].run_frames;
+    uint64_t have = qy_run_frames(mm, index);
     qy_pfn_t pfn = mm->start_pfn + index;
     if (nr_frames > have && !qy_take_behind(mm, pfn + have, nr_frames - have) &&
         !grow_behind(mm, pfn + have, nr_frames - have))
         return false;
-    mm->pages[index].run_frames = nr_frames;
+    mark(mm, index, nr_frames);
     if (nr_frames < have)
         qy_give_run(mm, pfn + nr_frames, have - nr_frames, false);
     return true;
@@ -132,17 +120,19 @@ bool qy_run_resize(struct qy_mm *mm, void *block, uint64_t nr_frames)
 void *qy_run_move(struct qy_mm *mm, void *block, uint64_t nr_frames, qy_gfp_t gfp)
 {
     uint64_t index = qy_address_index(mm, block);
-    uint64_t have = mm->pages[index].run_frames;
+    uint64_t have = qy_run_frames(mm, index);
     if (!mm->options.lazy_backing || have << QY_PAGE_SHIFT < LEAST_MOVED || nr_frames <= have)
         return NULL;
     void *to = qy_run_alloc(mm, nr_frames, 0, gfp);
     if (to == NULL)
         return NULL;
     if (qy_port_move(mm, block, to, have << QY_PAGE_SHIFT) != 0) {
-        qy_run_free(mm, to);
+        bool freed = qy_run_free(mm, to);
+        qy_assert(freed, "K4");
+        (void)freed;
         return NULL;
     }
-    mm->tags[index] = QY_TAG_NONE;
+    qy_tag_set(&mm->tags[index], QY_TAG_NONE);
     qy_give_run(mm, mm->start_pfn + index, have, true);
     return to;
 }

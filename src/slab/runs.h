@@ -4,17 +4,38 @@
 #ifndef QY_SLAB_RUNS_H
 #define QY_SLAB_RUNS_H
 
-#include "memory/mm.h"
+#include "slab/kept.h"
 
 /** A run, tagged; clear if gfp asks for it. NULL: there is none. */
 void *qy_run_alloc(struct qy_mm *mm, uint64_t nr_frames, unsigned align_order, qy_gfp_t gfp);
-/** A run that the slot kept, or NULL. The owner is inside. */
-void *qy_run_take_kept(struct qy_cpu *cpu, uint64_t nr_frames);
-/** Let the slot keep the run that starts at this frame. False: no place; nothing changed. */
-bool qy_run_keep(struct qy_cpu *cpu, uint64_t index);
 
-/** Give a run back: the caller has seen its tag. */
-void qy_run_free(struct qy_mm *mm, void *block);
+/** Length of the run that starts at this frame: K4. */
+static inline uint64_t qy_run_frames(const struct qy_mm *mm, uint64_t index)
+{
+    uint8_t tag = qy_tag_get(&mm->tags[index]);
+    return tag >= QY_TAG_RUN_CLASS ? qy_run_class_frames(tag - QY_TAG_RUN_CLASS)
+                                   : mm->pages[index].run_frames;
+}
+
+/** Let the slot keep the run that starts at this frame. False: no place, or it is none, or
+ *  guarded; nothing changed. The owner is inside. */
+static inline bool qy_run_keep(struct qy_cpu *cpu, uint64_t index)
+{
+    struct qy_mm *mm = cpu->mm;
+    uint8_t tag = qy_tag_get(&mm->tags[index]);
+    if (!qy_tag_is_run(tag) || (tag == QY_TAG_RUN && mm->quarantine.on))
+        return false;
+    uint64_t frames = qy_run_frames(mm, index);
+    unsigned class = tag == QY_TAG_RUN ? qy_run_class(frames) : tag - (unsigned)QY_TAG_RUN_CLASS;
+    if (class >= QY_RUN_CLASSES || !qy_kept_has_room(cpu->kept, class, frames) ||
+        !qy_tag_clear(&mm->tags[index], tag))
+        return false;
+    qy_kept_push(cpu->kept, class, index, frames, tag);
+    return true;
+}
+
+/** Give a run back. False: it is none; somebody was faster. */
+QY_MUST_CHECK bool qy_run_free(struct qy_mm *mm, void *block);
 /** Make a run longer or shorter where it lies. False: something is in the way. */
 bool qy_run_resize(struct qy_mm *mm, void *block, uint64_t nr_frames);
 /** Move a run's pages to a longer one, where that is cheaper than copying. NULL: it is not,

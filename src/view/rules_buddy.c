@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "buddy/pcp.h"
 #include "memory/pageblock.h"
+#include "slab/runs.h"
 
 /* ---- one pageblock ---- */
 
@@ -208,8 +209,8 @@ static void check_tag(struct qy_ruling *ruling, uint64_t frame)
             qy_broken(ruling, "T2", "frame", mm->start_pfn + frame,
                       "is the head of a block and not aligned to it");
         check_extent(ruling, "T2", frame, UINT64_C(1) << order);
-    } else if (tag == QY_TAG_RUN || tag == QY_TAG_FREED) {
-        check_extent(ruling, "K4", frame, mm->pages[frame].run_frames);
+    } else if (qy_tag_is_run(tag) || tag == QY_TAG_FREED) {
+        check_extent(ruling, "K4", frame, qy_run_frames(mm, frame));
     } else if (tag == QY_TAG_GUARD && mm->quarantine.on) {
         return; /* rules_checked.c */
     } else if (tag < QY_TAG_CACHE) {

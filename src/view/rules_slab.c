@@ -232,15 +232,13 @@ static void check_kept_run(struct qy_ruling *ruling, uint64_t head, uint64_t cou
 }
 
 /** The frames of a run that lie in other kept runs of the slot as well. */
-static bool overlaps_another(const struct qy_kept *kept, const struct qy_kept_stack *mine,
-                             unsigned place)
+static bool overlaps_another(const struct qy_kept *kept, const struct qy_kept_run *mine)
 {
-    uint64_t start = mine->index[place], end = start + mine->frames[place];
-    for (unsigned s = 0; s < QY_KEPT_STACKS; s++) {
-        const struct qy_kept_stack *stack = &kept->stack[s];
-        for (unsigned i = 0; i < stack->count && i < QY_KEPT_PLACES; i++)
-            if ((stack != mine || i != place) && stack->index[i] < end &&
-                stack->index[i] + stack->frames[i] > start)
+    uint64_t start = mine->index, end = start + mine->frames;
+    for (unsigned class = 0; class < QY_RUN_CLASSES; class ++) {
+        const struct qy_kept_run *run = kept->stack[class].run;
+        for (unsigned i = 1; i <= run[0].index && i <= QY_KEPT_PLACES; i++)
+            if (&run[i] != mine && run[i].index < end && run[i].index + run[i].frames > start)
                 return true;
     }
     return false;
@@ -249,16 +247,18 @@ static bool overlaps_another(const struct qy_kept *kept, const struct qy_kept_st
 static void check_kept(struct qy_ruling *ruling, const struct qy_kept *kept)
 {
     uint64_t frames = 0, runs = 0;
-    for (unsigned s = 0; s < QY_KEPT_STACKS; s++) {
-        const struct qy_kept_stack *stack = &kept->stack[s];
-        if (stack->count > QY_KEPT_PLACES)
-            qy_broken(ruling, "R2", "stack", s, "has more runs than places");
-        for (unsigned i = 0; i < stack->count && i < QY_KEPT_PLACES; i++) {
-            frames += stack->frames[i];
+    for (unsigned class = 0; class < QY_RUN_CLASSES; class ++) {
+        const struct qy_kept_run *run = kept->stack[class].run;
+        if (run[0].index > QY_KEPT_PLACES || run[0].frames != 0)
+            qy_broken(ruling, "R2", "class", class, "has more runs than places");
+        for (unsigned i = 1; i <= run[0].index && i <= QY_KEPT_PLACES; i++) {
+            frames += run[i].frames;
             runs++;
-            check_kept_run(ruling, stack->index[i], stack->frames[i]);
-            if (overlaps_another(kept, stack, i))
-                qy_broken(ruling, "R2", "stack", s, "keeps frames that another run has");
+            check_kept_run(ruling, run[i].index, run[i].frames);
+            if (overlaps_another(kept, &run[i]))
+                qy_broken(ruling, "R2", "class", class, "keeps frames that another run has");
+            if (qy_run_class(run[i].frames) != class || run[i].tag != qy_run_tag(run[i].frames))
+                qy_broken(ruling, "R2", "class", class, "keeps a run of another length");
         }
     }
     if (kept->frames != frames)

@@ -7,6 +7,7 @@
 #include "support.h"
 
 #include "memory/mm.h"
+#include "slab/runs.h"
 
 #include <quarry/buddy.h>
 #include <quarry/linux.h>
@@ -207,10 +208,70 @@ static void objects_have_one_owner(void **state)
     qy_linux_mm_destroy(world.mm);
 }
 
+#define DUELS 5000
+
+static struct {
+    struct qy_mm *mm;
+    _Atomic(void *) block;     /* of this round */
+    _Atomic unsigned round;    /* that both may fire in */
+    _Atomic unsigned finished; /* rounds of the other thread */
+    _Atomic unsigned hits;     /* frees that were right */
+} duel;
+
+/** As malloc's free does: into the slot, or the slow way. */
+static bool free_block(void *block)
+{
+    struct qy_cpu *cpu = qy_slot_enter(duel.mm);
+    assert_non_null(cpu);
+    bool kept = qy_run_keep(cpu, qy_address_index(duel.mm, block));
+    qy_cpu_leave(cpu);
+    return kept || qy_kfree(duel.mm, block) == 0;
+}
+
+static void *fire(void *unused)
+{
+    for (unsigned round = 1; round <= DUELS; round++) {
+        while (atomic_load(&duel.round) != round)
+            qy_port_relax();
+        if (free_block(atomic_load(&duel.block)))
+            atomic_fetch_add(&duel.hits, 1);
+        atomic_fetch_add(&duel.finished, 1);
+    }
+    return unused;
+}
+
+/* Wrong if it failed: two threads that free one large block at the same moment would both
+ * succeed, and it would get two owners. */
+static void of_two_frees_of_a_run_one_succeeds(void **state)
+{
+    (void)state;
+    const struct qy_linux_options options = {.limit_bytes = 64 * MIB};
+    pthread_t other;
+    duel.mm = qy_linux_mm_create(&options, NULL);
+    assert_non_null(duel.mm);
+    assert_int_equal(pthread_create(&other, NULL, fire, NULL), 0);
+    for (unsigned round = 1; round <= DUELS; round++) {
+        void *block = qy_kmalloc(duel.mm, (16 + round % 2) * PAGE, QY_GFP_KERNEL);
+        atomic_store(&duel.block, block);
+        atomic_store(&duel.round, round);
+        for (unsigned pause = 0; pause < round % 64; pause++)
+            qy_port_relax(); /* the other one needs a while to see it */
+        if (free_block(block))
+            atomic_fetch_add(&duel.hits, 1);
+        while (atomic_load(&duel.finished) != round)
+            qy_port_relax();
+        assert_int_equal(atomic_load(&duel.hits), round);
+    }
+    pthread_join(other, NULL);
+    test_rules(duel.mm);
+    qy_linux_mm_destroy(duel.mm);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(objects_have_one_owner),
+        cmocka_unit_test(of_two_frees_of_a_run_one_succeeds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

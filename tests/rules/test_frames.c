@@ -114,7 +114,7 @@ static void tags(void **state)
     BREAK(mm, "T2", mm->tags[head + 1], QY_TAG_BLOCK);
     BREAK(mm, "T2", mm->tags[head], QY_TAG_BLOCK + 10);
     BREAK(mm, "T2", mm->tags[head], QY_TAG_CACHE - 1);
-    BREAK(mm, "T3", mm->tags[head + 1], 255);
+    BREAK(mm, "T3", mm->tags[head + 1], QY_TAG_RUN_CLASS - 1);
     test_memory_free(&memory);
 }
 

@@ -96,12 +96,13 @@ static void runs(void **state)
     struct test_memory memory;
     (void)state;
     test_memory_simple(&memory, 4 * GIB, 64 * MIB, true);
-    char *block = qy_kmalloc(memory.mm, 20 * PAGE, QY_GFP_KERNEL);
+    char *block = qy_kmalloc(memory.mm, 19 * PAGE, QY_GFP_KERNEL);
     assert_non_null(block);
     struct qy_page *page = &memory.mm->pages[((uintptr_t)block - memory.mm->base) / PAGE];
-    assert_int_equal(page->run_frames, 20);
+    assert_int_equal(page->run_frames, 19);
     BREAK(memory.mm, "K4", page->run_frames, 64 * MIB / PAGE);
     BREAK(memory.mm, "K4", memory.mm->tags[page - memory.mm->pages + 5], QY_TAG_RUN);
+    BREAK(memory.mm, "K4", memory.mm->tags[page - memory.mm->pages], 255);
     test_memory_free(&memory);
 }
 
@@ -118,19 +119,19 @@ static void kept_runs(void **state)
     for (unsigned i = 1; i < COUNT_OF(blocks); i++)
         assert_int_equal(qy_kfree(mm, blocks[i]), 0);
     struct qy_kept *kept = the_slot(mm)->kept;
-    struct qy_kept_stack *stack = kept->stack;
+    struct qy_kept_run *run = kept->stack[qy_run_class(21)].run;
     assert_int_equal(kept->frames, 21 + 22);
-    while (stack->count == 0)
-        stack++;
     uint32_t held = (uint32_t)(((uintptr_t)blocks[0] - mm->base) / PAGE);
     BREAK(mm, "R2", kept->frames, 0);
-    BREAK(mm, "R2", stack->frames[0], 1);
-    BREAK(mm, "R2", stack->count, 0);
-    BREAK(mm, "R2", stack->count, QY_KEPT_PLACES + 1);
-    BREAK(mm, "R2", stack->index[0], held);
-    BREAK(mm, "R2", stack->index[0], 8 * 512);
-    BREAK(mm, "R2", stack->index[0], 64 * MIB / PAGE);
-    BREAK(mm, "R2", stack->index[0], stack->index[1]);
+    BREAK(mm, "R2", run[0].frames, 1);
+    BREAK(mm, "R2", run[1].frames, 1);
+    BREAK(mm, "R2", run[1].tag, QY_TAG_RUN_CLASS);
+    BREAK(mm, "R2", run[0].index, 0);
+    BREAK(mm, "R2", run[0].index, QY_KEPT_PLACES + 1);
+    BREAK(mm, "R2", run[1].index, held);
+    BREAK(mm, "R2", run[1].index, 8 * 512);
+    BREAK(mm, "R2", run[1].index, 64 * MIB / PAGE);
+    BREAK(mm, "R2", run[1].index, run[2].index);
     test_memory_free(&memory);
 }
 

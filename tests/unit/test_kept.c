@@ -30,6 +30,25 @@ static int tear_down(void **state)
     return 0;
 }
 
+static bool take(uint64_t nr_frames, uint64_t *index, uint64_t *frames)
+{
+    struct qy_kept_run run = {.frames = 0};
+    bool taken = qy_kept_take(cpu, nr_frames, &run);
+    *index = run.index;
+    *frames = run.frames;
+    return taken;
+}
+
+/** As free() and malloc() do, in no order of their own. */
+static bool try_give(uint64_t index, uint64_t frames)
+{
+    unsigned class = qy_run_class(frames);
+    bool room = class < QY_RUN_CLASSES && qy_kept_has_room(cpu->kept, class, frames);
+    if (room)
+        qy_kept_push(cpu->kept, class, index, frames, qy_run_tag(frames));
+    return room;
+}
+
 /** A run that is nobody's: not free, no tag. */
 static uint64_t new_run(uint64_t frames)
 {
@@ -56,14 +75,15 @@ static void a_run_serves_requests_a_little_shorter(void **state)
     for (uint64_t frames = 1; frames < 3000; frames += 1 + frames / 9) {
         uint64_t mine = new_run(frames), index, got;
         qy_kept_give(cpu, mine, frames);
-        assert_false(qy_kept_take(cpu, frames + 1, &index, &got));
+        assert_false(take(frames + 1, &index, &got));
         if (frames > 10)
-            assert_false(qy_kept_take(cpu, frames * 3 / 4 - 1, &index, &got));
-        assert_true(qy_kept_take(cpu, frames, &index, &got));
+            assert_false(take(frames * 3 / 4 - 1, &index, &got));
+        assert_true(take(frames, &index, &got));
         assert_int_equal(index, mine);
         assert_int_equal(got, frames);
         assert_int_equal(cpu->kept->frames, 0);
-        assert_false(qy_kept_take(cpu, frames, &index, &got));
+        uint64_t other, none;
+        assert_false(take(frames, &other, &none));
         qy_give_run(memory.mm, memory.mm->start_pfn + mine, frames, false);
     }
 }
@@ -81,7 +101,7 @@ static void a_slot_keeps_so_much_and_no_more(void **state)
     }
     qy_kept_give(cpu, new_run(3 * QY_KEPT_MOST), 3 * QY_KEPT_MOST); /* one may be longer, alone */
     assert_int_equal(cpu->kept->frames, 3 * QY_KEPT_MOST);
-    assert_true(qy_kept_take(cpu, 3 * QY_KEPT_MOST, &index, &got));
+    assert_true(take(3 * QY_KEPT_MOST, &index, &got));
     qy_kept_give(cpu, index, got);
     qy_kept_drain(cpu);
     assert_int_equal(cpu->kept->frames, 0);
@@ -94,20 +114,56 @@ static void a_full_stack_gives_up_its_oldest(void **state)
     uint64_t runs[QY_KEPT_PLACES + 1], index, got, before = free_frames();
     (void)state;
     for (unsigned i = 0; i < COUNT_OF(runs); i++)
-        runs[i] = new_run(40);
+        runs[i] = new_run(30);
     for (unsigned i = 0; i < QY_KEPT_PLACES; i++)
-        assert_true(qy_kept_try_give(cpu, runs[i], 40));
-    assert_false(qy_kept_try_give(cpu, runs[QY_KEPT_PLACES], 40));
-    assert_int_equal(cpu->kept->frames, QY_KEPT_PLACES * 40);
-    qy_kept_give(cpu, runs[QY_KEPT_PLACES], 40);
-    assert_int_equal(cpu->kept->frames, QY_KEPT_PLACES * 40);
+        assert_true(try_give(runs[i], 30));
+    assert_false(try_give(runs[QY_KEPT_PLACES], 30));
+    assert_int_equal(cpu->kept->frames, QY_KEPT_PLACES * 30);
+    qy_kept_give(cpu, runs[QY_KEPT_PLACES], 30);
+    assert_int_equal(cpu->kept->frames, QY_KEPT_PLACES * 30);
     for (unsigned i = QY_KEPT_PLACES; i >= 1; i--) {
-        assert_true(qy_kept_take(cpu, 40, &index, &got));
+        assert_true(take(30, &index, &got));
         assert_int_equal(index, runs[i]);
         qy_give_run(memory.mm, memory.mm->start_pfn + index, got, false);
     }
-    assert_false(qy_kept_take(cpu, 40, &index, &got));
+    assert_false(take(30, &index, &got));
     assert_int_equal(free_frames(), before);
+}
+
+/* Wrong if it failed: malloc would hand out a run that is too short, or that free does not know. */
+static void the_newest_comes_out_with_its_tag(void **state)
+{
+    (void)state;
+    uint64_t lengths[] = {17, 20, 19};
+    for (unsigned i = 0; i < COUNT_OF(lengths); i++)
+        assert_true(try_give(new_run(lengths[i]), lengths[i]));
+    assert_null(qy_kept_pop(cpu, 20)); /* the newest has 19 */
+    for (unsigned i = COUNT_OF(lengths); i-- > 0;) {
+        void *block = qy_kept_pop(cpu, lengths[i]);
+        assert_non_null(block);
+        uint64_t index = qy_address_index(memory.mm, block);
+        bool exact = lengths[i] == 20;
+        assert_int_equal(memory.mm->tags[index], exact ? QY_TAG_RUN_CLASS + 4 : QY_TAG_RUN);
+        assert_int_equal(qy_run_class_frames(4), 20);
+        memory.mm->tags[index] = QY_TAG_NONE;
+        qy_give_run(memory.mm, memory.mm->start_pfn + index, lengths[i], false);
+    }
+    assert_null(qy_kept_pop(cpu, 17));
+    assert_null(qy_kept_pop(cpu, QY_RUN_CLASS_LONGEST + 1));
+}
+
+/* Wrong if it failed: classes would overlap, or a tag say another length. */
+static void every_length_has_one_class(void **state)
+{
+    (void)state;
+    for (uint64_t frames = 1; frames <= QY_RUN_CLASS_LONGEST; frames++) {
+        unsigned class = qy_run_class(frames);
+        assert_true(frames <= qy_run_class_frames(class));
+        assert_true(class == 0 || frames > qy_run_class_frames(class - 1));
+        assert_true((qy_run_tag(frames) == QY_TAG_RUN) == (frames != qy_run_class_frames(class)));
+    }
+    assert_int_equal(qy_run_class(QY_RUN_CLASS_LONGEST), QY_RUN_CLASSES - 1);
+    assert_int_equal(qy_run_tag(QY_RUN_CLASS_LONGEST), 255);
 }
 
 /* Wrong if it failed: a run that nobody may keep would be kept, and its memory held for ever. */
@@ -115,9 +171,9 @@ static void too_long_a_run_goes_back_at_once(void **state)
 {
     uint64_t before = free_frames();
     (void)state;
-    uint64_t run = new_run(QY_KEPT_LONGEST + 1);
-    assert_false(qy_kept_try_give(cpu, run, QY_KEPT_LONGEST + 1));
-    qy_kept_give(cpu, run, QY_KEPT_LONGEST + 1);
+    uint64_t run = new_run(QY_RUN_CLASS_LONGEST + 1);
+    assert_false(try_give(run, QY_RUN_CLASS_LONGEST + 1));
+    qy_kept_give(cpu, run, QY_RUN_CLASS_LONGEST + 1);
     assert_int_equal(cpu->kept->frames, 0);
     assert_int_equal(free_frames(), before);
 }
@@ -131,11 +187,11 @@ static void what_nobody_asks_for_goes_in_time(void **state)
     uint64_t other = new_run(9);
     for (unsigned i = 0; i < 1000; i++) {
         qy_kept_give(cpu, other, 9);
-        if (!qy_kept_take(cpu, 9, &other, &got))
+        if (!take(9, &other, &got))
             other = new_run(9);
     }
     qy_kept_give(cpu, other, 9);
-    assert_false(qy_kept_take(cpu, 200, &index, &got));
+    assert_false(take(200, &index, &got));
 }
 
 int main(void)
@@ -144,6 +200,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_run_serves_requests_a_little_shorter, build, tear_down),
         cmocka_unit_test_setup_teardown(a_slot_keeps_so_much_and_no_more, build, tear_down),
         cmocka_unit_test_setup_teardown(a_full_stack_gives_up_its_oldest, build, tear_down),
+        cmocka_unit_test_setup_teardown(the_newest_comes_out_with_its_tag, build, tear_down),
+        cmocka_unit_test(every_length_has_one_class),
         cmocka_unit_test_setup_teardown(too_long_a_run_goes_back_at_once, build, tear_down),
         cmocka_unit_test_setup_teardown(what_nobody_asks_for_goes_in_time, build, tear_down),
     };
