@@ -81,19 +81,14 @@ static inline unsigned qy_word_best_fit(uint64_t word, unsigned order)
 
 /**
  * The order of the largest aligned run of a word whose bit @bit was just set; @order: what it
- * was before. It can only have grown there: if the aligned run of the next order around the
- * bit is full by now.
+ * was before, so less than QY_WORD_ORDER. It can only have grown there, and by one: of a run of
+ * two orders more the other half would have been there already.
  */
 static inline int qy_word_grown(uint64_t word, unsigned bit, int order)
 {
-    while (order < QY_WORD_ORDER) {
-        unsigned next = (unsigned)(order + 1);
-        uint64_t around = qy_word_mask(next) << (bit >> next << next);
-        if ((word & around) != around)
-            break;
-        order++;
-    }
-    return order;
+    unsigned length = 1u << (order + 1);
+    uint64_t holes = ~word >> (bit & (0u - length)) << (QY_WORD_BITS - length);
+    return holes == 0 ? order + 1 : order;
 }
 
 /** How many bits of a word are set. Few processors can be relied on to have an instruction for

@@ -157,9 +157,8 @@ static bool give_back(struct qy_mm *mm, struct qy_cpu *cpu, struct qy_zone *zone
     unsigned refused = order == 0 ? qy_buddy_give_frames_locked(mm, zone, count, list->frame)
                                   : give_blocks(mm, zone, list->frame, count, order);
     qy_unlock(&zone->lock);
-    for (unsigned i = count; i < list->count; i++)
-        list->frame[i - count] = list->frame[i];
     list->count = (uint16_t)(list->count - count);
+    __builtin_memmove(list->frame, list->frame + count, list->count * sizeof(*list->frame));
     if (refused != 0)
         qy_fault_report(mm, &(struct qy_fault){.what = "double free",
                                                .rule = "B1",
