@@ -87,18 +87,24 @@ static uint64_t parse_bytes(const char *name, const char *value)
     return bytes;
 }
 
+static bool parse_switch(const char *name)
+{
+    const char *value = setting(name);
+    if (value == NULL || *value == '\0')
+        return false;
+    if ((value[0] != '0' && value[0] != '1') || value[1] != '\0')
+        refuse(name, value, "expected 0 or 1");
+    return value[0] == '1';
+}
+
 void qy_malloc_read_settings(struct qy_malloc_settings *settings)
 {
     const char *limit = setting("QUARRY_LIMIT");
-    const char *harden = setting("QUARRY_HARDEN");
     *settings = (struct qy_malloc_settings){0};
     if (limit != NULL && *limit != '\0')
         settings->limit_bytes = parse_bytes("QUARRY_LIMIT", limit);
-    if (harden != NULL && *harden != '\0') {
-        if ((harden[0] != '0' && harden[0] != '1') || harden[1] != '\0')
-            refuse("QUARRY_HARDEN", harden, "expected 0 or 1");
-        settings->harden = harden[0] == '1';
-    }
+    settings->harden = parse_switch("QUARRY_HARDEN");
+    settings->check = parse_switch("QUARRY_CHECK") && !settings->harden;
 }
 
 /* ---- the instance ---- */
@@ -121,6 +127,8 @@ static struct qy_mm *make(void)
     struct qy_mm *mm = qy_linux_mm_create(&options, NULL);
     if (mm == NULL)
         return NULL;
+    if (settings.check && !qy_malloc_know(mm))
+        refuse("QUARRY_CHECK", "1", "no range of addresses for it");
     mm->panic_on_fault = true;
     qy_linux_slots_in(mm, own_slot);
     return mm;

@@ -41,6 +41,7 @@ static void *kmalloc(size_t bytes, qy_gfp_t gfp)
     int saved = errno;
     struct qy_mm *mm = qy_malloc_enter();
     void *block = mm != NULL ? qy_kmalloc_slow(mm, bytes, gfp) : NULL;
+    qy_malloc_note(mm, block);
     qy_malloc_leave();
     errno = saved;
     return block;
@@ -73,16 +74,30 @@ static __attribute__((noinline)) void *malloc_cold(size_t bytes)
     return block;
 }
 
+static __attribute__((noinline)) void *malloc_known(size_t bytes)
+{
+    struct qy_cpu *cpu = &qy_malloc_cpu;
+    bool open = qy_port_load_limit(&cpu->small_bytes) != 0;
+    void *ready = open ? qy_malloc_pop_known(cpu, bytes) : NULL;
+    qy_cpu_leave(cpu);
+    return ready != NULL ? ready : malloc_cold(bytes);
+}
+
 /** The slot is busy. What calls stands in the cold halves, so this needs no stack frame. */
 void *qy_malloc_slow(size_t bytes)
 {
     struct qy_cpu *cpu = &qy_malloc_cpu;
+    if (qy_unlikely(qy_malloc_known != NULL))
+        return malloc_known(bytes);
     void *ready = qy_port_load_limit(&cpu->small_bytes) != 0 ? take_ready(cpu, bytes) : NULL;
     qy_cpu_leave(cpu);
     return qy_likely(ready != NULL) ? ready : malloc_cold(bytes);
 }
 
-QY_API void *malloc(size_t bytes)
+/** The two that everybody calls start at a cache line, wherever the rest of this file grows to. */
+#define AT_LINE __attribute__((aligned(64)))
+
+QY_API AT_LINE void *malloc(size_t bytes)
 {
     void *object = qy_malloc_pop(bytes);
     return qy_likely(object != NULL) ? object : qy_malloc_slow(bytes);
@@ -96,7 +111,7 @@ static __attribute__((noinline)) void free_cold(void *block)
     if (cpu->mm != NULL && qy_cpu_frames(cpu) < qy_described_frames(mm))
         qy_cpu_extend(cpu, qy_described_frames(mm));
     qy_cpu_leave(cpu);
-    if (mm != NULL && block != NULL) {
+    if (mm != NULL && block != NULL && qy_malloc_forget(mm, block)) {
         qy_kfree_slow(mm, block);
         qy_malloc_decay(mm);
     }
@@ -104,10 +119,24 @@ static __attribute__((noinline)) void free_cold(void *block)
     errno = saved;
 }
 
+static __attribute__((noinline)) void free_known(void *block)
+{
+    struct qy_cpu *cpu = &qy_malloc_cpu;
+    if (!qy_malloc_push_known(cpu, block)) {
+        free_cold(block);
+        return;
+    }
+    qy_cpu_leave(cpu);
+}
+
 /** The slot is busy. */
 static __attribute__((noinline)) void free_slow(void *block)
 {
     struct qy_cpu *cpu = &qy_malloc_cpu;
+    if (qy_unlikely(qy_malloc_known != NULL)) {
+        free_known(block);
+        return;
+    }
     if (keep_run(cpu, block)) {
         qy_cpu_leave(cpu);
         return;
@@ -115,7 +144,7 @@ static __attribute__((noinline)) void free_slow(void *block)
     free_cold(block);
 }
 
-QY_API void free(void *block)
+QY_API AT_LINE void free(void *block)
 {
     struct qy_cpu *cpu = &qy_malloc_cpu;
     atomic_store_explicit(&cpu->busy, 1, memory_order_relaxed);
@@ -185,7 +214,12 @@ QY_API void *realloc(void *block, size_t bytes)
         return moved;
     }
     int saved = errno;
-    void *moved = qy_krealloc(qy_malloc_enter(), block, bytes, QY_GFP_KERNEL);
+    struct qy_mm *mm = qy_malloc_enter();
+    void *moved = NULL;
+    if (qy_malloc_forget(mm, block)) {
+        moved = qy_krealloc(mm, block, bytes, QY_GFP_KERNEL);
+        qy_malloc_note(mm, moved != NULL ? moved : block);
+    }
     qy_malloc_leave();
     errno = moved != NULL ? saved : ENOMEM;
     return moved;
@@ -208,6 +242,7 @@ void *qy_malloc_aligned(size_t align, size_t bytes, qy_gfp_t gfp)
     int saved = errno;
     struct qy_mm *mm = qy_malloc_enter();
     void *block = mm != NULL ? qy_kmalloc_aligned(mm, bytes, align, gfp) : NULL;
+    qy_malloc_note(mm, block);
     qy_malloc_leave();
     errno = block != NULL ? saved : ENOMEM;
     return block;

@@ -38,8 +38,27 @@ static inline void qy_malloc_leave(void)
 struct qy_malloc_settings {
     uint64_t limit_bytes; /* QUARRY_LIMIT: bytes, or with K, M, G, T */
     bool harden;          /* QUARRY_HARDEN=1 */
+    bool check;           /* QUARRY_CHECK=1, and not the above, which asks for more */
 };
 void qy_malloc_read_settings(struct qy_malloc_settings *settings);
+
+/** Know every block from now on: of a new instance, before any slot. False: there is no room. */
+QY_MUST_CHECK bool qy_malloc_know(struct qy_mm *mm);
+/** NULL: blocks are not known, and the next ones do nothing. */
+extern uint8_t *qy_malloc_known;
+void qy_malloc_note_known(const struct qy_mm *mm, const void *block);
+/** The program has this block, or NULL. */
+static inline void qy_malloc_note(const struct qy_mm *mm, const void *block)
+{
+    if (qy_unlikely(qy_malloc_known != NULL))
+        qy_malloc_note_known(mm, block);
+}
+/** The same, if the slot, which the caller is in, has one ready. */
+void *qy_malloc_pop_known(struct qy_cpu *cpu, size_t bytes);
+/** The program gives it back, if the slot has room; else nothing has changed. */
+bool qy_malloc_push_known(struct qy_cpu *cpu, void *block);
+/** It has it no longer. False: it never had, which is reported. */
+bool qy_malloc_forget(struct qy_mm *mm, const void *block);
 
 /** Handlers for fork(2). */
 void qy_malloc_watch_fork(void);

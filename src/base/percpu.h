@@ -62,7 +62,7 @@ struct qy_cpu {
     _Atomic uint64_t nr_frames; /* frames that have a tag, or 0: stopped; written by (p), and
                                     raised by the owner when there are more by now */
     uintptr_t base;             /* address of the span's first frame */
-    const uint8_t *tags;
+    const uint8_t *tags;        /* mm->tags_of_slots */
     uint8_t class_of[QY_SMALL_BYTES / QY_SMALL_STEP]; /* by (bytes - 1) / 16: a cache's tag */
 
     uint8_t give_type, give_zone; /* (o) of the last pageblock that a frame was given to */

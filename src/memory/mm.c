@@ -145,6 +145,7 @@ static void set_arrays(struct qy_mm *mm, char *window, const size_t offset[QY_NR
     mm->free_bits = (void *)mm->meta[QY_META_FREE_BITS].start;
     mm->backed_bits = (void *)mm->meta[QY_META_BACKED_BITS].start;
     mm->tags = (void *)mm->meta[QY_META_TAGS].start;
+    mm->tags_of_slots = mm->tags;
     mm->pages = (void *)mm->meta[QY_META_PAGES].start;
 }
 

@@ -117,6 +117,7 @@ struct qy_mm {
     struct qy_list chain;                             /* (h) every kmem_cache */
     struct qy_kmem_cache *cache_of[QY_NR_TAGS];       /* (h) for writing; by tag */
     uint8_t class_of[QY_SMALL_BYTES / QY_SMALL_STEP]; /* (i) kmalloc: a cache's tag */
+    const uint8_t *tags_of_slots;                     /* (i) tags; all 0: slots find no frame */
     size_t small_bytes;                               /* (i) QY_SMALL_BYTES; 0: no kmalloc here */
     size_t largest_class_bytes;                       /* (i) kmalloc: above, whole pages */
     size_t class_slack;  /* (i) kmalloc: bytes added to each request for a red zone */

@@ -129,6 +129,11 @@ static int refuse(struct qy_mm *mm, const void *block, bool asked)
             });
 }
 
+int qy_kfree_refuse(struct qy_mm *mm, const void *block)
+{
+    return refuse(mm, block, false);
+}
+
 /* ---- allocate ---- */
 
 static uint64_t frames_for(size_t bytes)
@@ -219,15 +224,15 @@ int qy_kfree_slow(struct qy_mm *mm, void *block)
         return 0;
     uint64_t index = qy_address_index(mm, block);
     if (!qy_frame_online(mm, index))
-        return refuse(mm, block, false);
+        return qy_kfree_refuse(mm, block);
     uint8_t tag = qy_tag_get(&mm->tags[index]);
     if (is_object(mm, tag))
         return free_object(mm->cache_of[tag], block);
     if (!qy_tag_is_run(tag) || ((uintptr_t)block & (QY_PAGE_BYTES - 1)) != 0)
-        return refuse(mm, block, false);
+        return qy_kfree_refuse(mm, block);
     if (mm->quarantine.on)
         return qy_guarded_free(mm, block);
-    return qy_run_free(mm, block) ? 0 : refuse(mm, block, false);
+    return qy_run_free(mm, block) ? 0 : qy_kfree_refuse(mm, block);
 }
 
 int qy_kfree(struct qy_mm *mm, void *block)
@@ -306,7 +311,7 @@ void *qy_krealloc(struct qy_mm *mm, void *block, size_t bytes, qy_gfp_t gfp)
         return qy_kmalloc(mm, bytes, gfp);
     size_t old_bytes = size_of(mm, block);
     if (old_bytes == 0) {
-        refuse(mm, block, false);
+        qy_kfree_refuse(mm, block);
         return NULL;
     }
     if (bytes == 0) {

@@ -36,5 +36,7 @@ void *qy_kmalloc_slow(struct qy_mm *mm, size_t bytes, qy_gfp_t gfp);
  *  report (K5). What no block is, the free itself will find. */
 int qy_kfree_check(struct qy_mm *mm, const void *block, size_t bytes, size_t align);
 int qy_kfree_slow(struct qy_mm *mm, void *block);
+/** Report the free of what is no block, or free already. -EINVAL. */
+int qy_kfree_refuse(struct qy_mm *mm, const void *block);
 
 #endif

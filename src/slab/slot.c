@@ -30,7 +30,7 @@ void qy_cpu_attach(struct qy_mm *mm, struct qy_cpu *cpu, void *memory)
 {
     cpu->mm = mm;
     cpu->base = mm->base;
-    cpu->tags = mm->tags;
+    cpu->tags = mm->tags_of_slots;
     cpu->pcp = memory;
     cpu->depot = (void *)((char *)memory + pcp_bytes(mm));
     cpu->kept = (void *)(cpu->depot + QY_NR_TAGS);

@@ -37,8 +37,8 @@
 #define TRAPPED "trapped"
 #define HARMLESS "harmless"
 /* By default nothing sees it: free has 18 instructions, enough to ask whether the block was the
- * last of its size to be freed, not whether it is free at all, or a block's start. Hardened,
- * all is seen. */
+ * last of its size to be freed, not whether it is free at all, or a block's start. With
+ * QUARRY_CHECK=1, and hardened, all is seen. */
 #define UNSEEN "unseen"
 
 #define DOUBLE_FREE "double free"
