@@ -53,7 +53,7 @@ static inline void *take_ready(struct qy_cpu *cpu, size_t bytes)
     if (bytes - 1 < QY_SMALL_BYTES || bytes - 1 >= PTRDIFF_MAX)
         return NULL;
     if (bytes <= QY_KMALLOC_LARGEST)
-        return qy_magazine_pop(cpu, cpu->class_of[0] + qy_kmalloc_class(bytes));
+        return qy_magazine_pop(cpu, qy_kmalloc_tag(cpu->mm, bytes));
     return qy_kept_pop(cpu, ((bytes - 1) >> QY_PAGE_SHIFT) + 1);
 }
 

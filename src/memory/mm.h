@@ -57,6 +57,16 @@ struct qy_span {
     uint32_t node;
 };
 
+#define QY_KMALLOC_CLASSES 40
+
+/** A class's cache for the size that it is mostly asked for: slab/fit.c. */
+struct qy_fit {
+    uint32_t own;   /* its objects' bytes << 8 | its tag; 0: none. K6 */
+    uint16_t steps; /* racy: the size that leads the vote, in QY_SMALL_STEPs */
+    uint16_t votes; /* racy: its lead */
+    uint64_t due;   /* bytes of full slabs at the next look; 0: the first */
+};
+
 /** Freed guarded runs, out of reach until others have come after them: slab/guarded.c. */
 struct qy_quarantine {
     struct qy_lock lock;
@@ -118,6 +128,7 @@ struct qy_mm {
     struct qy_kmem_cache *cache_of[QY_NR_TAGS];       /* (h) for writing; by tag */
     uint8_t class_of[QY_SMALL_BYTES / QY_SMALL_STEP]; /* (i) kmalloc: a cache's tag */
     const uint8_t *tags_of_slots;                     /* (i) tags; all 0: slots find no frame */
+    struct qy_fit fit[QY_KMALLOC_CLASSES];            /* kmalloc: by class */
     size_t small_bytes;                               /* (i) QY_SMALL_BYTES; 0: no kmalloc here */
     size_t largest_class_bytes;                       /* (i) kmalloc: above, whole pages */
     size_t class_slack;  /* (i) kmalloc: bytes added to each request for a red zone */

@@ -85,14 +85,21 @@ uint64_t qy_slab_trim(struct qy_mm *mm)
     return dropped;
 }
 
+static uint64_t idle_bytes(const struct qy_kmem_cache *cache)
+{
+    uint64_t objects = __atomic_load_n(&cache->nr_free, __ATOMIC_RELAXED) +
+                       __atomic_load_n(&cache->nr_depot, __ATOMIC_RELAXED) * cache->places;
+    return objects * cache->stride;
+}
+
 uint64_t qy_slab_idle(struct qy_mm *mm)
 {
     uint64_t bytes = 0;
-    for (unsigned tag = mm->kmalloc_tag; tag < mm->kmalloc_end; tag++) {
-        const struct qy_kmem_cache *cache = mm->cache_of[tag];
-        uint64_t objects = __atomic_load_n(&cache->nr_free, __ATOMIC_RELAXED) +
-                           __atomic_load_n(&cache->nr_depot, __ATOMIC_RELAXED) * cache->places;
-        bytes += objects * cache->stride;
+    for (unsigned class = 0; class < QY_KMALLOC_CLASSES; class ++) {
+        uint32_t own = __atomic_load_n(&mm->fit[class].own, __ATOMIC_ACQUIRE);
+        bytes += idle_bytes(mm->cache_of[mm->kmalloc_tag + class]);
+        if (own != 0)
+            bytes += idle_bytes(mm->cache_of[own & 0xff]);
     }
     return bytes >> QY_PAGE_SHIFT;
 }

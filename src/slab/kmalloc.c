@@ -2,15 +2,17 @@
  * kmalloc.c - memory of any size
  *
  * WHAT    Up to 32 KiB a size class serves, one of four for each doubling, so at most a fifth
- *         is lost; above, a run of whole pages, exact to the page. What a block is, its
- *         frame's tag says: a cache's number, or on the first frame of a run one of
- *         QY_TAG_RUN_CLASS or QY_TAG_RUN; only the latter's length is in struct qy_page.
+ *         is lost, and less where a cache fits better (fit.c); above, a run of whole pages,
+ *         exact to the page. What a block is, its frame's tag says: a cache's number, or on
+ *         the first frame of a run one of QY_TAG_RUN_CLASS or QY_TAG_RUN; only the latter's
+ *         length is in struct qy_page.
  *
  * RULES   K1  What is freed lies in this memory.
  *         K2  It is the first byte of a block.
  *         K3  Something is allocated there.
  *         K4  A frame with a run's tag heads a run of qy_run_frames(), all of them allocated.
  *         K5  A sized free names the size, and the alignment, that were asked for.
+ *         K6  in fit.c.
  *         K1 .. K3, K5 are checked at each free; K4 by check_runs() in view/rules.c.
  *
  * LOCKS   none held here.
@@ -156,12 +158,28 @@ static void *alloc_run(struct qy_mm *mm, size_t bytes, unsigned align_order, qy_
     return block;
 }
 
-static void *alloc_class(struct qy_mm *mm, unsigned class, size_t bytes, qy_gfp_t gfp)
+static void *alloc_of(struct qy_kmem_cache *cache, size_t bytes, qy_gfp_t gfp)
 {
-    struct qy_kmem_cache *cache = mm->cache_of[mm->kmalloc_tag + class];
     if (!(cache->flags & QY_SLAB_CHECKED))
         return qy_kmem_cache_alloc(cache, gfp);
     return qy_checked_kmalloc(cache, bytes, gfp);
+}
+
+static void *alloc_class(struct qy_mm *mm, unsigned class, size_t bytes, qy_gfp_t gfp)
+{
+    return alloc_of(mm->cache_of[mm->kmalloc_tag + class], bytes, gfp);
+}
+
+/** The same above the small sizes, where a class may have a cache that fits better. */
+static void *alloc_fitting(struct qy_mm *mm, size_t bytes, qy_gfp_t gfp)
+{
+    struct qy_kmem_cache *cache = mm->cache_of[qy_kmalloc_tag(mm, bytes)];
+    void *object = alloc_of(cache, bytes, gfp);
+    struct qy_fit *fit = &mm->fit[qy_kmalloc_class(bytes)];
+    if (__atomic_load_n(&fit->own, __ATOMIC_RELAXED) == 0 && (gfp & QY_GFP_DIRECT_RECLAIM) &&
+        !(cache->flags & QY_SLAB_CHECKED))
+        qy_fit_look(mm, cache, fit, bytes);
+    return object;
 }
 
 void *qy_kmalloc_slow(struct qy_mm *mm, size_t bytes, qy_gfp_t gfp)
@@ -172,6 +190,8 @@ void *qy_kmalloc_slow(struct qy_mm *mm, size_t bytes, qy_gfp_t gfp)
         return NULL;
     if (bytes > mm->largest_class_bytes)
         return alloc_run(mm, bytes, 0, gfp);
+    if (bytes > QY_SMALL_BYTES && mm->class_slack == 0)
+        return alloc_fitting(mm, bytes, gfp);
     return alloc_class(mm, qy_kmalloc_class(bytes + mm->class_slack), bytes, gfp);
 }
 

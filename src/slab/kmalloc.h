@@ -7,7 +7,6 @@
 #include "slab/cache.h"
 
 #define QY_KMALLOC_LARGEST (UINT64_C(32) << 10)
-#define QY_KMALLOC_CLASSES 40
 
 /** The class of a size, 0 .. QY_KMALLOC_CLASSES - 1; 1 <= bytes <= QY_KMALLOC_LARGEST. */
 static inline unsigned qy_kmalloc_class(size_t bytes)
@@ -27,6 +26,19 @@ static inline size_t qy_kmalloc_class_bytes(unsigned class)
     unsigned power = 7 + (class - 8) / 4;
     return (size_t)(5 + (class - 8) % 4) << (power - 2);
 }
+
+/** The tag of the cache that serves a size above QY_SMALL_BYTES: its class's, or one that fits
+ *  better (slab/fit.c). */
+static inline unsigned qy_kmalloc_tag(const struct qy_mm *mm, size_t bytes)
+{
+    unsigned class = qy_kmalloc_class(bytes);
+    uint32_t own = __atomic_load_n(&mm->fit[class].own, __ATOMIC_ACQUIRE);
+    return bytes <= own >> 8 ? own & 0xff : mm->kmalloc_tag + class;
+}
+
+/** The class without a cache that fits was asked for that many bytes: is it time for one? */
+void qy_fit_look(struct qy_mm *mm, const struct qy_kmem_cache *cache, struct qy_fit *fit,
+                 size_t bytes);
 
 QY_MUST_CHECK int qy_kmalloc_boot(struct qy_mm *mm, uint32_t flags);
 

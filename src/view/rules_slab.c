@@ -1,5 +1,5 @@
 /*
- * rules_slab.c - the rules of objects and of kept runs: T3, S1..S5, G1, G2, R2
+ * rules_slab.c - the rules of objects and of kept runs: T3, S1..S5, K6, G1, G2, R2
  *
  * WHAT    Each slab of each cache is compared with its bits, its list, and the tags of its
  *         frames; each object in a magazine with the slab that it comes from.
@@ -13,6 +13,7 @@
 #include "view/rules.h"
 #include "base/text.h"
 #include "slab/kept.h"
+#include "slab/kmalloc.h"
 #include "slab/magazine.h"
 
 /** The frame of an address; one past the span if it lies outside. */
@@ -103,6 +104,19 @@ static void check_cache(struct qy_ruling *ruling, const struct qy_kmem_cache *ca
         qy_broken_name(ruling, "S3", "cache", cache->name, "nr_free is not that of its slabs");
 }
 
+static void check_fits(struct qy_ruling *ruling)
+{
+    const struct qy_mm *mm = ruling->mm;
+    for (unsigned class = 1; class < QY_KMALLOC_CLASSES; class ++) {
+        uint32_t own = mm->fit[class].own;
+        const struct qy_kmem_cache *cache = mm->cache_of[own & 0xff];
+        if (own != 0 && (cache == NULL || cache->object_bytes != own >> 8 ||
+                         cache->object_bytes >= qy_kmalloc_class_bytes(class) ||
+                         cache->object_bytes <= qy_kmalloc_class_bytes(class - 1)))
+            qy_broken(ruling, "K6", "class", class, "has a cache that does not fit in it");
+    }
+}
+
 void qy_check_slab(struct qy_ruling *ruling)
 {
     struct qy_mm *mm = ruling->mm;
@@ -119,6 +133,7 @@ void qy_check_slab(struct qy_ruling *ruling)
         check_cache(ruling, cache);
         qy_unlock(&cache->lock);
     }
+    check_fits(ruling);
     if (chained != tagged)
         qy_broken(ruling, "S5", "chain of", chained, "caches, but another number have tags");
 }

@@ -3,6 +3,8 @@
  */
 #include "breaking.h"
 
+#include "slab/kmalloc.h"
+
 #include <pthread.h>
 
 struct objects {
@@ -103,6 +105,25 @@ static void runs(void **state)
     BREAK(memory.mm, "K4", page->run_frames, 64 * MIB / PAGE);
     BREAK(memory.mm, "K4", memory.mm->tags[page - memory.mm->pages + 5], QY_TAG_RUN);
     BREAK(memory.mm, "K4", memory.mm->tags[page - memory.mm->pages], 255);
+    test_memory_free(&memory);
+}
+
+/* Wrong if it failed: requests could be served by objects too small for them. */
+static void fits(void **state)
+{
+    struct test_memory memory;
+    (void)state;
+    test_memory_simple(&memory, 4 * GIB, 64 * MIB, true);
+    struct qy_fit *fit = &memory.mm->fit[qy_kmalloc_class(4368)];
+    for (unsigned i = 0; fit->own == 0; i++) {
+        assert_true(i < 1000);
+        assert_non_null(qy_kmalloc(memory.mm, 4368, QY_GFP_KERNEL));
+    }
+    BREAK(memory.mm, "K6", fit->own, fit->own + 256);
+    BREAK(memory.mm, "K6", fit->own, fit->own ^ 1);
+    BREAK(memory.mm, "K6", fit->own, (uint32_t)5120 << 8 | memory.mm->kmalloc_tag);
+    BREAK(memory.mm, "K6", fit[1].own, fit->own);
+    BREAK(memory.mm, "K6", fit[-1].own, fit->own);
     test_memory_free(&memory);
 }
 
@@ -247,10 +268,15 @@ static void slots_are_left_alone(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(slabs),   cmocka_unit_test(magazines),
-        cmocka_unit_test(runs),    cmocka_unit_test(kept_runs),
-        cmocka_unit_test(checked), cmocka_unit_test(guarded),
-        cmocka_unit_test(limits),  cmocka_unit_test(slots_are_left_alone),
+        cmocka_unit_test(slabs),
+        cmocka_unit_test(magazines),
+        cmocka_unit_test(runs),
+        cmocka_unit_test(fits),
+        cmocka_unit_test(kept_runs),
+        cmocka_unit_test(checked),
+        cmocka_unit_test(guarded),
+        cmocka_unit_test(limits),
+        cmocka_unit_test(slots_are_left_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
