@@ -51,7 +51,7 @@ int main(void)
     const struct qy_memmap map = {.ranges = &vram, .nr_ranges = 1, .nr_nodes = 1};
 
     /* The bookkeeping needs memory that the CPU can touch. Nothing is kept back: 4 kB. */
-    size_t meta_bytes = qy_mm_meta_bytes(&map);
+    size_t meta_bytes = qy_mm_meta_bytes(&map, NULL);
     void *meta = aligned_alloc(PAGE, meta_bytes);
     if (meta == NULL)
         return 1;

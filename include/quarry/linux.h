@@ -15,6 +15,7 @@ struct qy_linux_options {
     uint64_t limit_bytes;     /* all that this instance ever takes, metadata included; 0: none */
     uint64_t span_bytes;      /* width of the address range it may grow in; 0: 1 TiB */
     uint32_t kmalloc_flags;   /* QY_SLAB_* for the caches behind kmalloc: slab.h */
+    bool movable;             /* spaces, cached files, contiguous regions: as in mm.h */
     bool fixed;               /* all span_bytes are brought online at once */
     uint64_t min_free_kbytes; /* watermarks, as in struct qy_mm_options; 0: Linux's formula if
                                  fixed, else none */

@@ -48,7 +48,7 @@ struct qy_memmap {
 };
 
 struct qy_mm_options {
-    /** Where Quarry's own metadata goes: qy_mm_meta_bytes(map) bytes, page-aligned, zeroed.
+    /** Where Quarry's own metadata goes: qy_mm_meta_bytes() bytes, page-aligned, zeroed.
      *  NULL: taken out of the map itself, from its largest RAM range (this needs virt). */
     void *meta;
     /** meta is address space only: pages of it are asked for with qy_port_commit() when
@@ -64,6 +64,9 @@ struct qy_mm_options {
     bool grow;
     /** Frames lose and regain their backing (qy_port_commit, decommit): a process. */
     bool lazy_backing;
+    /** Frames can be lent to owners that move them or give them up: spaces, cached files,
+     *  contiguous regions. 32 bytes of metadata a frame. */
+    bool movable;
     /** Most frames that may ever be managed, metadata's pages included. 0: no limit. */
     uint64_t limit_pages;
     /** Watermarks, as Linux's vm.min_free_kbytes. 0: Linux's formula for grow == false,
@@ -76,8 +79,9 @@ struct qy_mm_options {
 };
 
 /** Bytes of metadata that qy_mm_create() needs for this map, a multiple of the page size;
- *  0 when the map is bad (qy_mm_create() says why). */
-QY_API size_t qy_mm_meta_bytes(const struct qy_memmap *map);
+ *  0 when the map is bad (qy_mm_create() says why). Of *options only `movable` counts; NULL: it
+ *  is off. */
+QY_API size_t qy_mm_meta_bytes(const struct qy_memmap *map, const struct qy_mm_options *options);
 
 /**
  * Build a machine-full of memory. Nothing is kept of *map or *options.

@@ -46,6 +46,7 @@ enum qy_migratetype {
     QY_MIGRATE_HIGHATOMIC, /* kept back for callers that cannot wait */
     QY_MIGRATE_CMA,        /* a reserved region, lent to movable requests */
     QY_MIGRATE_ISOLATE,    /* nothing is handed out of these */
+    QY_MIGRATE_GUARANTEED, /* as CMA, lent only to what can be dropped at once; shown as CMA */
     QY_NR_MIGRATETYPES
 };
 

@@ -23,8 +23,10 @@
 
 #define DEFAULT_SPAN (UINT64_C(1) << 40)
 #define SECTION_BYTES (QY_SECTION_FRAMES * QY_PAGE_BYTES)
-/** Metadata is at most this share of a span: 160 bytes a pageblock, 9 a frame. */
+/** Metadata is at most this share of a span: 160 bytes a pageblock, 9 a frame, 32 more for one
+ *  that can be moved. */
 #define META_SHARE 256
+#define META_SHARE_MOVABLE 64
 
 static struct qy_memmap map_of(struct qy_range *range, char *start, uint64_t bytes, bool fixed)
 {
@@ -33,9 +35,9 @@ static struct qy_memmap map_of(struct qy_range *range, char *start, uint64_t byt
     return (struct qy_memmap){.ranges = range, .nr_ranges = 1, .nr_nodes = 1};
 }
 
-static uint64_t span_in(const struct qy_linux_window *window, uint64_t wanted)
+static uint64_t span_in(const struct qy_linux_window *window, uint64_t wanted, uint64_t share)
 {
-    uint64_t room = window->bytes - window->bytes / (META_SHARE / 2) - SECTION_BYTES;
+    uint64_t room = window->bytes - window->bytes / (share / 2) - SECTION_BYTES;
     uint64_t span = wanted < room ? wanted : room;
     return span / SECTION_BYTES * SECTION_BYTES;
 }
@@ -60,18 +62,20 @@ struct qy_mm *qy_linux_mm_create(const struct qy_linux_options *options, struct 
         qy_error_set(error, -EINVAL, "span_bytes is above 4 TiB: ", options->span_bytes, "");
         return NULL;
     }
-    uint64_t bytes = wanted + wanted / (META_SHARE / 4) + 8 * SECTION_BYTES;
+    uint64_t share = options->movable ? META_SHARE_MOVABLE : META_SHARE;
+    uint64_t bytes = wanted + wanted / (share / 4) + 8 * SECTION_BYTES;
     if (qy_linux_window_find(&window, bytes, options->fixed ? bytes : 16 * SECTION_BYTES) != 0) {
         qy_error_set(error, -ENOMEM, "no range of addresses for a span of bytes: ", wanted, "");
         return NULL;
     }
-    uint64_t span = span_in(&window, wanted);
+    uint64_t span = span_in(&window, wanted, share);
     struct qy_memmap map = map_of(&range, window.start, span, options->fixed);
     struct qy_mm_options core = {
         .meta = window.start + span,
         .meta_lazy = true,
         .grow = !options->fixed,
         .lazy_backing = true,
+        .movable = options->movable,
         .limit_pages = options->limit_bytes >> QY_PAGE_SHIFT,
         .kmalloc_flags = options->kmalloc_flags,
         .min_free_kbytes = options->min_free_kbytes,

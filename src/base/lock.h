@@ -17,6 +17,10 @@
 
 /** Every lock of the core, outermost first. */
 enum qy_lock_rank {
+    QY_RANK_GRACE,      /* mm->grace.wait_lock: who waits for movers to be gone */
+    QY_RANK_CMA,        /* cma->lock: which frames of a region are out */
+    QY_RANK_MAPPING,    /* mapping->lock: the pages of a space or a file; one at a time */
+    QY_RANK_LRU,        /* the lists of pages that reclaim scans; shrinkers */
     QY_RANK_CPUS,       /* mm->cpus_lock: the slots and who drains them; nothing else held */
     QY_RANK_CHAIN,      /* mm->chain_lock: the chain of caches */
     QY_RANK_CACHE,      /* cache->lock: its slabs and shared depot */

@@ -109,8 +109,8 @@ void qy_zone_claim_locked(struct qy_mm *mm, struct qy_zone *zone, enum qy_migrat
     }
 }
 
-static qy_pfn_t take_from_zone_locked(struct qy_mm *mm, struct qy_zone *zone,
-                                      const struct qy_request *request, bool *fresh)
+qy_pfn_t qy_zone_take_locked(struct qy_mm *mm, struct qy_zone *zone,
+                             const struct qy_request *request, bool *fresh)
 {
     qy_zone_claim_locked(mm, zone, request->migratetype, request->order);
     qy_pfn_t pfn = qy_buddy_take_locked(mm, zone, request->migratetype, request->order, fresh);
@@ -125,6 +125,8 @@ QY_RACY static uint64_t room_above(const struct qy_zone *zone, const struct qy_r
                                    uint64_t mark)
 {
     uint64_t keep = mark + zone->lowmem_reserve[request->highest];
+    if (!request->lends)
+        keep += zone->nr_free_of[QY_MIGRATE_CMA] + zone->nr_free_of[QY_MIGRATE_GUARANTEED];
     uint64_t nr_free = atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
     return nr_free > keep ? nr_free - keep : 0;
 }
@@ -156,7 +158,7 @@ static qy_pfn_t take_from_zones(struct qy_mm *mm, const struct qy_request *reque
                                                                                << request->order)
             continue;
         qy_lock(&zone->lock);
-        qy_pfn_t pfn = take_from_zone_locked(mm, zone, request, fresh);
+        qy_pfn_t pfn = qy_zone_take_locked(mm, zone, request, fresh);
         qy_unlock(&zone->lock);
         if (pfn != QY_PFN_NONE)
             return pfn;
@@ -169,11 +171,17 @@ qy_pfn_t qy_take_from_zones(struct qy_mm *mm, const struct qy_request *request, 
     return take_from_zones(mm, request, QY_WMARK_LOW, fresh);
 }
 
+QY_RACY uint64_t qy_zone_room(const struct qy_zone *zone, const struct qy_request *request,
+                              enum qy_watermark watermark)
+{
+    return may_use(zone, request) ? room_above(zone, request, mark_of(zone, request, watermark))
+                                  : 0;
+}
+
 bool qy_zone_may_serve(const struct qy_zone *zone, const struct qy_request *request,
                        uint64_t nr_frames)
 {
-    return may_use(zone, request) &&
-           room_above(zone, request, mark_of(zone, request, QY_WMARK_LOW)) >= nr_frames;
+    return qy_zone_room(zone, request, QY_WMARK_LOW) >= nr_frames;
 }
 
 /* ---- through the slot ---- */

@@ -16,6 +16,7 @@ struct qy_request {
     enum qy_migratetype migratetype;
     enum qy_zone_type highest; /* zone */
     bool within;               /* only what is online already */
+    bool lends;                /* frames of contiguous regions will do */
 };
 
 /** False: the flags contradict each other or are unknown. */
@@ -32,6 +33,15 @@ QY_MUST_CHECK qy_pfn_t qy_take_pages(struct qy_mm *mm, struct qy_cpu *cpu,
 /** The same without the slot, and without growing. */
 QY_MUST_CHECK qy_pfn_t qy_take_from_zones(struct qy_mm *mm, const struct qy_request *request,
                                           bool *fresh);
+
+/** Take a block of one zone: of the request's migratetype, or of another's as fallbacks[] says.
+ *  zone->lock held. */
+QY_MUST_CHECK qy_pfn_t qy_zone_take_locked(struct qy_mm *mm, struct qy_zone *zone,
+                                           const struct qy_request *request, bool *fresh);
+
+/** How many frames the request may take of this zone above a watermark. */
+uint64_t qy_zone_room(const struct qy_zone *zone, const struct qy_request *request,
+                      enum qy_watermark watermark);
 
 /** May the request take so many frames of this zone, down to its low watermark? */
 bool qy_zone_may_serve(const struct qy_zone *zone, const struct qy_request *request,
@@ -58,6 +68,10 @@ static inline bool qy_reclaim_again(struct qy_mm *mm, qy_gfp_t gfp, unsigned ord
 QY_MUST_CHECK qy_pfn_t qy_take_run(struct qy_mm *mm, const struct qy_request *request,
                                    uint64_t nr_frames, unsigned align_order, bool *fresh);
 void qy_give_run(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames, bool fresh);
+
+/** Take free frames of one zone, as the largest blocks they hold; zone->lock held. True: all of
+ *  them fresh. */
+bool qy_take_range_locked(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t pfn, uint64_t nr_frames);
 
 /** Take exactly these frames, if all of them are free and in one zone; untagged. */
 QY_MUST_CHECK bool qy_take_behind(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames);

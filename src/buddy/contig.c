@@ -94,9 +94,7 @@ static uint64_t count_free_locked(const struct qy_mm *mm, const struct qy_zone *
     return count < most ? count : most;
 }
 
-/** Take free frames, as the largest blocks they hold. True: all of them fresh. */
-static bool take_range_locked(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t pfn,
-                              uint64_t nr_frames)
+bool qy_take_range_locked(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t pfn, uint64_t nr_frames)
 {
     bool all_fresh = true;
     while (nr_frames > 0) {
@@ -119,7 +117,7 @@ bool qy_take_behind(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames)
     qy_lock(&zone->lock);
     bool taken = count_free_locked(mm, zone, index, nr_frames) == nr_frames;
     if (taken)
-        take_range_locked(mm, zone, pfn, nr_frames);
+        qy_take_range_locked(mm, zone, pfn, nr_frames);
     qy_unlock(&zone->lock);
     return taken;
 }
@@ -227,7 +225,7 @@ static qy_pfn_t take_range(struct qy_mm *mm, const struct qy_request *request, e
         else
             pfn = find_anywhere_locked(mm, zone, nr_frames, align_order);
         if (pfn != QY_PFN_NONE) {
-            *fresh = take_range_locked(mm, zone, pfn, nr_frames);
+            *fresh = qy_take_range_locked(mm, zone, pfn, nr_frames);
             zone->run_end = pfn + nr_frames;
         }
         qy_unlock(&zone->lock);

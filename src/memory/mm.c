@@ -27,7 +27,7 @@
 #define COMMIT_STEP (UINT64_C(64) << 10)
 
 /** Bytes of each array for so many frames. */
-static uint64_t array_bytes(enum qy_meta which, uint64_t nr_frames)
+static uint64_t array_bytes(enum qy_meta which, uint64_t nr_frames, bool movable)
 {
     uint64_t blocks = nr_frames / QY_PAGEBLOCK_FRAMES;
     switch (which) {
@@ -42,27 +42,30 @@ static uint64_t array_bytes(enum qy_meta which, uint64_t nr_frames)
         return nr_frames;
     case QY_META_PAGES:
         return nr_frames * sizeof(struct qy_page);
+    case QY_META_FOLIOS:
+        return movable ? nr_frames * sizeof(struct qy_folio) : 0;
     default:
         return 0;
     }
 }
 
-size_t qy_layout_meta(const struct qy_layout *layout, size_t offset[QY_NR_META])
+size_t qy_layout_meta(const struct qy_layout *layout, bool movable, size_t offset[QY_NR_META])
 {
+    uint64_t nr_frames = layout->end - layout->start;
     size_t bytes = 0;
     for (unsigned which = 0; which < QY_NR_META; which++) {
         offset[which] = bytes;
-        bytes += qy_round_up(array_bytes((enum qy_meta)which, layout->end - layout->start),
-                             QY_PAGE_BYTES);
+        bytes += qy_round_up(array_bytes((enum qy_meta)which, nr_frames, movable), QY_PAGE_BYTES);
     }
     return bytes;
 }
 
-size_t qy_mm_meta_bytes(const struct qy_memmap *map)
+size_t qy_mm_meta_bytes(const struct qy_memmap *map, const struct qy_mm_options *options)
 {
     struct qy_layout layout;
     size_t offset[QY_NR_META];
-    return qy_layout_read(&layout, map, NULL) == 0 ? qy_layout_meta(&layout, offset) : 0;
+    bool movable = options != NULL && options->movable;
+    return qy_layout_read(&layout, map, NULL) == 0 ? qy_layout_meta(&layout, movable, offset) : 0;
 }
 
 /** Cut @bytes off the end of the largest run of RAM. NULL: no run is large enough. */
@@ -125,9 +128,10 @@ int qy_meta_reach(struct qy_mm *mm, qy_pfn_t end)
     uint64_t nr_frames = qy_round_up(qy_frame_index(mm, end), QY_SECTION_FRAMES);
     for (unsigned which = QY_META_BLOCKS; which < QY_NR_META; which++) {
         struct qy_meta_array *array = &mm->meta[which];
+        bool movable = mm->options.movable;
         uint64_t whole =
-            qy_round_up(array_bytes((enum qy_meta)which, mm->nr_frames), QY_PAGE_BYTES);
-        uint64_t bytes = qy_round_up(array_bytes((enum qy_meta)which, nr_frames), step);
+            qy_round_up(array_bytes((enum qy_meta)which, mm->nr_frames, movable), QY_PAGE_BYTES);
+        uint64_t bytes = qy_round_up(array_bytes((enum qy_meta)which, nr_frames, movable), step);
         if (commit_array(mm, array, bytes < whole ? bytes : whole) != 0)
             return -QY_ENOMEM;
     }
@@ -147,6 +151,7 @@ static void set_arrays(struct qy_mm *mm, char *window, const size_t offset[QY_NR
     mm->tags = (void *)mm->meta[QY_META_TAGS].start;
     mm->tags_of_slots = mm->tags;
     mm->pages = (void *)mm->meta[QY_META_PAGES].start;
+    mm->folios = mm->options.movable ? (void *)mm->meta[QY_META_FOLIOS].start : NULL;
 }
 
 static void set_hotplug(struct qy_mm *mm, const struct qy_layout *layout)
@@ -184,7 +189,7 @@ struct qy_mm *qy_memory_build(struct qy_layout *layout, const struct qy_memmap *
 {
     size_t offset[QY_NR_META];
     qy_assert(qy_spans_are_sound(layout->ram, layout->nr_ram, layout->start, layout->end), "M2");
-    size_t bytes = qy_layout_meta(layout, offset);
+    size_t bytes = qy_layout_meta(layout, options->movable, offset);
     char *window = find_window(layout, options, bytes, error);
     if (window == NULL)
         return NULL;
@@ -205,6 +210,7 @@ struct qy_mm *qy_memory_build(struct qy_layout *layout, const struct qy_memmap *
     qy_lock_init(&mm->cpus_lock, QY_RANK_CPUS);
     qy_lock_init(&mm->chain_lock, QY_RANK_CHAIN);
     qy_lock_init(&mm->quarantine.lock, QY_RANK_QUARANTINE);
+    qy_grace_init(&mm->grace);
     qy_list_init(&mm->cpus);
     qy_list_init(&mm->chain);
     mm->port_index = UINT32_MAX;

@@ -2,7 +2,7 @@
  * mm.h - struct qy_mm: a machine-full of memory
  *
  * WHAT    Everything that one instance has hangs from here; the core has no other state.
- *         Metadata are five arrays over the whole span of the map, in one window of
+ *         Metadata are six arrays over the whole span of the map, in one window of
  *         addresses; with meta_lazy only what describes online frames is committed.
  *
  *           blocks[]       32 bytes a pageblock: its list, its largest free order
@@ -10,6 +10,7 @@
  *           backed_bits[]  64 bytes a pageblock: bit set = memory behind it may be dirty
  *           tags[]          1 byte a frame      (memory/page.h)
  *           pages[]         8 bytes a frame     (memory/page.h)
+ *           folios[]       32 bytes a frame     (memory/folio.h), with options.movable
  *
  *         The first three, 160 bytes for 2 MiB (0.008 %), are all that free memory costs.
  *
@@ -20,9 +21,11 @@
 #define QY_MEMORY_MM_H
 
 #include "base/bits512.h"
+#include "base/grace.h"
 #include "base/list.h"
 #include "base/lock.h"
 #include "base/percpu.h"
+#include "memory/folio.h"
 #include "memory/page.h"
 #include "memory/pageblock.h"
 #include "memory/zone.h"
@@ -43,6 +46,7 @@ enum qy_meta {
     QY_META_BACKED_BITS,
     QY_META_TAGS,
     QY_META_PAGES,
+    QY_META_FOLIOS,
     QY_NR_META
 };
 
@@ -77,6 +81,9 @@ struct qy_quarantine {
     _Atomic uint64_t nr_protected; /* runs whose guards are out of reach */
 };
 
+struct qy_vmscan;
+struct qy_cma;
+
 struct qy_mm {
     qy_pfn_t start_pfn;           /* (i) first frame of the span, a multiple of a section */
     uint64_t nr_frames;           /* (i) width of the span, a multiple of a section */
@@ -88,6 +95,7 @@ struct qy_mm {
     struct qy_bits512 *backed_bits;
     uint8_t *tags;
     struct qy_page *pages;
+    struct qy_folio *folios; /* NULL: not movable */
     struct qy_meta_array meta[QY_NR_META];
     _Atomic uint64_t meta_bytes; /* committed */
     _Atomic uint64_t described;  /* (g) frames whose metadata is committed; only grows */
@@ -122,6 +130,11 @@ struct qy_mm {
 
     /** Who can give frames back when there are none: reclaim(), compaction. */
     uint64_t (*reclaim)(struct qy_mm *mm, qy_gfp_t gfp, unsigned order); /* (i) */
+
+    struct qy_grace grace;          /* who follows a folio's mapping is inside */
+    _Atomic uint32_t claims;        /* numbers given out by qy_claim_number() */
+    struct qy_vmscan *vmscan;       /* (h) reclaim/; NULL: nothing was ever cached */
+    struct qy_cma *_Atomic regions; /* (h) for writing; move/cma.c: a chain */
 
     struct qy_lock chain_lock;
     struct qy_list chain;                             /* (h) every kmem_cache */
@@ -227,7 +240,7 @@ QY_MUST_CHECK int qy_layout_read(struct qy_layout *layout, const struct qy_memma
 /** Each run lies behind the one before, is not empty, and all lie in [start, end): M1. */
 bool qy_spans_are_sound(const struct qy_span *spans, unsigned count, qy_pfn_t start, qy_pfn_t end);
 /** Bytes of the metadata window for this layout, and where each array starts in it. */
-size_t qy_layout_meta(const struct qy_layout *layout, size_t offset[QY_NR_META]);
+size_t qy_layout_meta(const struct qy_layout *layout, bool movable, size_t offset[QY_NR_META]);
 
 /** Build nodes and zones; every frame is offline. NULL: error says why. */
 QY_MUST_CHECK struct qy_mm *qy_memory_build(struct qy_layout *layout, const struct qy_memmap *map,

@@ -32,6 +32,7 @@ enum qy_tag {
     QY_TAG_RUN = 12,       /* head of a run of pages from kmalloc */
     QY_TAG_GUARD = 13,     /* the frame before, or behind, a guarded run */
     QY_TAG_FREED = 14,     /* head of a guarded run in quarantine */
+    QY_TAG_FOLIO = 15,     /* each frame that can be moved or given up: memory/folio.h */
     QY_TAG_CACHE = 16,     /* this and those above: a cache's number */
     QY_TAG_RUN_CLASS = 216 /* + class: head of a run of exactly that class's length */
 };

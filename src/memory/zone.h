@@ -55,6 +55,9 @@ struct qy_zone {
 
     qy_pfn_t run_end; /* (z) behind the last run that was taken; 0: none was */
 
+    uint64_t nr_cma;    /* (z) frames of contiguous regions, whoever has them */
+    bool lends_eagerly; /* (z) they are lent before all others */
+
     uint64_t nr_taken;  /* (z) blocks that came from the lists, not from a slot */
     uint64_t nr_given;  /* (z) */
     uint64_t nr_stolen; /* (z) pageblocks that changed their migratetype */

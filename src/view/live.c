@@ -58,6 +58,8 @@ static void count_pageblock(const struct qy_mm *mm, uint32_t index, struct qy_zo
     unsigned type = block->migratetype;
     if (type >= QY_NR_MIGRATETYPES)
         return;
+    if (type == QY_MIGRATE_GUARANTEED)
+        type = QY_MIGRATE_CMA;
     view->nr_pageblocks[type]++;
     if (block->flags & QY_BLOCK_TAIL)
         return;
@@ -206,7 +208,7 @@ static bool look_memory(const struct qy_live *live, size_t index, struct qy_memo
         return false;
     *view = (struct qy_memory_view){
         .page_bytes = QY_PAGE_BYTES,
-        .migratetypes = (UINT64_C(1) << QY_NR_MIGRATETYPES) - 1,
+        .migratetypes = (UINT64_C(1) << (QY_MIGRATE_ISOLATE + 1)) - 1,
         .allocated_peak = atomic_load_explicit(&mm->peak, memory_order_relaxed),
         .limit = mm->options.limit_pages,
         .meta_bytes = atomic_load_explicit(&mm->meta_bytes, memory_order_relaxed),

@@ -17,7 +17,7 @@
 const char *qy_migratetype_name(unsigned migratetype)
 {
     static const char *const names[QY_NR_MIGRATETYPES] = {
-        "Unmovable", "Movable", "Reclaimable", "HighAtomic", "CMA", "Isolate",
+        "Unmovable", "Movable", "Reclaimable", "HighAtomic", "CMA", "Isolate", "CMA",
     };
     return migratetype < QY_NR_MIGRATETYPES ? names[migratetype] : "?";
 }

@@ -211,8 +211,9 @@ static void check_tag(struct qy_ruling *ruling, uint64_t frame)
         check_extent(ruling, "T2", frame, UINT64_C(1) << order);
     } else if (qy_tag_is_run(tag) || tag == QY_TAG_FREED) {
         check_extent(ruling, "K4", frame, qy_run_frames(mm, frame));
-    } else if (tag == QY_TAG_GUARD && mm->quarantine.on) {
-        return; /* rules_checked.c */
+    } else if ((tag == QY_TAG_GUARD && mm->quarantine.on) ||
+               (tag == QY_TAG_FOLIO && mm->folios != NULL)) {
+        return; /* rules_checked.c, rules_lent.c */
     } else if (tag < QY_TAG_CACHE) {
         qy_broken(ruling, "T2", "frame", mm->start_pfn + frame, "has a tag that does not exist");
     } else if (mm->cache_of[tag] == NULL) {

@@ -66,7 +66,7 @@ static bool create(struct life *life, const struct qy_memmap *map)
 
     memset(life, 0, sizeof(*life));
     life->run = QY_PFN_NONE;
-    life->meta_bytes = qy_mm_meta_bytes(map);
+    life->meta_bytes = qy_mm_meta_bytes(map, &options);
     life->meta = reserve(life->meta_bytes, PROT_NONE); /* until it is committed */
     char *window = reserve(BYTES, PROT_NONE);
     life->frames = window;

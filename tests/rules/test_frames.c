@@ -3,6 +3,8 @@
  */
 #include "breaking.h"
 
+#include "buddy/lend.h"
+
 /** 64 MiB of zone Normal: some of it taken, some in the slot's lists. */
 static struct test_memory used_memory(qy_pfn_t *taken)
 {
@@ -142,11 +144,40 @@ static void per_cpu_lists(void **state)
     test_memory_free(&memory);
 }
 
+/* Wrong if it failed: a frame could be lent and free, or held by two, and nobody would know. */
+static void folios(void **state)
+{
+    const struct qy_range range = {.base = 4 * GIB, .bytes = 8 * MIB};
+    const struct qy_memmap map = {.ranges = &range, .nr_ranges = 1, .nr_nodes = 1};
+    const struct qy_mm_options options = {.movable = true};
+    struct test_memory memory;
+    struct qy_claimed found = {0};
+    bool fresh;
+    (void)state;
+    test_memory_build(&memory, &map, &options, 0, 0);
+    struct qy_mm *mm = memory.mm;
+    qy_pfn_t lent = qy_lend_block(mm, QY_GFP_NOWAIT, QY_LEND_MOVABLE, 2, &fresh);
+    struct qy_folio *folio = &mm->folios[qy_frame_index(mm, lent)];
+    BREAK(mm, "T4", folio->state, QY_FOLIO_FREE);
+    BREAK(mm, "T4", mm->tags[folio - mm->folios], QY_TAG_NONE);
+    qy_lend_return(mm, lent, 4);
+    uint32_t claim = qy_claim_number(mm);
+    qy_claim(mm, claim, lent, 1, &found);
+    struct qy_mapping *nobody = (struct qy_mapping *)mm;
+    test_rules(mm);
+    atomic_store(&folio->mapping, nobody);
+    expect_broken(mm, "T5");
+    atomic_store(&folio->mapping, NULL);
+    test_rules(mm);
+    test_memory_free(&memory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(memory),     cmocka_unit_test(ranges), cmocka_unit_test(zones),
-        cmocka_unit_test(pageblocks), cmocka_unit_test(tags),   cmocka_unit_test(per_cpu_lists),
+        cmocka_unit_test(memory),        cmocka_unit_test(folios),     cmocka_unit_test(ranges),
+        cmocka_unit_test(zones),         cmocka_unit_test(pageblocks), cmocka_unit_test(tags),
+        cmocka_unit_test(per_cpu_lists),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
 #include "breaking.h"
 #include "sim.h"
 
+#include "base/grace.h"
 #include "base/lock.h"
 #include "slab/holes.h"
 #include "slab/kmalloc.h"
@@ -34,6 +35,13 @@ static void wrong_order(void)
     qy_lock_init(&inner, QY_RANK_ZONE);
     qy_lock(&inner);
     qy_lock(&outer);
+}
+
+static void leaving_without_entering(void)
+{
+    struct qy_grace grace;
+    qy_grace_init(&grace);
+    qy_grace_leave(&grace, 0);
 }
 
 static void the_same_twice(void)
@@ -82,6 +90,7 @@ static void locks_are_taken_in_rising_rank(void **state)
         skip();
     expect_panic(wrong_order, "L1");
     expect_panic(the_same_twice, "L1");
+    expect_panic(leaving_without_entering, "L2");
 }
 
 /** Frames that a zone must keep from a request that is not urgent. */
@@ -205,7 +214,7 @@ static void nothing_is_built_from_a_map_that_is_not_sound(void **state)
         for (size_t i = 0; i < count; i++)
             ranges[i] = random_range(&random);
         const struct qy_memmap map = {.ranges = ranges, .nr_ranges = count, .nr_nodes = 2};
-        if (qy_mm_meta_bytes(&map) == 0) {
+        if (qy_mm_meta_bytes(&map, NULL) == 0) {
             struct qy_error error = {0};
             assert_null(qy_mm_create(&map, &refused, &error));
             assert_int_equal(error.code, -EINVAL);

@@ -59,7 +59,7 @@ void test_memory_build(struct test_memory *memory, const struct qy_memmap *map,
     struct qy_mm_options chosen = options ? *options : (struct qy_mm_options){0};
 
     *memory = (struct test_memory){.frames_bytes = virt_bytes};
-    memory->meta_bytes = qy_mm_meta_bytes(map);
+    memory->meta_bytes = qy_mm_meta_bytes(map, options);
     if (memory->meta_bytes == 0)
         test_fail("the map is bad");
     memory->meta = map_bytes(memory->meta_bytes);

@@ -78,7 +78,7 @@ static void each_bad_map_is_refused_with_its_reason(void **state)
         struct qy_memmap map = bad_maps[i].map;
         map.ranges = bad_maps[i].ranges;
         int code = map.nr_ranges > QY_MAX_RANGES ? -E2BIG : -EINVAL;
-        assert_int_equal(qy_mm_meta_bytes(&map), 0);
+        assert_int_equal(qy_mm_meta_bytes(&map, NULL), 0);
         assert_null(qy_mm_create(&map, &options, &error));
         assert_int_equal(error.code, code);
         if (!strstr(error.text, bad_maps[i].says))
@@ -146,7 +146,7 @@ static void metadata_can_come_out_of_the_map(void **state)
     assert_in_range((uintptr_t)mm, (uintptr_t)frames, (uintptr_t)frames + 32 * MIB - 1);
     qy_mm_stat(mm, &stat);
     assert_int_equal(stat.present, 32 * MIB / PAGE);
-    assert_int_equal(stat.managed, (32 * MIB - qy_mm_meta_bytes(&map)) / PAGE);
+    assert_int_equal(stat.managed, (32 * MIB - qy_mm_meta_bytes(&map, NULL)) / PAGE);
     assert_in_range(stat.free, stat.managed - 64, stat.managed); /* less the first slabs */
     test_rules(mm);
     struct test_memory memory = {.mm = mm, .frames = frames, .frames_bytes = 32 * MIB};

@@ -153,7 +153,7 @@ static void the_limit_is_kept_and_used(void **state)
     (void)state;
     struct test_memory memory;
     uint64_t count = 0;
-    const uint64_t meta = qy_mm_meta_bytes(&without_reserved) / PAGE;
+    const uint64_t meta = qy_mm_meta_bytes(&without_reserved, NULL) / PAGE;
     const struct qy_mm_options options = {.grow = true, .limit_pages = 5000 + meta};
     struct qy_mm_stat stat;
 

@@ -1,0 +1,394 @@
+/*
+ * lend.c - frames for those who can give them back, and getting them back
+ *
+ * WHAT    Lending: a borrower's promise says which lists of a zone he is served from, and in
+ *         which order:
+ *
+ *           promise      lists
+ *           DROPPABLE    GUARANTEED, then as MOVABLE
+ *           MOVABLE      CMA first (eager, or more than half of what is free), else MOVABLE,
+ *                        CMA, then other types' (Linux: __rmqueue, __rmqueue_cma_fallback)
+ *           OUTSIDE      as any other movable request
+ *           PINNED       as any other unmovable request
+ *
+ *         Getting back: see lend.h. A claim walks a range under the zone's lock, a pageblock at
+ *         a time.
+ *
+ * RULES   T4, T5  in memory/folio.h. Checked by check_folios() in view/rules_lent.c.
+ *
+ * LOCKS   zone->lock.
+ *
+ * COST    A lock pair for each call, or for each pageblock of a range; 32 bytes a frame are
+ *         written. Borrowers therefore take batches.
+ */
+#include "buddy/lend.h"
+
+#include "base/assert.h"
+#include "buddy/alloc.h"
+#include "buddy/buddy.h"
+
+/* ---- lending ---- */
+
+static void mark_lent_locked(struct qy_mm *mm, uint64_t index, uint64_t count)
+{
+    for (uint64_t i = index; i < index + count; i++) {
+        qy_assert(mm->tags[i] == QY_TAG_NONE, "T4");
+        qy_tag_set(&mm->tags[i], QY_TAG_FOLIO);
+        mm->folios[i] = (struct qy_folio){.state = QY_FOLIO_LENT};
+    }
+}
+
+/** Are frames of regions lent before others? */
+static bool regions_first(const struct qy_zone *zone)
+{
+    uint64_t nr_free = atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
+    return zone->lends_eagerly || zone->nr_free_of[QY_MIGRATE_CMA] > nr_free / 2;
+}
+
+#define MOST_LISTS 3
+
+/** The lists of a zone that come before stealing from others, in order. Returns how many. */
+static unsigned lists_for(const struct qy_zone *zone, enum qy_lend promise,
+                          uint8_t lists[MOST_LISTS])
+{
+    unsigned count = 0;
+    if (promise == QY_LEND_OUTSIDE || promise == QY_LEND_PINNED)
+        return 0;
+    if (promise == QY_LEND_DROPPABLE)
+        lists[count++] = QY_MIGRATE_GUARANTEED;
+    bool first = regions_first(zone);
+    lists[count++] = first ? QY_MIGRATE_CMA : QY_MIGRATE_MOVABLE;
+    lists[count++] = first ? QY_MIGRATE_MOVABLE : QY_MIGRATE_CMA;
+    return count;
+}
+
+static bool read_request(struct qy_mm *mm, struct qy_request *request, qy_gfp_t gfp,
+                         enum qy_lend promise, unsigned order)
+{
+    gfp &= ~(QY_GFP_MOVABLE | QY_GFP_RECLAIMABLE);
+    if (promise != QY_LEND_PINNED)
+        gfp |= QY_GFP_MOVABLE;
+    if (mm->folios == NULL || !qy_request_read(request, 0, gfp, order))
+        return false;
+    request->lends = promise == QY_LEND_MOVABLE || promise == QY_LEND_DROPPABLE;
+    return true;
+}
+
+static qy_pfn_t take_block_locked(struct qy_mm *mm, struct qy_zone *zone, enum qy_lend promise,
+                                  const struct qy_request *request, bool *fresh)
+{
+    uint8_t lists[MOST_LISTS];
+    unsigned count = lists_for(zone, promise, lists);
+    qy_pfn_t pfn = QY_PFN_NONE;
+    for (unsigned i = 0; i < count && pfn == QY_PFN_NONE; i++)
+        pfn = qy_buddy_take_locked(mm, zone, lists[i], request->order, fresh);
+    if (pfn == QY_PFN_NONE)
+        pfn = qy_zone_take_locked(mm, zone, request, fresh);
+    if (pfn != QY_PFN_NONE)
+        mark_lent_locked(mm, qy_frame_index(mm, pfn), UINT64_C(1) << request->order);
+    return pfn;
+}
+
+static qy_pfn_t take_block(struct qy_mm *mm, enum qy_lend promise, const struct qy_request *request,
+                           enum qy_watermark watermark, bool *fresh)
+{
+    for (unsigned i = 0; i < mm->zonelist_length; i++) {
+        struct qy_zone *zone = &mm->zones[mm->zonelist[request->node][i]];
+        if (qy_zone_room(zone, request, watermark) < UINT64_C(1) << request->order)
+            continue;
+        qy_lock(&zone->lock);
+        qy_pfn_t pfn = take_block_locked(mm, zone, promise, request, fresh);
+        qy_unlock(&zone->lock);
+        if (pfn != QY_PFN_NONE)
+            return pfn;
+    }
+    return QY_PFN_NONE;
+}
+
+qy_pfn_t qy_lend_block(struct qy_mm *mm, qy_gfp_t gfp, enum qy_lend promise, unsigned order,
+                       bool *fresh)
+{
+    struct qy_request request;
+    *fresh = false;
+    if (!read_request(mm, &request, gfp, promise, order))
+        return QY_PFN_NONE;
+    qy_pfn_t pfn = take_block(mm, promise, &request, QY_WMARK_LOW, fresh);
+    while (pfn == QY_PFN_NONE && mm->options.grow &&
+           qy_grow(mm, &request, UINT64_C(1) << order) == 0)
+        pfn = take_block(mm, promise, &request, QY_WMARK_LOW, fresh);
+    if (pfn == QY_PFN_NONE)
+        pfn = take_block(mm, promise, &request, QY_WMARK_MIN, fresh);
+    return pfn;
+}
+
+/** Single frames of one zone; the last resort is a block of order 0. */
+static unsigned take_frames_locked(struct qy_mm *mm, struct qy_zone *zone, enum qy_lend promise,
+                                   const struct qy_request *request, unsigned count,
+                                   uint32_t *frames)
+{
+    uint8_t lists[MOST_LISTS];
+    unsigned nr_lists = lists_for(zone, promise, lists);
+    unsigned taken = 0;
+    for (unsigned i = 0; i < nr_lists; i++)
+        taken += qy_buddy_take_frames_locked(mm, zone, lists[i], count - taken, frames + taken);
+    for (unsigned i = 0; i < taken; i++)
+        mark_lent_locked(mm, frames[i] & ~QY_FRAME_FRESH, 1);
+    while (taken < count) {
+        bool fresh = false;
+        qy_pfn_t pfn = take_block_locked(mm, zone, promise, request, &fresh);
+        if (pfn == QY_PFN_NONE)
+            break;
+        frames[taken++] = (uint32_t)qy_frame_index(mm, pfn) | (fresh ? QY_FRAME_FRESH : 0);
+    }
+    return taken;
+}
+
+static unsigned take_frames(struct qy_mm *mm, enum qy_lend promise,
+                            const struct qy_request *request, enum qy_watermark watermark,
+                            unsigned count, uint32_t *frames)
+{
+    unsigned taken = 0;
+    for (unsigned i = 0; i < mm->zonelist_length && taken < count; i++) {
+        struct qy_zone *zone = &mm->zones[mm->zonelist[request->node][i]];
+        uint64_t room = qy_zone_room(zone, request, watermark);
+        unsigned most = count - taken < room ? count - taken : (unsigned)room;
+        if (most == 0)
+            continue;
+        qy_lock(&zone->lock);
+        taken += take_frames_locked(mm, zone, promise, request, most, frames + taken);
+        qy_unlock(&zone->lock);
+    }
+    return taken;
+}
+
+unsigned qy_lend_frames(struct qy_mm *mm, qy_gfp_t gfp, enum qy_lend promise, unsigned count,
+                        uint32_t *frames)
+{
+    struct qy_request request;
+    if (!read_request(mm, &request, gfp, promise, 0))
+        return 0;
+    unsigned taken = take_frames(mm, promise, &request, QY_WMARK_LOW, count, frames);
+    while (taken < count && mm->options.grow && qy_grow(mm, &request, count - taken) == 0)
+        taken += take_frames(mm, promise, &request, QY_WMARK_LOW, count - taken, frames + taken);
+    if (taken < count)
+        taken += take_frames(mm, promise, &request, QY_WMARK_MIN, count - taken, frames + taken);
+    return taken;
+}
+
+/* ---- a range, pageblock by pageblock ---- */
+
+/** What is done with frames [index, end) of one pageblock, the zone's lock held. */
+typedef void (*qy_part_work)(struct qy_mm *mm, struct qy_zone *zone, uint64_t index, uint64_t end,
+                             void *context);
+
+static void for_each_part(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames, qy_part_work work,
+                          void *context)
+{
+    uint64_t index = qy_frame_index(mm, pfn);
+    uint64_t last = index + nr_frames;
+    while (index < last) {
+        uint64_t end = (index / QY_PAGEBLOCK_FRAMES + 1) * QY_PAGEBLOCK_FRAMES;
+        end = end < last ? end : last;
+        struct qy_zone *zone = qy_zone_of(mm, mm->start_pfn + index);
+        qy_lock(&zone->lock);
+        work(mm, zone, index, end, context);
+        qy_unlock(&zone->lock);
+        index = end;
+    }
+}
+
+static bool is_free(const struct qy_mm *mm, uint64_t index)
+{
+    return qy_bits_test(&mm->free_bits[index / QY_PAGEBLOCK_FRAMES],
+                        (unsigned)(index % QY_PAGEBLOCK_FRAMES));
+}
+
+/** Frames [index, end) become free, as one range. */
+static void set_free_locked(struct qy_mm *mm, struct qy_zone *zone, uint64_t index, uint64_t end)
+{
+    for (uint64_t i = index; i < end; i++) {
+        qy_tag_set(&mm->tags[i], QY_TAG_NONE);
+        mm->folios[i].state = QY_FOLIO_FREE;
+    }
+    if (end > index)
+        qy_buddy_give_range_locked(mm, zone, mm->start_pfn + index, end - index, false);
+}
+
+static void return_part(struct qy_mm *mm, struct qy_zone *zone, uint64_t index, uint64_t end,
+                        void *context)
+{
+    (void)context;
+    uint64_t start = index;
+    for (; index < end; index++) {
+        struct qy_folio *folio = &mm->folios[index];
+        qy_assert(folio->state == QY_FOLIO_LENT || folio->state == QY_FOLIO_WANTED, "T4");
+        if (folio->state == QY_FOLIO_LENT)
+            continue;
+        folio->state = QY_FOLIO_HELD;
+        set_free_locked(mm, zone, start, index);
+        start = index + 1;
+    }
+    set_free_locked(mm, zone, start, end);
+}
+
+void qy_lend_return(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames)
+{
+    for_each_part(mm, pfn, nr_frames, return_part, NULL);
+}
+
+/* ---- claims ---- */
+
+uint32_t qy_claim_number(struct qy_mm *mm)
+{
+    return atomic_fetch_add_explicit(&mm->claims, 1, memory_order_relaxed) + 1;
+}
+
+struct claim {
+    uint32_t number;
+    enum qy_migratetype migratetype; /* set_type */
+    struct qy_claimed *found;
+    uint64_t freed;
+    bool holds;
+};
+
+static void hold_free_locked(struct qy_mm *mm, struct qy_zone *zone, uint64_t index, uint64_t end,
+                             struct claim *claim)
+{
+    qy_take_range_locked(mm, zone, mm->start_pfn + index, end - index);
+    for (uint64_t i = index; i < end; i++) {
+        qy_tag_set(&mm->tags[i], QY_TAG_FOLIO);
+        mm->folios[i] = (struct qy_folio){.state = QY_FOLIO_HELD, .holder = claim->number};
+    }
+    claim->found->held += end - index;
+}
+
+/** A frame that is not free. */
+static void want_locked(struct qy_mm *mm, uint64_t index, struct claim *claim)
+{
+    struct qy_folio *folio = &mm->folios[index];
+    bool is_folio = qy_tag_get(&mm->tags[index]) == QY_TAG_FOLIO;
+    if (is_folio && folio->state == QY_FOLIO_LENT) {
+        folio->state = QY_FOLIO_WANTED;
+        folio->holder = claim->number;
+        claim->found->wanted++;
+    } else if (is_folio && folio->holder == claim->number) {
+        if (folio->state == QY_FOLIO_HELD)
+            claim->found->held++;
+        else
+            claim->found->wanted++;
+    } else {
+        if (claim->found->stuck++ == 0)
+            claim->found->first_stuck = mm->start_pfn + index;
+    }
+}
+
+static void claim_part(struct qy_mm *mm, struct qy_zone *zone, uint64_t index, uint64_t end,
+                       void *context)
+{
+    while (index < end) {
+        uint64_t next = index;
+        while (next < end && is_free(mm, next))
+            next++;
+        if (next > index) {
+            hold_free_locked(mm, zone, index, next, context);
+            index = next;
+        } else {
+            want_locked(mm, index++, context);
+        }
+    }
+}
+
+void qy_claim(struct qy_mm *mm, uint32_t number, qy_pfn_t pfn, uint64_t nr_frames,
+              struct qy_claimed *found)
+{
+    struct claim claim = {.number = number, .found = found};
+    for_each_part(mm, pfn, nr_frames, claim_part, &claim);
+}
+
+static bool holds(const struct qy_mm *mm, uint64_t index, uint32_t number)
+{
+    return qy_tag_get(&mm->tags[index]) == QY_TAG_FOLIO &&
+           mm->folios[index].state == QY_FOLIO_HELD && mm->folios[index].holder == number;
+}
+
+static void unclaim_part(struct qy_mm *mm, struct qy_zone *zone, uint64_t index, uint64_t end,
+                         void *context)
+{
+    struct claim *claim = context;
+    while (index < end) {
+        uint64_t next = index;
+        while (next < end && holds(mm, next, claim->number))
+            next++;
+        set_free_locked(mm, zone, index, next);
+        claim->freed += next - index;
+        struct qy_folio *folio = &mm->folios[next];
+        if (next < end && qy_tag_get(&mm->tags[next]) == QY_TAG_FOLIO &&
+            folio->state == QY_FOLIO_WANTED && folio->holder == claim->number)
+            folio->state = QY_FOLIO_LENT;
+        index = next + 1;
+    }
+}
+
+uint64_t qy_unclaim(struct qy_mm *mm, uint32_t number, qy_pfn_t pfn, uint64_t nr_frames)
+{
+    struct claim claim = {.number = number};
+    for_each_part(mm, pfn, nr_frames, unclaim_part, &claim);
+    return claim.freed;
+}
+
+static void lend_part(struct qy_mm *mm, struct qy_zone *zone, uint64_t index, uint64_t end,
+                      void *context)
+{
+    const struct claim *claim = context;
+    (void)zone;
+    for (; index < end; index++) {
+        qy_assert(holds(mm, index, claim->number), "T5");
+        mm->folios[index].state = QY_FOLIO_LENT;
+    }
+}
+
+void qy_claim_lend(struct qy_mm *mm, uint32_t number, qy_pfn_t pfn, uint64_t nr_frames)
+{
+    struct claim claim = {.number = number};
+    for_each_part(mm, pfn, nr_frames, lend_part, &claim);
+}
+
+static void check_part(struct qy_mm *mm, struct qy_zone *zone, uint64_t index, uint64_t end,
+                       void *context)
+{
+    struct claim *claim = context;
+    (void)zone;
+    for (; index < end && claim->holds; index++)
+        claim->holds = holds(mm, index, claim->number);
+}
+
+bool qy_claim_holds(struct qy_mm *mm, uint32_t number, qy_pfn_t pfn, uint64_t nr_frames)
+{
+    struct claim claim = {.number = number, .holds = true};
+    for_each_part(mm, pfn, nr_frames, check_part, &claim);
+    return claim.holds;
+}
+
+static bool is_region(unsigned migratetype)
+{
+    return migratetype == QY_MIGRATE_CMA || migratetype == QY_MIGRATE_GUARANTEED;
+}
+
+static void set_type_part(struct qy_mm *mm, struct qy_zone *zone, uint64_t index, uint64_t end,
+                          void *context)
+{
+    const struct claim *claim = context;
+    uint32_t block = (uint32_t)(index / QY_PAGEBLOCK_FRAMES);
+    qy_assert(end - index == QY_PAGEBLOCK_FRAMES && mm->blocks[block].nr_free == 0, "T5");
+    zone->nr_cma -= is_region(mm->blocks[block].migratetype) ? QY_PAGEBLOCK_FRAMES : 0;
+    zone->nr_cma += is_region(claim->migratetype) ? QY_PAGEBLOCK_FRAMES : 0;
+    qy_buddy_set_migratetype_locked(mm, zone, block, claim->migratetype);
+}
+
+void qy_claim_set_type(struct qy_mm *mm, uint32_t number, qy_pfn_t pfn, uint64_t nr_frames,
+                       enum qy_migratetype migratetype)
+{
+    struct claim claim = {.number = number, .migratetype = migratetype};
+    qy_assert(qy_claim_holds(mm, number, pfn, nr_frames), "T5");
+    for_each_part(mm, pfn, nr_frames, set_type_part, &claim);
+}

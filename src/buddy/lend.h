@@ -1,0 +1,70 @@
+/*
+ * lend.h - frames for those who can give them back, and getting them back
+ *
+ * WHAT    Lent frames carry a folio (memory/folio.h). They may come out of contiguous regions,
+ *         as the zone's regions say. Whoever needs certain frames claims them: the free ones
+ *         are held at once, the lent ones are marked WANTED and come as soon as their owners
+ *         let go. A claim excludes nobody from other frames, so any number go on side by side.
+ *
+ * RULES   T4, T5  in memory/folio.h; checked by check_folios() in view/rules.
+ *
+ * LOCKS   zone->lock inside. Callers hold no zone's lock, and are in no slot; a mapping's lock
+ *         may be held.
+ */
+#ifndef QY_BUDDY_LEND_H
+#define QY_BUDDY_LEND_H
+
+#include "memory/mm.h"
+
+/** What the borrower will do when he is asked. */
+enum qy_lend {
+    QY_LEND_MOVABLE,   /* lets the frame be moved */
+    QY_LEND_DROPPABLE, /* gives it up at once, or lets it be moved */
+    QY_LEND_OUTSIDE,   /* lets it be moved, but wants none of a region: the target of a move */
+    QY_LEND_PINNED     /* will hold it in place for long */
+};
+
+/** Take a block as 2^order folios, LENT, in no mapping yet. *fresh: it reads as zero. Grows the
+ *  memory if it may; never reclaims. QY_PFN_NONE: there is none. */
+QY_MUST_CHECK qy_pfn_t qy_lend_block(struct qy_mm *mm, qy_gfp_t gfp, enum qy_lend promise,
+                                     unsigned order, bool *fresh);
+
+/** The same for up to @count single frames: indexes in the span, some with QY_FRAME_FRESH
+ *  (buddy.h). Returns how many. */
+QY_MUST_CHECK unsigned qy_lend_frames(struct qy_mm *mm, qy_gfp_t gfp, enum qy_lend promise,
+                                      unsigned count, uint32_t *frames);
+
+/** Lent frames that are in no mapping any more go back; those that are WANTED to who wants them. */
+void qy_lend_return(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames);
+
+/** A number for a claim, so that nobody lets go of another's frames. */
+uint32_t qy_claim_number(struct qy_mm *mm);
+
+/** What a claim found; added to what stands there. */
+struct qy_claimed {
+    uint64_t held;   /* free frames, now HELD; those held by this claim already, as well */
+    uint64_t wanted; /* lent ones, now WANTED */
+    uint64_t stuck;  /* neither: allocated, or of another claim */
+    qy_pfn_t first_stuck;
+};
+
+/** Claim the frames [pfn, pfn + nr_frames), which are online and in one zone; again and again if
+ *  need be. */
+void qy_claim(struct qy_mm *mm, uint32_t claim, qy_pfn_t pfn, uint64_t nr_frames,
+              struct qy_claimed *found);
+
+/** Let go: frames HELD by the claim are free again, those that it wants are lent as before. Other
+ *  frames of the range are left alone. Returns how many became free. */
+uint64_t qy_unclaim(struct qy_mm *mm, uint32_t claim, qy_pfn_t pfn, uint64_t nr_frames);
+
+/** A frame HELD by the claim becomes LENT in no mapping: the target of a move. */
+void qy_claim_lend(struct qy_mm *mm, uint32_t claim, qy_pfn_t pfn, uint64_t nr_frames);
+
+/** Is the whole range HELD by this claim? */
+bool qy_claim_holds(struct qy_mm *mm, uint32_t claim, qy_pfn_t pfn, uint64_t nr_frames);
+
+/** The pageblocks of a range, all of whose frames the claim HOLDS, are kept for another use. */
+void qy_claim_set_type(struct qy_mm *mm, uint32_t claim, qy_pfn_t pfn, uint64_t nr_frames,
+                       enum qy_migratetype migratetype);
+
+#endif
