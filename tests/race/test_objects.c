@@ -7,6 +7,7 @@
 #include "support.h"
 
 #include "memory/mm.h"
+#include "slab/guarded.h"
 #include "slab/runs.h"
 
 #include <quarry/buddy.h>
@@ -34,6 +35,7 @@ struct object {
 struct world {
     struct qy_mm *mm;
     struct qy_kmem_cache *caches[NR_CACHES];
+    int rounds;
     _Atomic bool over;
     pthread_mutex_t mail_lock;
     struct object mail[MAILBOXES];
@@ -93,6 +95,21 @@ static void give(const struct object *object, unsigned char me)
         test_fail("a right free was refused");
 }
 
+/* Only kmalloc's blocks change their size; what they held must have come along. */
+static void change(struct random *random, struct object *mine, unsigned char me)
+{
+    if (mine->cache >= 0)
+        return;
+    size_t bytes = 1 + random_below(random, random_one_in(random, 5) ? 200000 : 900);
+    unsigned char *moved = qy_krealloc(world.mm, mine->at, bytes, QY_GFP_KERNEL);
+    if (moved == NULL)
+        return;
+    if (moved[0] != me)
+        test_fail("a block of %zu bytes lost its contents when it became %zu", mine->bytes, bytes);
+    *mine = (struct object){moved, bytes, -1};
+    stamp(mine, me);
+}
+
 static void exchange_mail(struct object *mine, unsigned char me)
 {
     look(mine, me);
@@ -117,13 +134,15 @@ static void *work(void *argument)
     struct object held[MOST_HELD];
     size_t nr_held = 0;
 
-    for (int round = 0; round < ROUNDS; round++) {
+    for (int round = 0; round < world.rounds; round++) {
         if (nr_held < MOST_HELD && random_below(&random, 100) < 53) {
             nr_held += take(&random, &held[nr_held], me);
         } else if (nr_held > 0) {
             size_t which = random_below(&random, nr_held);
             if (random_one_in(&random, 3))
                 exchange_mail(&held[which], me);
+            if (random_one_in(&random, 10))
+                change(&random, &held[which], me);
             give(&held[which], me);
             held[which] = held[--nr_held];
         }
@@ -164,6 +183,7 @@ static void *disturb(void *unused)
 static uint64_t frames_in_use(void)
 {
     struct qy_mm_stat stat;
+    qy_guarded_drain(world.mm);
     qy_kmem_cache_shrink_all(world.mm);
     qy_drain_all_pages(world.mm);
     test_rules(world.mm);
@@ -171,15 +191,14 @@ static uint64_t frames_in_use(void)
     return stat.managed - stat.free;
 }
 
-/* Wrong if it failed: an object would have two owners or get lost, when it is freed by another
- * thread, when its cache is shrunk under its users' hands, or when a thread ends. */
-static void objects_have_one_owner(void **state)
+static void live_together(uint32_t kmalloc_flags, int rounds)
 {
-    (void)state;
-    const struct qy_linux_options options = {.limit_bytes = 256 * MIB};
+    const struct qy_linux_options options = {.limit_bytes = 256 * MIB,
+                                             .kmalloc_flags = kmalloc_flags};
     struct qy_error error = {0};
     pthread_t workers[WORKERS], other;
 
+    world = (struct world){.rounds = rounds};
     world.mm = qy_linux_mm_create(&options, &error);
     if (!world.mm)
         fail_msg("%s", error.text);
@@ -206,6 +225,23 @@ static void objects_have_one_owner(void **state)
     assert_int_equal(frames_in_use(), before);
     assert_int_equal(world.mm->nr_faults, 0);
     qy_linux_mm_destroy(world.mm);
+}
+
+/* Wrong if it failed: an object would have two owners or get lost, when it is freed by another
+ * thread, when its cache is shrunk under its users' hands, or when a thread ends. */
+static void objects_have_one_owner(void **state)
+{
+    (void)state;
+    live_together(0, ROUNDS);
+}
+
+/* Wrong if it failed: the same where red zones, quarantines and guard pages are looked after
+ * besides. */
+static void hardened_objects_have_one_owner(void **state)
+{
+    (void)state;
+    live_together(QY_SLAB_RED_ZONE | QY_SLAB_ZERO_ON_FREE | QY_SLAB_RANDOM | QY_SLAB_CHECK_FREE,
+                  ROUNDS / 20);
 }
 
 #define DUELS 5000
@@ -271,6 +307,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(objects_have_one_owner),
+        cmocka_unit_test(hardened_objects_have_one_owner),
         cmocka_unit_test(of_two_frees_of_a_run_one_succeeds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
