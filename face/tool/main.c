@@ -105,23 +105,31 @@ static const struct command *find_command(const char *name)
     return NULL;
 }
 
-static char *command_list(int key, const char *text, void *input)
+char *help_with_list(int key, const char *text, void (*list)(FILE *out))
 {
-    (void)input;
-    if (key != ARGP_KEY_HELP_POST_DOC)
-        return (char *)text;
-    char *list = NULL;
+    char *help = NULL;
     size_t bytes;
-    FILE *out = open_memstream(&list, &bytes);
+    FILE *out = key == ARGP_KEY_HELP_POST_DOC ? open_memstream(&help, &bytes) : NULL;
     if (out == NULL)
         return (char *)text;
+    list(out);
+    fclose(out);
+    return help;
+}
+
+static void list_commands(FILE *out)
+{
     fputs("Commands:\n", out);
     for (size_t c = 0; c < nr_commands; c++)
         fprintf(out, "  %-6s %s\n", commands[c].name, commands[c].summary);
     fputs("\n'quarry help COMMAND' or 'quarry COMMAND --help' says more; quarry(1) says all.\n",
           out);
-    fclose(out);
-    return list;
+}
+
+static char *command_list(int key, const char *text, void *input)
+{
+    (void)input;
+    return help_with_list(key, text, list_commands);
 }
 
 struct choice {

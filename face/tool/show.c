@@ -83,22 +83,18 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     }
 }
 
-static char *what_list(int key, const char *text, void *input)
+static void list_whats(FILE *out)
 {
-    (void)input;
-    if (key != ARGP_KEY_HELP_POST_DOC)
-        return (char *)text;
-    char *list = NULL;
-    size_t bytes;
-    FILE *out = open_memstream(&list, &bytes);
-    if (out == NULL)
-        return (char *)text;
     fputs("WHAT is one of\n", out);
     for (size_t w = 0; w < nr_whats; w++)
         fprintf(out, "  %-13s %s\n", whats[w].name, whats[w].summary);
     fputs("  all           all of these\n\nWithout PID it is this machine's.\n", out);
-    fclose(out);
-    return list;
+}
+
+static char *what_list(int key, const char *text, void *input)
+{
+    (void)input;
+    return help_with_list(key, text, list_whats);
 }
 
 /** A thing's views: the machine's own for a host, else the process's, which are all there. */

@@ -37,6 +37,8 @@ void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /** True: keep the last complaint while the terminal is in other hands. False: say it now. */
 void complain_later(bool later);
+/** For argp's help_filter: behind the text stands what @list prints. */
+char *help_with_list(int key, const char *text, void (*list)(FILE *out));
 /** The name that was probably meant; NULL: none is near. */
 const char *nearest(const char *word, const char *const *names, size_t count);
 
