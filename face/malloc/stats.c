@@ -2,8 +2,9 @@
  * stats.c - glibc's questions about the heap, and its knobs
  *
  * WHAT    mallinfo, malloc_info and malloc_stats answer with what Quarry knows: arena is what
- *         was brought online, uordblks what is in use, fordblks what is free in slabs,
- *         magazines and the buddy. mallopt takes glibc's knobs and says yes; none of them
+ *         was brought online, fordblks what of it is free in the buddy, slabs and depots,
+ *         uordblks the rest, as mallinfo(3) has it: the two make up arena. Nothing is counted
+ *         as mapped apart (hblks, hblkhd). mallopt takes glibc's knobs and says yes; none of them
  *         has a meaning here.
  *
  * LOCKS   none: figures are read one after the other.
@@ -13,6 +14,7 @@
 #define _GNU_SOURCE
 #include "malloc.h"
 
+#include "base/text.h"
 #include "slab/holes.h"
 
 #include <quarry/buddy.h>
@@ -67,8 +69,10 @@ QY_API struct mallinfo2 mallinfo2(void)
         qy_mm_stat(mm, &stat);
     size_t managed = stat.managed << QY_PAGE_SHIFT;
     size_t free_bytes = stat.free << QY_PAGE_SHIFT;
-    if (mm != NULL) /* freed, and kept out of reach for a while */
-        free_bytes += __atomic_load_n(&mm->quarantine.nr_frames, __ATOMIC_RELAXED) << QY_PAGE_SHIFT;
+    if (mm != NULL) /* freed, and kept out of reach for a while; idle objects */
+        free_bytes +=
+            (__atomic_load_n(&mm->quarantine.nr_frames, __ATOMIC_RELAXED) + qy_slab_idle(mm))
+            << QY_PAGE_SHIFT;
     return (struct mallinfo2){
         .arena = managed,
         .ordblks = 1,
@@ -122,6 +126,12 @@ QY_API void malloc_stats(void)
     char buffer[8192];
     struct qy_text text = {buffer, sizeof(buffer), 0};
     struct qy_mm *mm = qy_malloc_get_mm();
+    struct mallinfo2 info = mallinfo2();
+    qy_text_string(&text, "system bytes     = ");
+    qy_text_u64_right(&text, info.arena, 10);
+    qy_text_string(&text, "\nin use bytes     = ");
+    qy_text_u64_right(&text, info.uordblks, 10);
+    qy_text_char(&text, '\n');
     if (mm != NULL)
         qy_print_meminfo(mm, &text);
     qy_port_write(buffer, text.length < sizeof(buffer) ? text.length : sizeof(buffer) - 1);

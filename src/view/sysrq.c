@@ -7,6 +7,9 @@
  *
  *         Node 0 DMA: 0*4kB ... 1*1024kB (U) 1*2048kB (M) 3*4096kB (M) = 15360kB
  *
+ *         Label by label as in mm/show_mem.c, but without its lines about the page cache and
+ *         swap. local_pcp is of the CPU that prints: who looks from outside is none.
+ *
  * RULES   none: it only prints.
  *
  * LOCKS   none.
@@ -127,16 +130,16 @@ static void zone_blocks(const struct qy_zone_view *zone, uint64_t page_kb, struc
 
 static void totals(const struct qy_lens *lens, struct qy_text *text)
 {
-    uint64_t present = 0, managed = 0, movable = 0;
+    uint64_t present = 0, managed = 0, high = 0;
     struct qy_zone_view zone;
     for (size_t z = 0; qy_look_zone(lens, z, &zone); z++) {
         present += zone.present;
         managed += zone.managed;
-        movable += qy_text_equal(zone.name, "Movable") ? zone.managed : 0;
+        high += qy_text_equal(zone.name, "HighMem") ? zone.present : 0;
     }
     qy_text_u64(text, present);
     qy_text_string(text, " pages RAM\n");
-    qy_text_u64(text, movable);
+    qy_text_u64(text, high);
     qy_text_string(text, " pages HighMem/MovableOnly\n");
     qy_text_u64(text, present - managed);
     qy_text_string(text, " pages reserved\n");

@@ -156,7 +156,10 @@ static void zoneinfo_is_as_linux_prints_it(void **state)
            "        protection: ()\n");
 }
 
-/* Wrong if it failed: people who read SysRq-m in their logs would not find their way. */
+/* Wrong if it failed: people who read SysRq-m in their logs would not find their way. The labels
+ * are those of show_free_areas() in Linux's mm/show_mem.c, free_highatomic and zspages those of
+ * 6.13 and later: K() is in kB, but "KB" stands behind both counts of highatomic; letters only
+ * follow where there are blocks. */
 static void sysrq_m_is_as_linux_prints_it(void **state)
 {
     (void)state;
@@ -173,6 +176,32 @@ static void sysrq_m_is_as_linux_prints_it(void **state)
            "3998 pages RAM\n0 pages HighMem/MovableOnly\n158 pages reserved\n");
 }
 
+static bool look_with_highmem(const void *from, enum qy_view_kind kind, size_t index, void *view)
+{
+    static const struct qy_zone_view both[] = {
+        {.name = "HighMem", .populated = 1, .present = 100, .managed = 90},
+        {.name = "Movable", .populated = 1, .present = 50, .managed = 40},
+    };
+    if (kind != QY_VIEW_ZONE)
+        return kind == QY_VIEW_MEMORY && look(from, kind, index, view);
+    if (index < COUNT_OF(both))
+        *(struct qy_zone_view *)view = both[index];
+    return index < COUNT_OF(both);
+}
+
+/* Wrong if it failed: the last lines would not be those of __show_mem(), which counts what is
+ * present; of it as HighMem/MovableOnly what is_highmem(), so on 64 bits nothing. */
+static void sysrq_m_counts_high_memory_as_linux(void **state)
+{
+    (void)state;
+    char buffer[8192];
+    struct qy_lens lens = {.look = look_with_highmem};
+    struct qy_text text = {.buffer = buffer, .bytes = sizeof(buffer)};
+    qy_show_sysrq_m(&lens, &text);
+    assert_non_null(strstr(buffer, "\n150 pages RAM\n100 pages HighMem/MovableOnly\n"
+                                   "20 pages reserved\n"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -182,6 +211,7 @@ int main(void)
         cmocka_unit_test(meminfo_and_vmstat_are_as_linux_prints_them),
         cmocka_unit_test(zoneinfo_is_as_linux_prints_it),
         cmocka_unit_test(sysrq_m_is_as_linux_prints_it),
+        cmocka_unit_test(sysrq_m_counts_high_memory_as_linux),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
