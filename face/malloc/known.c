@@ -63,7 +63,7 @@ void *qy_malloc_pop_known(struct qy_cpu *cpu, size_t bytes)
 {
     void *block = NULL;
     if (bytes - 1 < QY_KMALLOC_LARGEST)
-        block = qy_magazine_pop(cpu, cpu->mm->kmalloc_tag + qy_kmalloc_class(bytes));
+        block = qy_magazine_pop(cpu, qy_kmalloc_tag(cpu->mm, bytes));
     else if (bytes - 1 < PTRDIFF_MAX)
         block = qy_kept_pop(cpu, ((bytes - 1) >> QY_PAGE_SHIFT) + 1);
     qy_malloc_note_known(cpu->mm, block);

@@ -77,6 +77,9 @@ static void bad_arguments_are_refused(void **state)
     struct qy_kmem_cache *taken = qy_kmem_cache_create(memory.mm, "taken", 8, 0, 0, NULL, NULL);
 
     assert_non_null(taken);
+    /* A beginning of it is another name, and so is a longer one. */
+    assert_non_null(qy_kmem_cache_create(memory.mm, "take", 8, 0, 0, NULL, NULL));
+    assert_non_null(qy_kmem_cache_create(memory.mm, "taken-2", 8, 0, 0, NULL, NULL));
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
         struct qy_error error = {0};
         assert_null(qy_kmem_cache_create(memory.mm, bad[i].name, bad[i].bytes, bad[i].align,
