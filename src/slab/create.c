@@ -5,6 +5,7 @@
  *         caches must be there before any other: slab headers (whose own headers lie on their
  *         slabs, or they would need themselves), magazines, and caches; they have no magazines.
  *         A slab has 8 pages, fewer if these hold 512 objects, more if a twentieth would be lost.
+ *         kmalloc's caches have tags of their own, and are made when they are first asked for.
  *
  * RULES   S5  A cache is on the chain exactly when cache_of[its tag] names it.
  *         Checked by check_slab() in view/rules.c.
@@ -164,10 +165,18 @@ int qy_slab_boot(struct qy_mm *mm, uint32_t kmalloc_flags)
         enlist_locked(mm, &caches[i], QY_TAG_CACHE + i);
         qy_unlock(&mm->chain_lock);
     }
-    return qy_kmalloc_boot(mm, kmalloc_flags);
+    qy_kmalloc_boot(mm, TAG_OF_CACHES + 1, kmalloc_flags);
+    return 0;
 }
 
 /* ---- create ---- */
+
+static bool same_name(const char *a, const char *b)
+{
+    while (*a != '\0' && *a == *b)
+        a++, b++;
+    return *a == *b;
+}
 
 static int check_name(struct qy_mm *mm, const char *name, struct qy_error *error)
 {
@@ -180,12 +189,13 @@ static int check_name(struct qy_mm *mm, const char *name, struct qy_error *error
     if (bytes == 0 || bytes >= QY_CACHE_NAME_BYTES)
         return qy_error_set(error, -QY_EINVAL, "kmem_cache: name must have 1 to ",
                             QY_CACHE_NAME_BYTES - 1, " bytes");
+    for (unsigned class = 0; class < QY_KMALLOC_CLASSES; class ++)
+        if (same_name(name, qy_kmalloc_class_name(class)))
+            return qy_error_set(error, -QY_EEXIST, "kmem_cache: name is taken: kmalloc class ",
+                                class, name);
     qy_list_for_each (link, &mm->chain) {
         const struct qy_kmem_cache *other = qy_list_entry(link, struct qy_kmem_cache, chain);
-        size_t i = 0;
-        while (i <= bytes && other->name[i] == name[i])
-            i++;
-        if (i > bytes)
+        if (same_name(name, other->name))
             return qy_error_set(error, -QY_EEXIST, "kmem_cache: name is taken: cache ", other->tag,
                                 name);
     }
@@ -215,14 +225,14 @@ static int check_shape(const struct qy_mm *mm, const struct shape *shape, struct
 static struct qy_kmem_cache *create_locked(struct qy_mm *mm, const struct shape *shape,
                                            struct qy_kmem_cache *cache, struct qy_error *error)
 {
-    unsigned tag = QY_TAG_CACHE;
+    unsigned tag = mm->kmalloc_end;
     if (check_name(mm, shape->name, error) != 0)
         return NULL;
     while (tag < QY_TAG_RUN_CLASS && mm->cache_of[tag] != NULL)
         tag++;
     if (tag == QY_TAG_RUN_CLASS) {
         qy_error_set(error, -QY_ENOSPC, "kmem_cache: no more than ",
-                     QY_TAG_RUN_CLASS - QY_TAG_CACHE, " caches");
+                     QY_TAG_RUN_CLASS - mm->kmalloc_end, " caches");
         return NULL;
     }
     lay_out(cache, mm, shape);
@@ -249,6 +259,27 @@ struct qy_kmem_cache *qy_kmem_cache_create(struct qy_mm *mm, const char *name, s
     if (cache == NULL)
         qy_kmem_cache_free(caches, memory);
     return cache;
+}
+
+struct qy_kmem_cache *qy_cache_make_class(struct qy_mm *mm, unsigned tag, const char *name,
+                                          size_t object_bytes, qy_gfp_t gfp)
+{
+    struct shape shape = {name, object_bytes, 0, mm->options.kmalloc_flags, NULL};
+    struct qy_kmem_cache *caches = mm->cache_of[TAG_OF_CACHES];
+    struct qy_kmem_cache *cache = qy_kmem_cache_alloc(caches, gfp);
+    if (cache == NULL)
+        return NULL;
+    qy_lock(&mm->chain_lock);
+    struct qy_kmem_cache *others = mm->cache_of[tag];
+    if (others == NULL) {
+        lay_out(cache, mm, &shape);
+        enlist_locked(mm, cache, tag);
+    }
+    qy_unlock(&mm->chain_lock);
+    if (others == NULL)
+        return cache;
+    qy_kmem_cache_free(caches, cache);
+    return others;
 }
 
 /* ---- empty and destroy ---- */

@@ -97,7 +97,9 @@ uint64_t qy_slab_idle(struct qy_mm *mm)
     uint64_t bytes = 0;
     for (unsigned class = 0; class < QY_KMALLOC_CLASSES; class ++) {
         uint32_t own = __atomic_load_n(&mm->fit[class].own, __ATOMIC_ACQUIRE);
-        bytes += idle_bytes(mm->cache_of[mm->kmalloc_tag + class]);
+        const struct qy_kmem_cache *cache =
+            __atomic_load_n(&mm->cache_of[mm->kmalloc_tag + class], __ATOMIC_ACQUIRE);
+        bytes += cache != NULL ? idle_bytes(cache) : 0;
         if (own != 0)
             bytes += idle_bytes(mm->cache_of[own & 0xff]);
     }

@@ -42,25 +42,21 @@ static const char *const class_names[QY_KMALLOC_CLASSES] = {
     "kmalloc-20k",  "kmalloc-24k", "kmalloc-28k",  "kmalloc-32k",
 };
 
-int qy_kmalloc_boot(struct qy_mm *mm, uint32_t flags)
+void qy_kmalloc_boot(struct qy_mm *mm, unsigned tag, uint32_t flags)
 {
-    for (unsigned class = 0; class < QY_KMALLOC_CLASSES; class ++) {
-        struct qy_kmem_cache *cache = qy_kmem_cache_create(
-            mm, class_names[class], qy_kmalloc_class_bytes(class), 0, flags, NULL, NULL);
-        if (cache == NULL)
-            return -QY_ENOMEM;
-        if (class == 0)
-            mm->kmalloc_tag = cache->tag;
-        qy_assert(cache->tag == mm->kmalloc_tag + class, "S5");
-    }
-    mm->kmalloc_end = (uint8_t)(mm->kmalloc_tag + QY_KMALLOC_CLASSES);
+    mm->kmalloc_tag = (uint8_t)tag;
+    mm->kmalloc_end = (uint8_t)(tag + QY_KMALLOC_CLASSES);
     for (unsigned i = 0; i < sizeof(mm->class_of); i++)
         mm->class_of[i] = (uint8_t)(mm->kmalloc_tag + qy_kmalloc_class((i + 1) * QY_SMALL_STEP));
     mm->small_bytes = QY_SMALL_BYTES;
     mm->class_slack = flags & QY_SLAB_RED_ZONE ? RED_BYTES : 0;
     mm->quarantine.on = flags & QY_SLAB_RED_ZONE;
     mm->largest_class_bytes = QY_KMALLOC_LARGEST - mm->class_slack;
-    return 0;
+}
+
+const char *qy_kmalloc_class_name(unsigned class)
+{
+    return class_names[class];
 }
 
 /* ---- what is this block? ---- */
@@ -158,8 +154,20 @@ static void *alloc_run(struct qy_mm *mm, size_t bytes, unsigned align_order, qy_
     return block;
 }
 
+/** The cache of that tag; it may be the first request for its class. */
+static struct qy_kmem_cache *cache_of(struct qy_mm *mm, unsigned tag, qy_gfp_t gfp)
+{
+    struct qy_kmem_cache *cache = __atomic_load_n(&mm->cache_of[tag], __ATOMIC_ACQUIRE);
+    unsigned class = tag - mm->kmalloc_tag;
+    if (qy_likely(cache != NULL))
+        return cache;
+    return qy_cache_make_class(mm, tag, class_names[class], qy_kmalloc_class_bytes(class), gfp);
+}
+
 static void *alloc_of(struct qy_kmem_cache *cache, size_t bytes, qy_gfp_t gfp)
 {
+    if (cache == NULL)
+        return NULL;
     if (!(cache->flags & QY_SLAB_CHECKED))
         return qy_kmem_cache_alloc(cache, gfp);
     return qy_checked_kmalloc(cache, bytes, gfp);
@@ -167,16 +175,16 @@ static void *alloc_of(struct qy_kmem_cache *cache, size_t bytes, qy_gfp_t gfp)
 
 static void *alloc_class(struct qy_mm *mm, unsigned class, size_t bytes, qy_gfp_t gfp)
 {
-    return alloc_of(mm->cache_of[mm->kmalloc_tag + class], bytes, gfp);
+    return alloc_of(cache_of(mm, mm->kmalloc_tag + class, gfp), bytes, gfp);
 }
 
 /** The same above the small sizes, where a class may have a cache that fits better. */
 static void *alloc_fitting(struct qy_mm *mm, size_t bytes, qy_gfp_t gfp)
 {
-    struct qy_kmem_cache *cache = mm->cache_of[qy_kmalloc_tag(mm, bytes)];
+    struct qy_kmem_cache *cache = cache_of(mm, qy_kmalloc_tag(mm, bytes), gfp);
     void *object = alloc_of(cache, bytes, gfp);
     struct qy_fit *fit = &mm->fit[qy_kmalloc_class(bytes)];
-    if (__atomic_load_n(&fit->own, __ATOMIC_RELAXED) == 0 && (gfp & QY_GFP_DIRECT_RECLAIM) &&
+    if (cache != NULL && __atomic_load_n(&fit->own, __ATOMIC_RELAXED) == 0 && (gfp & QY_GFP_DIRECT_RECLAIM) &&
         !(cache->flags & QY_SLAB_CHECKED))
         qy_fit_look(mm, cache, fit, bytes);
     return object;

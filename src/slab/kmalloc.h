@@ -40,7 +40,10 @@ static inline unsigned qy_kmalloc_tag(const struct qy_mm *mm, size_t bytes)
 void qy_fit_look(struct qy_mm *mm, const struct qy_kmem_cache *cache, struct qy_fit *fit,
                  size_t bytes);
 
-QY_MUST_CHECK int qy_kmalloc_boot(struct qy_mm *mm, uint32_t flags);
+/** Sizes can be asked for from now on; their caches get the tags from @tag on. */
+void qy_kmalloc_boot(struct qy_mm *mm, unsigned tag, uint32_t flags);
+/** The name of a class's cache, which may not be there yet. */
+const char *qy_kmalloc_class_name(unsigned class);
 
 /** The halves behind the fast paths: any size, any block. The caller is in no slot. */
 void *qy_kmalloc_slow(struct qy_mm *mm, size_t bytes, qy_gfp_t gfp);

@@ -289,6 +289,7 @@ static void live_through(unsigned steps)
     memset(shadow, 0, sizeof(shadow));
     memset(live_of, 0, sizeof(live_of));
     test_memory_simple(&memory, BASE, BYTES, true);
+    test_make_classes(memory.mm);
     uint64_t initial = frames_in_use();
     for (unsigned kind = 0; kind < NR_KINDS; kind++)
         create(kind);

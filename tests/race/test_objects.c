@@ -202,6 +202,7 @@ static void live_together(uint32_t kmalloc_flags, int rounds)
     world.mm = qy_linux_mm_create(&options, &error);
     if (!world.mm)
         fail_msg("%s", error.text);
+    test_make_classes(world.mm);
     uint64_t before = frames_in_use();
     for (unsigned i = 0; i < NR_CACHES; i++) {
         world.caches[i] = qy_kmem_cache_create(world.mm, kinds[i].name, kinds[i].bytes, 0,

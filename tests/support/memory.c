@@ -3,6 +3,7 @@
  */
 #include "memory.h"
 
+#include <quarry/slab.h>
 #include <quarry/view.h>
 
 #include <fcntl.h>
@@ -125,4 +126,11 @@ void test_quiet(bool quiet)
     fflush(stderr);
     if (dup2(quiet ? nowhere : shown, STDERR_FILENO) < 0)
         abort();
+}
+
+void test_make_classes(struct qy_mm *mm)
+{
+    for (size_t bytes = 16; bytes <= 32 << 10; bytes += 16)
+        if (qy_kfree(mm, qy_kmalloc(mm, bytes, QY_GFP_KERNEL)) != 0)
+            test_fail("kmalloc's block of %zu bytes is not freed", bytes);
 }

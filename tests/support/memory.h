@@ -39,6 +39,9 @@ void test_memory_simple(struct test_memory *memory, qy_phys_t base, uint64_t byt
 
 void test_memory_free(struct test_memory *memory);
 
+/** Ask kmalloc for every size once: the caches behind it, made at the first request, stay. */
+void test_make_classes(struct qy_mm *mm);
+
 /** Every rule of every layer holds, or the test ends here. */
 void test_rules(struct qy_mm *mm);
 

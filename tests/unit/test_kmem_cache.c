@@ -73,6 +73,7 @@ static void bad_arguments_are_refused(void **state)
         {"poisoned-ctor", 8, 0, QY_SLAB_POISON, (qy_ctor_t)free, -EINVAL},
         {"zeroed-ctor", 8, 0, QY_SLAB_ZERO_ON_FREE, (qy_ctor_t)free, -EINVAL},
         {"taken", 8, 0, 0, NULL, -EEXIST},
+        {"kmalloc-48", 8, 0, 0, NULL, -EEXIST}, /* which is not there yet */
     };
     struct qy_kmem_cache *taken = qy_kmem_cache_create(memory.mm, "taken", 8, 0, 0, NULL, NULL);
 

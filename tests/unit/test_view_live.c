@@ -152,6 +152,7 @@ static void each_public_printer_prints_its_own(void **state)
     };
     (void)state;
     test_memory_simple(&memory, 4 * GIB, 32 * MIB, true);
+    test_make_classes(memory.mm);
     for (size_t p = 0; p < COUNT_OF(printers); p++) {
         struct qy_text text = {buffer, sizeof(buffer), 0};
         printers[p].print(memory.mm, &text);
