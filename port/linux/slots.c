@@ -30,6 +30,7 @@ struct block {
     struct qy_cpu *cpu;   /* (b) whose it is */
     struct qy_cpu **home; /* (b) the owner's place in its table */
     size_t bytes;         /* (b) */
+    struct qy_mm *mm;     /* (b) whose emptied lists it holds; NULL: anything */
 };
 
 struct instance {
@@ -45,8 +46,7 @@ static struct instance instances[QY_LINUX_INSTANCES];
 static struct block *free_blocks;
 static pthread_mutex_t blocks_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_key_t key;
-static pthread_once_t key_once = PTHREAD_ONCE_INIT;
-static bool have_key;
+static bool have_key; /* since the first instance was opened */
 
 /* ---- pages for slots ---- */
 
@@ -79,8 +79,8 @@ static struct block *get_block(struct qy_mm *mm, size_t bytes)
     pthread_mutex_unlock(&blocks_lock);
     if (block == NULL)
         return new_block(mm, bytes);
-    __builtin_memset(block, 0, bytes);
-    block->bytes = bytes;
+    if (block->mm != mm)
+        *(struct block *)__builtin_memset(block, 0, bytes) = (struct block){.bytes = bytes};
     return block;
 }
 
@@ -92,8 +92,9 @@ static void use_block(struct instance *instance, struct block *block)
     pthread_mutex_unlock(&blocks_lock);
 }
 
-/** Take the block of a slot off its instance; it serves the next thread. */
-static void put_block(struct instance *instance, const struct qy_cpu *cpu)
+/** Take the block of a slot off its instance; it serves the next thread. @mm: the slot was
+ *  detached from it, so the lists are empty; NULL: there may be anything. */
+static void put_block(struct instance *instance, const struct qy_cpu *cpu, struct qy_mm *mm)
 {
     pthread_mutex_lock(&blocks_lock);
     struct block **link = &instance->blocks;
@@ -103,6 +104,7 @@ static void put_block(struct instance *instance, const struct qy_cpu *cpu)
     if (block != NULL) {
         *link = block->next;
         block->next = free_blocks;
+        block->mm = mm;
         free_blocks = block;
     }
     pthread_mutex_unlock(&blocks_lock);
@@ -120,13 +122,8 @@ static void thread_exits(void *unused)
             continue;
         qy_linux_cpus[i] = NULL;
         qy_cpu_detach(instances[i].mm, cpu);
-        put_block(&instances[i], cpu);
+        put_block(&instances[i], cpu, instances[i].mm);
     }
-}
-
-static void make_key(void)
-{
-    have_key = pthread_key_create(&key, thread_exits) == 0;
 }
 
 static size_t block_bytes(const struct qy_mm *mm, bool with_cpu)
@@ -140,9 +137,6 @@ struct qy_cpu *qy_port_attach(struct qy_mm *mm)
     if (exiting || mm->port_index >= QY_LINUX_INSTANCES || instances[mm->port_index].mm != mm)
         return NULL;
     struct instance *instance = &instances[mm->port_index];
-    pthread_once(&key_once, make_key);
-    if (!have_key)
-        return NULL;
     bool with_cpu = instance->storage == NULL;
     struct block *block = get_block(mm, block_bytes(mm, with_cpu));
     if (block == NULL)
@@ -165,7 +159,9 @@ struct qy_cpu *qy_port_attach(struct qy_mm *mm)
 int qy_linux_slots_open(struct qy_mm *mm)
 {
     pthread_mutex_lock(&blocks_lock);
-    for (unsigned i = 0; i < QY_LINUX_INSTANCES; i++)
+    if (!have_key)
+        have_key = pthread_key_create(&key, thread_exits) == 0;
+    for (unsigned i = 0; have_key && i < QY_LINUX_INSTANCES; i++)
         if (instances[i].mm == NULL) {
             instances[i] = (struct instance){.mm = mm};
             mm->port_index = i;
@@ -194,6 +190,8 @@ void qy_linux_slots_close(struct qy_mm *mm)
         block->next = free_blocks;
         free_blocks = block;
     }
+    for (struct block *block = free_blocks; block != NULL; block = block->next)
+        block->mm = block->mm != mm ? block->mm : NULL;
     *instance = (struct instance){.mm = NULL};
     mm->port_index = UINT32_MAX;
     pthread_mutex_unlock(&blocks_lock);
@@ -211,6 +209,6 @@ void qy_linux_slots_after_fork(struct qy_mm *mm)
         qy_list_remove(link);
         mm->nr_cpus--;
         qy_slot_empty(mm, cpu);
-        put_block(&instances[mm->port_index], cpu);
+        put_block(&instances[mm->port_index], cpu, NULL);
     }
 }

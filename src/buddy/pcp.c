@@ -44,12 +44,12 @@ static void forget_choices(struct qy_cpu *cpu)
         cpu->take_from[choice] = (struct qy_pcp_list *)no_lists;
 }
 
-void qy_pcp_init(const struct qy_mm *mm, struct qy_cpu *cpu)
+void qy_pcp_init(const struct qy_mm *mm, struct qy_cpu *cpu, struct qy_pcp_places *places)
 {
     forget_choices(cpu);
     for (unsigned i = 0; i < mm->nr_pcp; i++)
         for (unsigned type = 0; type < QY_PCP_TYPES; type++) {
-            uint32_t *place = cpu->pcp[i].place[type];
+            uint32_t *place = places[i].place[type];
             for (unsigned order = QY_NR_ORDERS; order-- > 0; place += qy_pcp_places(order)) {
                 struct qy_pcp_list *list = &cpu->pcp[i].list[type][order];
                 *list =

@@ -49,6 +49,10 @@ struct qy_pcp_list {
 
 struct qy_pcp {
     _Alignas(64) struct qy_pcp_list list[QY_PCP_TYPES][QY_NR_ORDERS];
+};
+
+/** Where the frames of a struct qy_pcp lie: apart from it, for most are never touched. */
+struct qy_pcp_places {
     uint32_t place[QY_PCP_TYPES][QY_PCP_ALL_PLACES];
 };
 
@@ -65,8 +69,8 @@ static inline unsigned qy_pcp_places(unsigned order)
     return places[order];
 }
 
-/** Lists of a slot that is about to be opened: all are empty. */
-void qy_pcp_init(const struct qy_mm *mm, struct qy_cpu *cpu);
+/** Lists of a slot that is about to be opened: all are empty. @places: one a zone. */
+void qy_pcp_init(const struct qy_mm *mm, struct qy_cpu *cpu, struct qy_pcp_places *places);
 
 /** Refill the empty list that the request takes from, by @most blocks if that is less than a
  *  batch. False: the zone has nothing of this type. */

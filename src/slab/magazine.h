@@ -91,7 +91,8 @@ void qy_magazine_drop_spare(struct qy_cpu *cpu);
 
 /** Bytes of memory that qy_cpu_attach() needs for a slot's lists. */
 size_t qy_cpu_bytes(const struct qy_mm *mm);
-/** Open @cpu for the calling thread; its lists lie in @memory: zeroed, the port's own. */
+/** Open @cpu for the calling thread; its lists lie in @memory, the port's own: zeroed, or as
+ *  qy_cpu_detach() has left it, which has emptied them. */
 void qy_cpu_attach(struct qy_mm *mm, struct qy_cpu *cpu, void *memory);
 /** Empty and close it. The memory may be used for another. */
 void qy_cpu_detach(struct qy_mm *mm, struct qy_cpu *cpu);

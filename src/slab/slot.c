@@ -1,8 +1,8 @@
 /*
  * slot.c - a slot comes and goes
  *
- * WHAT    The port hands in a slot and memory for its lists: a page list a zone, then a depot
- *         a tag, then the runs it keeps. From then on the owner uses it without a lock (base/percpu.h).
+ * WHAT    The port hands in a slot and memory for its lists: the page lists of each zone, a
+ *         depot a tag, places for frames, the runs it keeps. From then on the owner uses it without a lock (base/percpu.h).
  *
  * RULES   C1, C2  in base/percpu.h.
  *
@@ -11,35 +11,47 @@
  * COST    Attach: a lock pair and 2 KiB of pointers. Pages of the lists are touched as used.
  */
 #include "base/assert.h"
+#include "base/round.h"
 #include "buddy/pcp.h"
 #include "slab/kept.h"
 #include "slab/magazine.h"
 
-static size_t pcp_bytes(const struct qy_mm *mm)
+/** What lies in a slot's memory: first what every program touches, so that it is one page. */
+struct lists {
+    size_t depot, places, kept, bytes; /* offsets, and their end */
+};
+
+static struct lists lists_of(const struct qy_mm *mm)
 {
-    size_t align = _Alignof(struct qy_depot); /* of what lies behind the lists */
-    return (mm->nr_pcp * sizeof(struct qy_pcp) + align - 1) / align * align;
+    struct lists at;
+    at.depot = qy_round_up(mm->nr_pcp * sizeof(struct qy_pcp), _Alignof(struct qy_depot));
+    at.places = at.depot + QY_NR_TAGS * sizeof(struct qy_depot);
+    at.kept = qy_round_up(at.places + mm->nr_pcp * sizeof(struct qy_pcp_places),
+                          _Alignof(struct qy_kept));
+    at.bytes = at.kept + sizeof(struct qy_kept);
+    return at;
 }
 
 size_t qy_cpu_bytes(const struct qy_mm *mm)
 {
-    return pcp_bytes(mm) + QY_NR_TAGS * sizeof(struct qy_depot) + sizeof(struct qy_kept);
+    return lists_of(mm).bytes;
 }
 
 void qy_cpu_attach(struct qy_mm *mm, struct qy_cpu *cpu, void *memory)
 {
+    struct lists at = lists_of(mm);
     cpu->mm = mm;
     cpu->base = mm->base;
     cpu->tags = mm->tags_of_slots;
     cpu->pcp = memory;
-    cpu->depot = (void *)((char *)memory + pcp_bytes(mm));
-    cpu->kept = (void *)(cpu->depot + QY_NR_TAGS);
+    cpu->depot = (void *)((char *)memory + at.depot);
+    cpu->kept = (void *)((char *)memory + at.kept);
     cpu->spare = NULL;
     cpu->nr_spare = 0;
     __builtin_memcpy(cpu->class_of, mm->class_of, sizeof(cpu->class_of));
     for (unsigned tag = 0; tag < QY_NR_TAGS; tag++)
         cpu->top[tag] = QY_NO_MAGAZINE;
-    qy_pcp_init(mm, cpu);
+    qy_pcp_init(mm, cpu, (void *)((char *)memory + at.places));
     qy_lock(&mm->cpus_lock);
     qy_cpu_open(cpu, &mm->cpus, qy_described_frames(mm), mm->small_bytes);
     mm->nr_cpus++;
@@ -50,8 +62,10 @@ void qy_slot_empty(struct qy_mm *mm, struct qy_cpu *cpu)
 {
     for (unsigned tag = QY_TAG_CACHE; tag < QY_NR_TAGS; tag++) {
         struct qy_kmem_cache *cache = __atomic_load_n(&mm->cache_of[tag], __ATOMIC_ACQUIRE);
-        if (cache != NULL && cache->places != 0)
-            qy_magazine_drain(cpu, cache);
+        if (cache == NULL || cache->places == 0)
+            continue;
+        qy_magazine_drain(cpu, cache);
+        cpu->depot[tag].fill = 0;
     }
     qy_magazine_drop_spare(cpu);
     qy_kept_drain(cpu);
