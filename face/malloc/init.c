@@ -40,24 +40,11 @@ static _Atomic int state;
 
 /* ---- settings ---- */
 
-/** An environment variable, also before the C library knows its environment. */
-static const char *setting(const char *name)
+const char *qy_malloc_value_of(const char *entry, const char *name)
 {
-    static char early[8192];
-    if (environ != NULL)
-        return getenv(name);
-    if (early[0] == '\0') {
-        int fd = open("/proc/self/environ", O_RDONLY | O_CLOEXEC);
-        ssize_t bytes = fd >= 0 ? read(fd, early, sizeof(early) - 2) : 0;
-        if (fd >= 0)
-            close(fd);
-        early[bytes > 0 ? bytes : 0] = '\0';
-    }
-    size_t length = strlen(name);
-    for (const char *at = early; *at != '\0'; at += strlen(at) + 1)
-        if (strncmp(at, name, length) == 0 && at[length] == '=')
-            return at + length + 1;
-    return NULL;
+    while (*name != '\0' && *entry == *name)
+        entry++, name++;
+    return *name == '\0' && *entry == '=' ? entry + 1 : NULL;
 }
 
 static _Noreturn void refuse(const char *name, const char *value, const char *expected)
@@ -87,9 +74,8 @@ static uint64_t parse_bytes(const char *name, const char *value)
     return bytes;
 }
 
-static bool parse_switch(const char *name)
+static bool parse_switch(const char *name, const char *value)
 {
-    const char *value = setting(name);
     if (value == NULL || *value == '\0')
         return false;
     if ((value[0] != '0' && value[0] != '1') || value[1] != '\0')
@@ -97,14 +83,55 @@ static bool parse_switch(const char *name)
     return value[0] == '1';
 }
 
+enum {
+    LIMIT,
+    HARDEN,
+    CHECK,
+    NR_NAMES
+};
+
+static const char names[NR_NAMES][16] = {"QUARRY_LIMIT", "QUARRY_HARDEN", "QUARRY_CHECK"};
+
+/** The first of several entries counts, as with getenv(). */
+static void read_entry(const char *values[NR_NAMES], const char *entry)
+{
+    for (unsigned i = 0; i < NR_NAMES && *entry == 'Q'; i++)
+        if (values[i] == NULL)
+            values[i] = qy_malloc_value_of(entry, names[i]);
+}
+
+static struct qy_malloc_settings parse(const char *const values[NR_NAMES])
+{
+    struct qy_malloc_settings settings = {0};
+    if (values[LIMIT] != NULL && *values[LIMIT] != '\0')
+        settings.limit_bytes = parse_bytes(names[LIMIT], values[LIMIT]);
+    settings.harden = parse_switch(names[HARDEN], values[HARDEN]);
+    settings.check = parse_switch(names[CHECK], values[CHECK]) && !settings.harden;
+    return settings;
+}
+
+/** The C library does not know its environment yet; the kernel does. */
+static __attribute__((noinline)) struct qy_malloc_settings read_early(void)
+{
+    char text[8192];
+    const char *values[NR_NAMES] = {NULL};
+    int fd = open("/proc/self/environ", O_RDONLY | O_CLOEXEC);
+    ssize_t bytes = fd >= 0 ? read(fd, text, sizeof(text) - 2) : 0;
+    if (fd >= 0)
+        close(fd);
+    bytes = bytes > 0 ? bytes : 0;
+    text[bytes] = text[bytes + 1] = '\0';
+    for (const char *at = text; *at != '\0'; at += strlen(at) + 1)
+        read_entry(values, at);
+    return parse(values);
+}
+
 void qy_malloc_read_settings(struct qy_malloc_settings *settings)
 {
-    const char *limit = setting("QUARRY_LIMIT");
-    *settings = (struct qy_malloc_settings){0};
-    if (limit != NULL && *limit != '\0')
-        settings->limit_bytes = parse_bytes("QUARRY_LIMIT", limit);
-    settings->harden = parse_switch("QUARRY_HARDEN");
-    settings->check = parse_switch("QUARRY_CHECK") && !settings->harden;
+    const char *values[NR_NAMES] = {NULL};
+    for (char **entry = environ; entry != NULL && *entry != NULL; entry++)
+        read_entry(values, *entry);
+    *settings = environ != NULL ? parse(values) : read_early();
 }
 
 /* ---- the instance ---- */

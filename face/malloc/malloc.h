@@ -41,6 +41,9 @@ struct qy_malloc_settings {
     bool check;           /* QUARRY_CHECK=1, and not the above, which asks for more */
 };
 void qy_malloc_read_settings(struct qy_malloc_settings *settings);
+/** The value in NAME=value; NULL: another name. Used for getenv(), whose page of the C library a
+ *  tiny program need not touch. */
+const char *qy_malloc_value_of(const char *entry, const char *name);
 
 /** Know every block from now on: of a new instance, before any slot. False: there is no room. */
 QY_MUST_CHECK bool qy_malloc_know(struct qy_mm *mm);

@@ -6,6 +6,7 @@
  */
 #include "report.h"
 #include "base/text.h"
+#include "malloc.h"
 #include "view/live.h"
 #include "view/snapshot.h"
 
@@ -14,13 +15,14 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 const uint64_t qy_malloc_layout = QY_MALLOC_LAYOUT;
 
-static char folder[PATH_MAX]; /* empty: not under `quarry run` */
+static char *folder; /* NULL: not under `quarry run` */
 static uint64_t start_ns;
 static pid_t started; /* who start_ns is of */
 
@@ -143,7 +145,7 @@ static int write_report(struct output *output, struct qy_mm *mm)
 
 void qy_malloc_report(struct qy_mm *mm)
 {
-    if (folder[0] == '\0')
+    if (folder == NULL)
         return;
     int saved = errno;
     struct output output;
@@ -157,15 +159,28 @@ void qy_malloc_report(struct qy_mm *mm)
     errno = saved;
 }
 
+static bool is_asked_for(void)
+{
+    for (char **entry = environ; entry != NULL && *entry != NULL; entry++)
+        if (qy_malloc_value_of(*entry, QY_REPORT_DIR) != NULL)
+            return true;
+    return false;
+}
+
 /** The folder is remembered now: at the end the environment may be gone. */
 __attribute__((constructor)) static void note_start(void)
 {
-    const char *value = secure_getenv(QY_REPORT_DIR);
-    if (value == NULL || value[0] != '/' || strlen(value) >= sizeof(folder))
+    const char *value = is_asked_for() ? secure_getenv(QY_REPORT_DIR) : NULL;
+    if (value == NULL || value[0] != '/' || strlen(value) >= PATH_MAX)
         return;
     int saved = errno;
     struct qy_process_view process;
-    strcpy(folder, value);
+    char *copy = mmap(NULL, PATH_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (copy == MAP_FAILED) {
+        errno = saved;
+        return;
+    }
+    folder = strcpy(copy, value);
     start_ns = now_ns();
     started = getpid();
     identify(&process);

@@ -19,8 +19,10 @@ struct qy_linux_window {
     bool reserved;
 };
 
-/** Find room for @bytes, or for as many as there are but at least @least. 0 or -ENOMEM. */
-int qy_linux_window_find(struct qy_linux_window *window, size_t bytes, size_t least);
+/** A range that nobody uses, as far as a look at both ends tells. 0 or -ENOMEM: none was found. */
+int qy_linux_window_find(struct qy_linux_window *window, size_t bytes);
+/** Reserve @bytes, or as many as there are but at least @least. 0 or -ENOMEM. */
+int qy_linux_window_reserve(struct qy_linux_window *window, size_t bytes, size_t least);
 void qy_linux_window_release(const struct qy_linux_window *window);
 
 /** Number a new instance and remember its window; -1: no number is free. */

@@ -84,19 +84,17 @@ static bool is_reserved(const char *address)
     return false;
 }
 
-static bool probe(char *start, size_t bytes)
+/** Nothing lies at this page, as far as the system says: asking makes no mapping. */
+static bool is_vacant(char *page)
 {
-    char *last = start + bytes - QY_PAGE_BYTES;
-    if (map(start, QY_PAGE_BYTES) != 0)
-        return false;
-    munmap(start, QY_PAGE_BYTES);
-    if (map(last, QY_PAGE_BYTES) != 0)
-        return false;
-    munmap(last, QY_PAGE_BYTES);
-    return true;
+    unsigned char resident;
+    int saved = errno;
+    bool vacant = mincore(page, QY_PAGE_BYTES, &resident) != 0 && errno == ENOMEM;
+    errno = saved;
+    return vacant;
 }
 
-static int reserve(struct qy_linux_window *window, size_t bytes, size_t least)
+int qy_linux_window_reserve(struct qy_linux_window *window, size_t bytes, size_t least)
 {
     int saved = errno;
     unsigned free_place = 0;
@@ -122,16 +120,16 @@ static int reserve(struct qy_linux_window *window, size_t bytes, size_t least)
     return -ENOMEM;
 }
 
-int qy_linux_window_find(struct qy_linux_window *window, size_t bytes, size_t least)
+int qy_linux_window_find(struct qy_linux_window *window, size_t bytes)
 {
     for (int i = 0; i < TRIES; i++) {
         char *start = (char *)(LOWEST_WINDOW + draw() % WINDOW_STEPS * WINDOW_STEP);
-        if (probe(start, bytes)) {
+        if (is_vacant(start) && is_vacant(start + bytes - QY_PAGE_BYTES)) {
             *window = (struct qy_linux_window){start, bytes, false};
             return 0;
         }
     }
-    return reserve(window, bytes, least);
+    return -ENOMEM;
 }
 
 void qy_linux_window_release(const struct qy_linux_window *window)

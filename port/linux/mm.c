@@ -7,7 +7,7 @@
  *
  * LOCKS   none: nobody else knows the instance.
  *
- * COST    Five system calls.
+ * COST    Nine system calls.
  */
 #define _GNU_SOURCE
 #include "linux.h"
@@ -35,6 +35,11 @@ static struct qy_memmap map_of(struct qy_range *range, char *start, uint64_t byt
     return (struct qy_memmap){.ranges = range, .nr_ranges = 1, .nr_nodes = 1};
 }
 
+static uint64_t meta_share(const struct qy_linux_options *options)
+{
+    return options->movable ? META_SHARE_MOVABLE : META_SHARE;
+}
+
 static uint64_t span_in(const struct qy_linux_window *window, uint64_t wanted, uint64_t share)
 {
     uint64_t room = window->bytes - window->bytes / (share / 2) - SECTION_BYTES;
@@ -42,36 +47,15 @@ static uint64_t span_in(const struct qy_linux_window *window, uint64_t wanted, u
     return span / SECTION_BYTES * SECTION_BYTES;
 }
 
-/** Everything fails alike: the window goes back. */
-static struct qy_mm *give_up(const struct qy_linux_window *window)
+/** An instance in this window. NULL: error says why, and the window went back. */
+static struct qy_mm *create_in(const struct qy_linux_window *window, uint64_t wanted,
+                               const struct qy_linux_options *options, struct qy_error *error)
 {
-    qy_linux_window_release(window);
-    return NULL;
-}
-
-struct qy_mm *qy_linux_mm_create(const struct qy_linux_options *options, struct qy_error *error)
-{
-    static const struct qy_linux_options defaults;
-    struct qy_linux_window window;
     struct qy_range range;
-    if (options == NULL)
-        options = &defaults;
-    uint64_t wanted = options->span_bytes != 0 ? options->span_bytes : DEFAULT_SPAN;
-    wanted = (wanted + SECTION_BYTES - 1) / SECTION_BYTES * SECTION_BYTES;
-    if (wanted > UINT64_C(1) << 42) {
-        qy_error_set(error, -EINVAL, "span_bytes is above 4 TiB: ", options->span_bytes, "");
-        return NULL;
-    }
-    uint64_t share = options->movable ? META_SHARE_MOVABLE : META_SHARE;
-    uint64_t bytes = wanted + wanted / (share / 4) + 8 * SECTION_BYTES;
-    if (qy_linux_window_find(&window, bytes, options->fixed ? bytes : 16 * SECTION_BYTES) != 0) {
-        qy_error_set(error, -ENOMEM, "no range of addresses for a span of bytes: ", wanted, "");
-        return NULL;
-    }
-    uint64_t span = span_in(&window, wanted, share);
-    struct qy_memmap map = map_of(&range, window.start, span, options->fixed);
+    uint64_t span = span_in(window, wanted, meta_share(options));
+    struct qy_memmap map = map_of(&range, window->start, span, options->fixed);
     struct qy_mm_options core = {
-        .meta = window.start + span,
+        .meta = window->start + span,
         .meta_lazy = true,
         .grow = !options->fixed,
         .lazy_backing = true,
@@ -80,16 +64,50 @@ struct qy_mm *qy_linux_mm_create(const struct qy_linux_options *options, struct 
         .kmalloc_flags = options->kmalloc_flags,
         .min_free_kbytes = options->min_free_kbytes,
     };
+    struct qy_mm *mm = NULL;
     if (options->limit_bytes != 0 && core.limit_pages == 0)
         core.limit_pages = 1;
-    if (options->fixed && qy_port_commit(NULL, window.start, span) != 0) {
+    if (options->fixed && qy_port_commit(NULL, window->start, span) != 0)
         qy_error_set(error, -ENOMEM, "no memory for a fixed span of bytes: ", span, "");
-        return give_up(&window);
+    else
+        mm = qy_mm_create(&map, &core, error);
+    if (mm == NULL)
+        qy_linux_window_release(window);
+    return mm;
+}
+
+/** At an address left to chance; where such cannot be had, in a range that is reserved. */
+static struct qy_mm *create(struct qy_linux_window *window, uint64_t wanted,
+                            const struct qy_linux_options *options, struct qy_error *error)
+{
+    uint64_t bytes = wanted + wanted / (meta_share(options) / 4) + 8 * SECTION_BYTES;
+    if (qy_linux_window_find(window, bytes) == 0) {
+        struct qy_mm *mm = create_in(window, wanted, options, error);
+        if (mm != NULL)
+            return mm;
+    }
+    if (qy_linux_window_reserve(window, bytes, options->fixed ? bytes : 16 * SECTION_BYTES) == 0)
+        return create_in(window, wanted, options, error);
+    qy_error_set(error, -ENOMEM, "no range of addresses for a span of bytes: ", wanted, "");
+    return NULL;
+}
+
+struct qy_mm *qy_linux_mm_create(const struct qy_linux_options *options, struct qy_error *error)
+{
+    static const struct qy_linux_options defaults;
+    struct qy_linux_window window;
+    if (options == NULL)
+        options = &defaults;
+    uint64_t wanted = options->span_bytes != 0 ? options->span_bytes : DEFAULT_SPAN;
+    wanted = (wanted + SECTION_BYTES - 1) / SECTION_BYTES * SECTION_BYTES;
+    if (wanted > UINT64_C(1) << 42) {
+        qy_error_set(error, -EINVAL, "span_bytes is above 4 TiB: ", options->span_bytes, "");
+        return NULL;
     }
     qy_linux_barrier_init();
-    struct qy_mm *mm = qy_mm_create(&map, &core, error);
+    struct qy_mm *mm = create(&window, wanted, options, error);
     if (mm == NULL)
-        return give_up(&window);
+        return NULL;
     mm->port_window = window.start;
     mm->port_window_bytes = window.bytes;
     qy_linux_slots_open(mm);

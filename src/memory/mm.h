@@ -103,21 +103,18 @@ struct qy_mm {
     unsigned nr_nodes;                            /* (i) */
     uint8_t distance[QY_MAX_NODES][QY_MAX_NODES]; /* (i) */
     qy_phys_t zone_end[QY_NR_ZONE_TYPES];         /* (i) each zone's address limit */
-    struct qy_zone zones[QY_MAX_ZONES];
     /** For each node: indexes of the zones that the map can populate, nearest node first, highest zone first. */
     uint8_t zonelist[QY_MAX_NODES][QY_MAX_ZONES]; /* (i) */
     uint8_t zonelist_length;                      /* (i) */
     uint8_t nr_pcp;                               /* (i) zones that the map can populate */
 
     struct qy_lock grow_lock;
-    struct qy_span hotplug[QY_MAX_RANGES];  /* (i) */
-    uint32_t nr_hotplug;                    /* (i) */
-    struct qy_span reserved[QY_MAX_RANGES]; /* (i) within those; sorted */
-    uint32_t nr_reserved;                   /* (i) */
-    uint32_t grow_range;                    /* (g) where the next section comes from */
-    qy_pfn_t grow_pfn;                      /* (g) */
-    uint64_t nr_away;                       /* (g) free frames that trim holds just now */
-    _Atomic uint64_t managed;               /* frames of all zones */
+    uint32_t nr_hotplug;      /* (i) */
+    uint32_t nr_reserved;     /* (i) */
+    uint32_t grow_range;      /* (g) where the next section comes from */
+    qy_pfn_t grow_pfn;        /* (g) */
+    uint64_t nr_away;         /* (g) free frames that trim holds just now */
+    _Atomic uint64_t managed; /* frames of all zones */
     _Atomic uint64_t charged; /* frames and metadata pages that count against the limit */
     _Atomic uint64_t peak;    /* most frames in use, seen at slow paths */
 
@@ -138,7 +135,6 @@ struct qy_mm {
 
     struct qy_lock chain_lock;
     struct qy_list chain;                             /* (h) every kmem_cache */
-    struct qy_kmem_cache *cache_of[QY_NR_TAGS];       /* (h) for writing; by tag */
     uint8_t class_of[QY_SMALL_BYTES / QY_SMALL_STEP]; /* (i) kmalloc: a cache's tag */
     const uint8_t *tags_of_slots;                     /* (i) tags; all 0: slots find no frame */
     struct qy_fit fit[QY_KMALLOC_CLASSES];            /* kmalloc: by class */
@@ -152,6 +148,12 @@ struct qy_mm {
     bool panic_on_fault;    /* a wrong free ends the program */
     const char *last_fault; /* the last broken rule's name; NULL: none. Racy. */
     _Atomic uint64_t nr_faults;
+
+    /* Tables last, and what is most seldom used at their end: a small instance touches three pages. */
+    struct qy_kmem_cache *cache_of[QY_NR_TAGS]; /* (h) for writing; by tag */
+    struct qy_span hotplug[QY_MAX_RANGES];      /* (i) */
+    struct qy_zone zones[QY_MAX_ZONES];
+    struct qy_span reserved[QY_MAX_RANGES]; /* (i) within the hotplug ranges; sorted */
 };
 
 /** Zones that the nodes of this instance have, populated or not. */

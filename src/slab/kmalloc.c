@@ -184,8 +184,8 @@ static void *alloc_fitting(struct qy_mm *mm, size_t bytes, qy_gfp_t gfp)
     struct qy_kmem_cache *cache = cache_of(mm, qy_kmalloc_tag(mm, bytes), gfp);
     void *object = alloc_of(cache, bytes, gfp);
     struct qy_fit *fit = &mm->fit[qy_kmalloc_class(bytes)];
-    if (cache != NULL && __atomic_load_n(&fit->own, __ATOMIC_RELAXED) == 0 && (gfp & QY_GFP_DIRECT_RECLAIM) &&
-        !(cache->flags & QY_SLAB_CHECKED))
+    if (cache != NULL && __atomic_load_n(&fit->own, __ATOMIC_RELAXED) == 0 &&
+        (gfp & QY_GFP_DIRECT_RECLAIM) && !(cache->flags & QY_SLAB_CHECKED))
         qy_fit_look(mm, cache, fit, bytes);
     return object;
 }
