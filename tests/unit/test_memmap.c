@@ -3,6 +3,7 @@
  */
 #include "support.h"
 
+#include <quarry/buddy.h>
 #include <quarry/config.h>
 
 #include <errno.h>
@@ -176,6 +177,32 @@ static void present_and_managed_are_what_the_map_says(void **state)
     test_memory_free(&memory);
 }
 
+/* Wrong if it failed: memory that begins to be movable where DMA32 ends would be refused, or
+ * what comes later could come online first. */
+static void limits_may_meet_and_ranges_come_in_any_order(void **state)
+{
+    (void)state;
+    const struct qy_range ranges[] = {
+        {.base = 32 * MIB, .bytes = 8 * MIB, .type = QY_RANGE_HOTPLUG},
+        {.base = 16 * MIB, .bytes = 8 * MIB, .type = QY_RANGE_HOTPLUG},
+    };
+    const struct qy_memmap map = {.ranges = ranges,
+                                  .nr_ranges = 2,
+                                  .nr_nodes = 1,
+                                  .dma_end = 4 * MIB,
+                                  .dma32_end = 24 * MIB,
+                                  .movable_base = 24 * MIB};
+    const struct qy_mm_options options = {.grow = true};
+    struct test_memory memory;
+
+    test_memory_build(&memory, &map, &options, 0, 0);
+    qy_pfn_t pfn = qy_alloc_pages(memory.mm, QY_GFP_KERNEL, 0);
+    assert_in_range(pfn, 16 * MIB / PAGE, 24 * MIB / PAGE - 1);
+    assert_int_equal(qy_free_pages(memory.mm, pfn, 0), 0);
+    test_rules(memory.mm);
+    test_memory_free(&memory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -185,6 +212,7 @@ int main(void)
         cmocka_unit_test(metadata_without_a_place_is_refused),
         cmocka_unit_test(metadata_can_come_out_of_the_map),
         cmocka_unit_test(present_and_managed_are_what_the_map_says),
+        cmocka_unit_test(limits_may_meet_and_ranges_come_in_any_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -70,6 +70,41 @@ static void lowmem_reserves_follow_linux(void **state)
     test_memory_free(&memory);
 }
 
+/* Wrong if it failed: a reserve would be off by what the usual ratios round away. */
+static void reserves_are_exact(void **state)
+{
+    (void)state;
+    const struct qy_mm_options options = {.lowmem_reserve_ratio = {1, 1, 1}};
+    struct test_memory memory;
+    test_memory_build(&memory, &map, &options, 0, 0);
+    const struct qy_zone *dma = zone_of(memory.mm, 0, QY_ZONE_DMA);
+    assert_int_equal(dma->lowmem_reserve[QY_ZONE_DMA32], 240 * MIB / PAGE);
+    assert_int_equal(dma->lowmem_reserve[QY_ZONE_NORMAL], (240 + 512) * MIB / PAGE);
+    test_memory_free(&memory);
+}
+
+/* Wrong if it failed: a movable zone, which serves nobody in need, would keep a share for them. */
+static void movable_zones_keep_little(void **state)
+{
+    (void)state;
+    const struct qy_range parts[] = {{.base = 0, .bytes = 1 * GIB},
+                                     {.base = 1 * GIB, .bytes = 2 * GIB}};
+    const struct qy_memmap halves = {
+        .ranges = parts, .nr_ranges = 2, .nr_nodes = 1, .movable_base = 1 * GIB};
+    const uint64_t min_free_kbytes[] = {0, 400};
+    const uint64_t pages_min[] = {1024, 100}, kept[] = {128, 100};
+    for (unsigned i = 0; i < 2; i++) {
+        const struct qy_mm_options options = {.min_free_kbytes = min_free_kbytes[i]};
+        struct test_memory memory;
+        test_memory_build(&memory, &halves, &options, 0, 0);
+        const struct qy_zone *zone = zone_of(memory.mm, 0, QY_ZONE_MOVABLE);
+        assert_int_equal(zone->watermark[QY_WMARK_MIN], kept[i]);
+        assert_int_equal(zone->watermark[QY_WMARK_LOW], kept[i] + 2 * pages_min[i] / 4);
+        assert_int_equal(zone->watermark[QY_WMARK_HIGH], kept[i] + 2 * pages_min[i] / 2);
+        test_memory_free(&memory);
+    }
+}
+
 /* Wrong if it failed: zones would be split at the wrong address, or belong to a wrong node. */
 static void zones_are_cut_at_their_limits(void **state)
 {
@@ -93,6 +128,7 @@ static void zones_are_cut_at_their_limits(void **state)
         managed += zone->managed;
     }
     assert_int_equal(managed, 1152 * MIB / PAGE);
+    assert_int_equal(memory.mm->managed, managed);
     test_rules(memory.mm);
     test_memory_free(&memory);
 }
@@ -145,6 +181,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(watermarks_follow_linux),
         cmocka_unit_test(lowmem_reserves_follow_linux),
+        cmocka_unit_test(reserves_are_exact),
+        cmocka_unit_test(movable_zones_keep_little),
         cmocka_unit_test(zones_are_cut_at_their_limits),
         cmocka_unit_test(zonelists_follow_distance),
         cmocka_unit_test(a_zone_may_be_all_reserved),
