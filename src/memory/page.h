@@ -95,6 +95,7 @@ struct qy_page {
         uint64_t run_bytes;   /* the guard behind a run: what was asked for */
         uint64_t next_freed;  /* the guard behind a freed run: the next one's head */
         uint64_t guard_marks; /* the guard before a run: slab/guarded.c */
+        uint64_t nr_entries;  /* a page table: space/pgtable.c */
     };
 };
 
