@@ -129,6 +129,8 @@ void qy_port_heavy_barrier(void);
 
 /** Monotonic nanoseconds, may be as coarse as some milliseconds. */
 uint64_t qy_port_clock_ns(void);
+/** The same, exact: for deadlines and for how long something took. */
+uint64_t qy_port_clock_exact_ns(void);
 
 /** A number for whoever is calling, not 0, as a report may name it. */
 uint32_t qy_port_thread(void);

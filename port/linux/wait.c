@@ -75,11 +75,21 @@ uint32_t qy_port_thread(void)
     return (uint32_t)syscall(SYS_gettid);
 }
 
-uint64_t qy_port_clock_ns(void)
+static uint64_t clock_ns(clockid_t clock)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    clock_gettime(clock, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t qy_port_clock_ns(void)
+{
+    return clock_ns(CLOCK_MONOTONIC_COARSE);
+}
+
+uint64_t qy_port_clock_exact_ns(void)
+{
+    return clock_ns(CLOCK_MONOTONIC);
 }
 
 void qy_port_sleep(_Atomic uint32_t *word, uint32_t value)

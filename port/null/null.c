@@ -115,6 +115,11 @@ uint64_t qy_port_clock_ns(void)
     return 0;
 }
 
+uint64_t qy_port_clock_exact_ns(void)
+{
+    return 0;
+}
+
 uint32_t qy_port_thread(void)
 {
     return 1;

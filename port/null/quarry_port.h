@@ -51,6 +51,7 @@ int qy_port_move(struct qy_mm *mm, void *from, void *to, size_t bytes);
 
 void qy_port_heavy_barrier(void);
 uint64_t qy_port_clock_ns(void);
+uint64_t qy_port_clock_exact_ns(void);
 uint32_t qy_port_thread(void);
 void qy_port_sleep(_Atomic uint32_t *word, uint32_t value);
 void qy_port_wake(_Atomic uint32_t *word);

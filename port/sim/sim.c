@@ -325,6 +325,11 @@ uint64_t qy_port_clock_ns(void)
     return now += 1000000;
 }
 
+uint64_t qy_port_clock_exact_ns(void)
+{
+    return qy_port_clock_ns();
+}
+
 uint32_t qy_port_thread(void)
 {
     return (uint32_t)(current_cpu + 2); /* 1: the CPU without a slot */

@@ -245,20 +245,24 @@ uint32_t qy_claim_number(struct qy_mm *mm)
 
 struct claim {
     uint32_t number;
-    enum qy_migratetype migratetype; /* set_type */
     struct qy_claimed *found;
     uint64_t freed;
     bool holds;
 };
 
+static void hold_locked(struct qy_mm *mm, uint64_t index, uint64_t end, uint32_t number)
+{
+    for (uint64_t i = index; i < end; i++) {
+        qy_tag_set(&mm->tags[i], QY_TAG_FOLIO);
+        mm->folios[i] = (struct qy_folio){.state = QY_FOLIO_HELD, .holder = number};
+    }
+}
+
 static void hold_free_locked(struct qy_mm *mm, struct qy_zone *zone, uint64_t index, uint64_t end,
                              struct claim *claim)
 {
     qy_take_range_locked(mm, zone, mm->start_pfn + index, end - index);
-    for (uint64_t i = index; i < end; i++) {
-        qy_tag_set(&mm->tags[i], QY_TAG_FOLIO);
-        mm->folios[i] = (struct qy_folio){.state = QY_FOLIO_HELD, .holder = claim->number};
-    }
+    hold_locked(mm, index, end, claim->number);
     claim->found->held += end - index;
 }
 
@@ -369,6 +373,20 @@ bool qy_claim_holds(struct qy_mm *mm, uint32_t number, qy_pfn_t pfn, uint64_t nr
     return claim.holds;
 }
 
+static void adopt_part(struct qy_mm *mm, struct qy_zone *zone, uint64_t index, uint64_t end,
+                       void *context)
+{
+    const struct claim *claim = context;
+    (void)zone;
+    hold_locked(mm, index, end, claim->number);
+}
+
+void qy_claim_adopt(struct qy_mm *mm, uint32_t number, qy_pfn_t pfn, uint64_t nr_frames)
+{
+    struct claim claim = {.number = number};
+    for_each_part(mm, pfn, nr_frames, adopt_part, &claim);
+}
+
 static bool is_region(unsigned migratetype)
 {
     return migratetype == QY_MIGRATE_CMA || migratetype == QY_MIGRATE_GUARANTEED;
@@ -377,18 +395,16 @@ static bool is_region(unsigned migratetype)
 static void set_type_part(struct qy_mm *mm, struct qy_zone *zone, uint64_t index, uint64_t end,
                           void *context)
 {
-    const struct claim *claim = context;
+    const enum qy_migratetype *migratetype = context;
     uint32_t block = (uint32_t)(index / QY_PAGEBLOCK_FRAMES);
-    qy_assert(end - index == QY_PAGEBLOCK_FRAMES && mm->blocks[block].nr_free == 0, "T5");
+    qy_assert(end - index == QY_PAGEBLOCK_FRAMES, "T5");
     zone->nr_cma -= is_region(mm->blocks[block].migratetype) ? QY_PAGEBLOCK_FRAMES : 0;
-    zone->nr_cma += is_region(claim->migratetype) ? QY_PAGEBLOCK_FRAMES : 0;
-    qy_buddy_set_migratetype_locked(mm, zone, block, claim->migratetype);
+    zone->nr_cma += is_region(*migratetype) ? QY_PAGEBLOCK_FRAMES : 0;
+    qy_buddy_set_migratetype_locked(mm, zone, block, *migratetype);
 }
 
-void qy_claim_set_type(struct qy_mm *mm, uint32_t number, qy_pfn_t pfn, uint64_t nr_frames,
-                       enum qy_migratetype migratetype)
+void qy_lend_set_type(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames,
+                      enum qy_migratetype migratetype)
 {
-    struct claim claim = {.number = number, .migratetype = migratetype};
-    qy_assert(qy_claim_holds(mm, number, pfn, nr_frames), "T5");
-    for_each_part(mm, pfn, nr_frames, set_type_part, &claim);
+    for_each_part(mm, pfn, nr_frames, set_type_part, &migratetype);
 }

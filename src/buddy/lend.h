@@ -63,8 +63,11 @@ void qy_claim_lend(struct qy_mm *mm, uint32_t claim, qy_pfn_t pfn, uint64_t nr_f
 /** Is the whole range HELD by this claim? */
 bool qy_claim_holds(struct qy_mm *mm, uint32_t claim, qy_pfn_t pfn, uint64_t nr_frames);
 
-/** The pageblocks of a range, all of whose frames the claim HOLDS, are kept for another use. */
-void qy_claim_set_type(struct qy_mm *mm, uint32_t claim, qy_pfn_t pfn, uint64_t nr_frames,
-                       enum qy_migratetype migratetype);
+/** Frames that were taken from the buddy and carry no tag become HELD. */
+void qy_claim_adopt(struct qy_mm *mm, uint32_t claim, qy_pfn_t pfn, uint64_t nr_frames);
+
+/** The pageblocks of a range are kept for another use from now on, whoever has their frames. */
+void qy_lend_set_type(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames,
+                      enum qy_migratetype migratetype);
 
 #endif

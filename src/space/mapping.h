@@ -62,11 +62,13 @@ struct qy_mapping_ops {
     int (*putback)(struct qy_mapping *mapping, uint32_t index, qy_pfn_t from, qy_pfn_t to,
                    unsigned count);
 
-    /** Forget the page if that loses nothing, and give its frame back. 0; -EAGAIN as isolate();
-     *  -EBUSY: pinned, -EINVAL: it has to be moved (or written first). NULL: never possible. */
-    int (*drop)(struct qy_mapping *mapping, uint32_t index, qy_pfn_t pfn);
+    /** Forget pages [index, index + count), as far as that loses nothing, and give their frames,
+     *  @pfn and those that follow, back. Returns how many, 1 .. count; -EAGAIN as isolate(); -EBUSY:
+     *  the first is pinned, -EINVAL: it has to be moved (or written first). NULL: never possible. */
+    int (*drop)(struct qy_mapping *mapping, uint32_t index, qy_pfn_t pfn, unsigned count);
 
-    /** Write the page back, and wait. 0, or the backing's negative errno. NULL: never dirty. */
+    /** Write the page back, and wait; then it can be dropped. 0, or the backing's negative errno;
+     *  -EINVAL: that would not help. NULL: never. */
     int (*clean)(struct qy_mapping *mapping, uint32_t index, qy_pfn_t pfn);
 };
 

@@ -214,6 +214,7 @@ size_t qy_check_rules(struct qy_mm *mm, struct qy_text *text)
     qy_check_pcp(&ruling);
     qy_check_kept(&ruling);
     qy_lock(&mm->chain_lock);
+    qy_check_regions(&ruling);
     qy_check_slab(&ruling);
     qy_check_magazines(&ruling);
     qy_check_checked(&ruling);

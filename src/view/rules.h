@@ -26,6 +26,7 @@ void qy_broken_name(struct qy_ruling *ruling, const char *rule, const char *kind
 void qy_check_buddy(struct qy_ruling *ruling);
 void qy_check_tags(struct qy_ruling *ruling);
 void qy_check_folios(struct qy_ruling *ruling);
+void qy_check_regions(struct qy_ruling *ruling);
 void qy_check_pcp(struct qy_ruling *ruling);
 void qy_check_kept(struct qy_ruling *ruling);
 void qy_check_slab(struct qy_ruling *ruling);

@@ -1,15 +1,18 @@
 /*
  * rules_lent.c - the rules of frames that can be moved or given up
  *
- * WHAT    Tag and folio of each frame agree, and what is held belongs to nobody else.
+ * WHAT    Tag and folio of each frame agree, and what is held belongs to nobody else. A region's
+ *         bitmap and its pageblocks are what its name promises.
  *
- * RULES   T4, T5  in memory/folio.h.
+ * RULES   T4, T5  in memory/folio.h; N1, N2  in move/cma.h.
  *
- * LOCKS   none: exact while nothing moves.
+ * LOCKS   chain_lock for the regions. Exact while nothing moves.
  *
  * COST    A pass over tags and folios of all online frames.
  */
 #include "view/rules.h"
+
+#include "move/cma.h"
 
 static void check_folio(struct qy_ruling *ruling, uint64_t frame)
 {
@@ -33,4 +36,40 @@ void qy_check_folios(struct qy_ruling *ruling)
     for (uint64_t frame = 0; mm->folios != NULL && frame < qy_described_frames(mm); frame++)
         if (qy_frame_is_online(mm, frame))
             check_folio(ruling, frame);
+}
+
+static void check_bits(struct qy_ruling *ruling, const struct qy_cma *cma, unsigned part)
+{
+    const struct qy_mm *mm = ruling->mm;
+    const struct qy_cma_part *run = &cma->part[part];
+    for (uint64_t i = 0; i < run->nr_frames; i++) {
+        const struct qy_folio *folio = &mm->folios[qy_frame_index(mm, run->pfn + i)];
+        uint64_t bit = i >> cma->order_per_bit;
+        bool out = run->bitmap[bit / 64] >> bit % 64 & 1;
+        bool held = folio->state == QY_FOLIO_HELD && folio->holder == cma->claim;
+        if (out != held)
+            qy_broken(ruling, "N1", "frame", run->pfn + i,
+                      "its bit and its folio disagree on whether it is out");
+    }
+}
+
+static void check_types(struct qy_ruling *ruling, const struct qy_cma *cma, unsigned part)
+{
+    const struct qy_mm *mm = ruling->mm;
+    const struct qy_cma_part *run = &cma->part[part];
+    unsigned type = cma->policy == QY_CMA_GUARANTEED ? QY_MIGRATE_GUARANTEED : QY_MIGRATE_CMA;
+    for (uint64_t i = 0; i < run->nr_frames; i += QY_PAGEBLOCK_FRAMES)
+        if (mm->blocks[qy_block_of(mm, run->pfn + i)].migratetype != type)
+            qy_broken(ruling, "N2", "pageblock", run->pfn + i,
+                      "is of a region and not of its migratetype");
+}
+
+void qy_check_regions(struct qy_ruling *ruling)
+{
+    const struct qy_cma *cma = atomic_load_explicit(&ruling->mm->regions, memory_order_acquire);
+    for (; cma != NULL; cma = atomic_load_explicit(&cma->next, memory_order_acquire))
+        for (unsigned part = 0; part < cma->nr_parts; part++) {
+            check_bits(ruling, cma, part);
+            check_types(ruling, cma, part);
+        }
 }

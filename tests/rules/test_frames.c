@@ -4,6 +4,7 @@
 #include "breaking.h"
 
 #include "buddy/lend.h"
+#include "move/cma.h"
 
 /** 64 MiB of zone Normal: some of it taken, some in the slot's lists. */
 static struct test_memory used_memory(qy_pfn_t *taken)
@@ -172,12 +173,40 @@ static void folios(void **state)
     test_memory_free(&memory);
 }
 
+/* Wrong if it failed: a buffer's frames could be lent out under the device that writes them. */
+static void regions(void **state)
+{
+    const struct qy_range range = {.base = 4 * GIB, .bytes = 16 * MIB};
+    const struct qy_memmap map = {.ranges = &range, .nr_ranges = 1, .nr_nodes = 1};
+    const struct qy_mm_options options = {.movable = true};
+    const struct qy_cma_options camera = {
+        .name = "camera", .ranges = {{QY_PFN_NONE, 1024}}, .nr_ranges = 1};
+    const struct qy_cma_request request = {.nr_frames = 64};
+    struct test_memory memory;
+    qy_pfn_t pfn;
+    (void)state;
+    test_memory_build(&memory, &map, &options, 4 * GIB, 16 * MIB);
+    struct qy_mm *mm = memory.mm;
+    struct qy_cma *cma = qy_cma_create(mm, &camera, NULL);
+    assert_non_null(cma);
+    assert_int_equal(qy_cma_alloc(cma, &request, &pfn, NULL), 0);
+    BREAK(mm, "N1", cma->part[0].bitmap[0], 1);
+    BREAK(mm, "N1", mm->folios[qy_frame_index(mm, pfn)].holder, cma->claim + 1);
+    struct qy_pageblock *block = &mm->blocks[qy_block_of(mm, pfn)];
+    test_rules(mm);
+    block->migratetype = QY_MIGRATE_GUARANTEED;
+    expect_broken(mm, "N2");
+    block->migratetype = QY_MIGRATE_CMA;
+    test_rules(mm);
+    test_memory_free(&memory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(memory),        cmocka_unit_test(folios),     cmocka_unit_test(ranges),
-        cmocka_unit_test(zones),         cmocka_unit_test(pageblocks), cmocka_unit_test(tags),
-        cmocka_unit_test(per_cpu_lists),
+        cmocka_unit_test(memory), cmocka_unit_test(folios),        cmocka_unit_test(regions),
+        cmocka_unit_test(ranges), cmocka_unit_test(zones),         cmocka_unit_test(pageblocks),
+        cmocka_unit_test(tags),   cmocka_unit_test(per_cpu_lists),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -37,7 +37,7 @@ static void make_region(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames,
     uint32_t claim = qy_claim_number(mm);
     qy_claim(mm, claim, pfn, nr_frames, &found);
     assert_int_equal(found.held, nr_frames);
-    qy_claim_set_type(mm, claim, pfn, nr_frames, migratetype);
+    qy_lend_set_type(mm, pfn, nr_frames, migratetype);
     assert_int_equal(qy_unclaim(mm, claim, pfn, nr_frames), nr_frames);
     test_rules(mm);
 }

@@ -1,0 +1,166 @@
+/*
+ * quarry/cma.h - a contiguous region that is lent out until its owner asks for it
+ *
+ * A region is reserved for a driver that needs large contiguous buffers. While the driver is
+ * idle its frames are lent to those who can give them back: areas of a space (space.h), which
+ * are moved elsewhere, and the page cache (cache.h), which is dropped. A request takes back a
+ * window of the region, and says afterwards what that cost, or what stood in the way.
+ *
+ * Linux: mm/cma.c, and its "cma=" and /sys/kernel/mm/cma.
+ */
+#ifndef QUARRY_CMA_H
+#define QUARRY_CMA_H
+
+#include <quarry/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct qy_cma;
+
+/** To whom the idle frames go, and when. */
+enum qy_cma_policy {
+    /** As Linux: used first when more than half of the zone's free frames lie in such regions,
+     *  else last. One eager region makes all of its zone eager. */
+    QY_CMA_LINUX,
+    /** Used first, always: other memory stays free for those who cannot move. */
+    QY_CMA_EAGER,
+    /** Only clean pages of files, which can be dropped at once: a request cannot fail, and
+     *  takes no longer than dropping them. */
+    QY_CMA_GUARANTEED
+};
+
+struct qy_cma_range {
+    qy_pfn_t pfn;       /* QY_PFN_NONE: wherever there is room */
+    uint64_t nr_frames; /* a multiple of 1024 (4 MiB): whole pairs of pageblocks */
+};
+
+#define QY_CMA_MAX_RANGES 8
+
+struct qy_cma_options {
+    const char *name; /* 1 .. 31 bytes, copied; no two of a memory have the same */
+    struct qy_cma_range ranges[QY_CMA_MAX_RANGES];
+    unsigned nr_ranges;     /* 1 .. QY_CMA_MAX_RANGES */
+    unsigned order_per_bit; /* 0 .. 10: buffers are multiples of so many frames */
+    qy_pfn_t below;         /* all frames below this number; 0: anywhere */
+    enum qy_cma_policy policy;
+};
+
+/**
+ * Reserve a region. Its frames must be free, or lent to those who can move.
+ * NULL with *error: EINVAL (which argument), EEXIST (the name), ENOMEM (no such run is free, or
+ * the limit), ENOTSUP (the memory was not made with options.movable). Nothing is reserved then.
+ */
+QY_API QY_MUST_CHECK struct qy_cma *
+qy_cma_create(struct qy_mm *mm, const struct qy_cma_options *options, struct qy_error *error);
+
+/** Give the region up: its frames are ordinary memory again. 0, or -EBUSY while buffers are
+ *  out: nothing changed. */
+QY_API QY_MUST_CHECK int qy_cma_destroy(struct qy_cma *cma);
+
+/** Of a memory's regions, the one of this name; NULL. */
+QY_API struct qy_cma *qy_cma_find(struct qy_mm *mm, const char *name);
+
+#define QY_CMA_DRY_RUN 0x1u   /* change nothing: would it succeed now, and at what cost? */
+#define QY_CMA_PARTIAL 0x2u   /* as many blocks of 2^align_order frames as there are */
+#define QY_CMA_FIRST_FIT 0x4u /* the first window, as Linux, not the cheapest: to compare */
+
+struct qy_cma_request {
+    uint64_t nr_frames;   /* > 0; rounded up to 2^order_per_bit */
+    unsigned align_order; /* 0 .. 18 */
+    qy_pfn_t below;       /* 0: anywhere in the region */
+    uint64_t deadline_ns; /* give up after so long; 0: never */
+    uint64_t most_moved;  /* frames that may be moved or written back; 0: any number */
+    uint32_t flags;       /* QY_CMA_* */
+};
+
+/** Why a frame could not be had. */
+enum qy_cma_reason {
+    QY_CMA_PINNED,       /* its owner holds it in place */
+    QY_CMA_UNMOVABLE,    /* nobody who could move it owns it */
+    QY_CMA_BUSY,         /* it was on its way from one owner to another, again and again */
+    QY_CMA_NO_TARGET,    /* no free frame to move it to */
+    QY_CMA_NO_MAPPING,   /* the host allows no more mappings */
+    QY_CMA_WRITE_FAILED, /* it is dirty, and could not be written back */
+    QY_CMA_NR_REASONS
+};
+
+struct qy_cma_stuck {
+    qy_pfn_t pfn;
+    enum qy_cma_reason reason;
+    char owner[32]; /* a space, a file, a cache, or what else its tag says */
+};
+
+#define QY_CMA_MAX_STUCK 16
+
+/** What a request found and did. */
+struct qy_cma_report {
+    uint64_t ns;
+    uint64_t windows_tried;
+    uint64_t free, moved, dropped, written; /* frames; of a dry run: that would be */
+    uint64_t nr_stuck;                      /* all of them; the first QY_CMA_MAX_STUCK are named */
+    struct qy_cma_stuck stuck[QY_CMA_MAX_STUCK];
+};
+
+/**
+ * Take a buffer out of the region.
+ *
+ * @pfn     its first frame (with PARTIAL: an array; see qy_cma_alloc_partial)
+ * @report  may be NULL; filled in whatever the result
+ * Returns 0; or with nothing changed: -EINVAL (which cannot ever be served: zero, larger than the
+ * region, flags), -ENOMEM (no window), -EBUSY (frames are stuck: the report names them),
+ * -ETIME (deadline or most_moved). Any thread; several at once work on windows of their own.
+ * Holds no slot and no lock when called. May sleep.
+ */
+QY_API QY_MUST_CHECK int qy_cma_alloc(struct qy_cma *cma, const struct qy_cma_request *request,
+                                      qy_pfn_t *pfn, struct qy_cma_report *report);
+
+/** With PARTIAL: up to nr_frames >> align_order blocks, their first frames in pfns[]. Returns how
+ *  many (at least 1), or an error as above. */
+QY_API QY_MUST_CHECK int qy_cma_alloc_partial(struct qy_cma *cma,
+                                              const struct qy_cma_request *request, qy_pfn_t *pfns,
+                                              struct qy_cma_report *report);
+
+/** Give a buffer, or an end of one, back: it is lent out again. 0, or -EINVAL with a report naming
+ *  rule N1 (frames are not out) and nothing changed. */
+QY_API int qy_cma_release(struct qy_cma *cma, qy_pfn_t pfn, uint64_t nr_frames);
+
+/** Buckets of the latency histogram: below 1 us, 2 us, 4 us .. 2^30 us. */
+#define QY_CMA_LATENCIES 32
+
+struct qy_cma_stat {
+    char name[32];
+    enum qy_cma_policy policy;
+    uint64_t frames; /* of the region */
+    uint64_t out;    /* in buffers */
+    uint64_t free;   /* neither out nor lent */
+    uint64_t lent;
+    uint64_t alloc_pages_success, alloc_pages_fail, release_pages_success; /* as Linux's sysfs */
+    uint64_t requests, failures;
+    uint64_t moved, dropped, written; /* frames */
+    uint64_t latency[QY_CMA_LATENCIES];
+};
+
+QY_API void qy_cma_stat(struct qy_cma *cma, struct qy_cma_stat *stat);
+
+/* ---- the same machinery for any memory ---- */
+
+/** What compaction did. Frames. */
+struct qy_compact_report {
+    uint64_t moved, blocks_gained; /* whole pageblocks that were not free before */
+    uint64_t ns;
+};
+
+/**
+ * Move what can be moved to one end, so that blocks of @order (1 .. QY_MAX_ORDER) become free.
+ * @most_moved  0: as many as it takes. Returns how many blocks of that order are free more than
+ * before. Any thread, without slot and locks.
+ */
+QY_API uint64_t qy_compact(struct qy_mm *mm, unsigned order, uint64_t most_moved,
+                           struct qy_compact_report *report);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,65 @@
+/*
+ * cma.h - a region and its bitmap, for the files that search it
+ *
+ * RULES   N1  A bit is set exactly where frames are out in a buffer or being taken back for one.
+ *         N2  All of a region's pageblocks have its policy's migratetype.
+ *         Checked by check_regions() in view/rules_lent.c.
+ */
+#ifndef QY_MOVE_CMA_H
+#define QY_MOVE_CMA_H
+
+#include "base/lock.h"
+#include "memory/mm.h"
+
+#include <quarry/cma.h>
+
+#define QY_CMA_NAME 32
+
+/** One run of a region. */
+struct qy_cma_part {
+    qy_pfn_t pfn;       /* (i) */
+    uint64_t nr_frames; /* (i) */
+    uint64_t *bitmap;   /* (c) N1: a bit for each 2^order_per_bit frames */
+};
+
+struct qy_cma {
+    struct qy_mm *mm;            /* (i) */
+    struct qy_cma *_Atomic next; /* mm->regions */
+    char name[QY_CMA_NAME];      /* (i) */
+    enum qy_cma_policy policy;   /* (i) */
+    unsigned order_per_bit;      /* (i) */
+    uint32_t claim;              /* (i) who holds its buffers' frames */
+    unsigned nr_parts;           /* (i) */
+    struct qy_cma_part part[QY_CMA_MAX_RANGES];
+    struct qy_lock lock;     /* (c) QY_RANK_CMA: bitmaps and figures */
+    struct qy_cma_stat stat; /* (c) what only adds up */
+};
+
+/** A window of one part. */
+struct qy_cma_window {
+    unsigned part;
+    qy_pfn_t pfn;
+    uint64_t nr_frames; /* a multiple of 2^order_per_bit */
+};
+
+/** Set or clear the window's bits. lock held. */
+void qy_cma_mark(struct qy_cma *cma, const struct qy_cma_window *window, bool out);
+/** Are all bits of the window as @out says? lock held. */
+bool qy_cma_is_marked(const struct qy_cma *cma, const struct qy_cma_window *window, bool out);
+
+/** Windows that were tried in vain: the next search keeps clear of these frames. */
+struct qy_cma_avoid {
+    unsigned count;
+    qy_pfn_t pfn[QY_CMA_MAX_STUCK];
+};
+
+/**
+ * Choose a window none of whose bits are set: the cheapest, or the first with FIRST_FIT.
+ * lock held. *expected (may be NULL) gets what it would cost. False: there is none but with frames
+ * that cannot move, or none at all.
+ */
+bool qy_cma_choose(const struct qy_cma *cma, const struct qy_cma_request *request,
+                   const struct qy_cma_avoid *avoid, struct qy_cma_window *window,
+                   struct qy_cma_report *expected);
+
+#endif

@@ -1,0 +1,136 @@
+/*
+ * isolate.c - all of a range, or nothing
+ *
+ * WHAT    Round after round: claim the range (buddy/lend.h), then ask the owners of what is
+ *         wanted to let go. Free frames are held from the first round on, so the range only
+ *         empties. A frame that belongs to nobody who could move it ends the attempt, unless it
+ *         was just on its way: between a slot's list and the buddy, or held by trim. Then the
+ *         lists are drained and the range is looked at once more.
+ *
+ * RULES   none of its own. After a failure the claim holds and wants nothing of the range.
+ *
+ * LOCKS   none held; inside mm->grace while owners are asked.
+ *
+ * COST    A lock pair for each pageblock and round; see migrate.c.
+ */
+#include "move/move.h"
+
+#include "base/assert.h"
+#include "base/errno.h"
+#include "buddy/lend.h"
+
+#include <quarry/buddy.h>
+
+/** Rounds in which nothing came, before what is left is called busy. */
+#define MOST_IDLE_ROUNDS 8
+
+bool qy_move_is_over(const struct qy_move *move)
+{
+    const struct qy_cma_report *report = move->report;
+    if (move->most != 0 && report->moved + report->written >= move->most)
+        return true;
+    return move->deadline_ns != 0 && qy_port_clock_exact_ns() >= move->deadline_ns;
+}
+
+static bool is_wanted(const struct qy_move *move, uint64_t index)
+{
+    const struct qy_folio *folio = &move->mm->folios[index];
+    return qy_tag_get(&move->mm->tags[index]) == QY_TAG_FOLIO &&
+           __atomic_load_n(&folio->state, __ATOMIC_RELAXED) == QY_FOLIO_WANTED &&
+           __atomic_load_n(&folio->holder, __ATOMIC_RELAXED) == move->claim;
+}
+
+/** Ask the owners of all wanted frames once. */
+static int ask_owners(struct qy_move *move, qy_pfn_t pfn, uint64_t nr_frames)
+{
+    struct qy_mm *mm = move->mm;
+    uint64_t index = qy_frame_index(mm, pfn), end = index + nr_frames;
+    unsigned ticket = qy_grace_enter(&mm->grace);
+    int code = 0;
+    while (index < end && code >= 0) {
+        uint64_t next = index;
+        while (next < end && is_wanted(move, next))
+            next++;
+        if (next == index) {
+            index++;
+            continue;
+        }
+        code = qy_migrate(move, mm->start_pfn + index, next - index);
+        index += code > 0 ? (uint64_t)code : 0;
+    }
+    qy_grace_leave(&mm->grace, ticket);
+    return code < 0 ? code : 0;
+}
+
+/** Is it nobody's just now? Then it may be free in a moment. */
+static bool is_on_its_way(const struct qy_mm *mm, qy_pfn_t pfn)
+{
+    return qy_tag_get(&mm->tags[qy_frame_index(mm, pfn)]) == QY_TAG_NONE;
+}
+
+/** Frames that no owner can be asked for: do they come by themselves? */
+static bool settle(struct qy_move *move, const struct qy_claimed *found)
+{
+    struct qy_mm *mm = move->mm;
+    if (!is_on_its_way(mm, found->first_stuck))
+        return false;
+    qy_drain_all_pages(mm);
+    qy_lock(&mm->grow_lock); /* trim gives back what it took before it lets go of this */
+    qy_unlock(&mm->grow_lock);
+    return true;
+}
+
+static enum qy_cma_reason reason_of(const struct qy_move *move, uint64_t index)
+{
+    if (!is_wanted(move, index))
+        return QY_CMA_UNMOVABLE;
+    unsigned ticket = qy_grace_enter(&move->mm->grace);
+    const struct qy_folio *folio = &move->mm->folios[index];
+    const struct qy_mapping *mapping = atomic_load_explicit(&folio->mapping, memory_order_acquire);
+    bool pinned = mapping != NULL && mapping->ops->cost(mapping, folio) == QY_COST_NEVER;
+    qy_grace_leave(&move->mm->grace, ticket);
+    return pinned ? QY_CMA_PINNED : QY_CMA_BUSY;
+}
+
+/** Name what did not come. */
+static void name_stuck(struct qy_move *move, qy_pfn_t pfn, uint64_t nr_frames)
+{
+    uint64_t index = qy_frame_index(move->mm, pfn);
+    for (uint64_t i = index; i < index + nr_frames; i++) {
+        bool free = qy_bits_test(&move->mm->free_bits[i / QY_PAGEBLOCK_FRAMES],
+                                 (unsigned)(i % QY_PAGEBLOCK_FRAMES));
+        if (!free && !qy_claim_holds(move->mm, move->claim, move->mm->start_pfn + i, 1))
+            qy_move_stuck(move, move->mm->start_pfn + i, reason_of(move, i));
+    }
+}
+
+static int give_up(struct qy_move *move, qy_pfn_t pfn, uint64_t nr_frames, int code)
+{
+    if (code == -QY_EBUSY)
+        name_stuck(move, pfn, nr_frames);
+    qy_unclaim(move->mm, move->claim, pfn, nr_frames);
+    return code;
+}
+
+int qy_isolate(struct qy_move *move, qy_pfn_t pfn, uint64_t nr_frames)
+{
+    uint64_t held = 0;
+    unsigned idle = 0;
+    for (;;) {
+        struct qy_claimed found = {0};
+        qy_claim(move->mm, move->claim, pfn, nr_frames, &found);
+        if (found.held == nr_frames)
+            return 0;
+        if (move->report->nr_stuck != 0)
+            return give_up(move, pfn, nr_frames, -QY_EBUSY);
+        idle = found.held > held ? 0 : idle + 1;
+        held = found.held;
+        if (idle > MOST_IDLE_ROUNDS || (found.stuck != 0 && !settle(move, &found)))
+            return give_up(move, pfn, nr_frames, -QY_EBUSY);
+        if (idle > 1)
+            qy_port_yield();
+        int code = ask_owners(move, pfn, nr_frames);
+        if (code != 0)
+            return give_up(move, pfn, nr_frames, code);
+    }
+}

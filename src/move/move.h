@@ -1,0 +1,47 @@
+/*
+ * move.h - getting certain frames back from those who have them
+ *
+ * WHAT    isolate.c gets a whole range or nothing, with migrate.c for what has to be copied.
+ *         Whatever they do is counted in a struct qy_move, which also says when to stop.
+ */
+#ifndef QY_MOVE_MOVE_H
+#define QY_MOVE_MOVE_H
+
+#include "space/mapping.h"
+
+#include <quarry/cma.h>
+
+struct qy_move {
+    struct qy_mm *mm;
+    uint32_t claim;       /* number of the claim that holds and wants the frames */
+    uint64_t deadline_ns; /* by qy_port_clock_exact_ns(); 0: none */
+    uint64_t most;        /* frames that may be moved or written; 0: any number */
+    unsigned reclaims;    /* how often others were asked to give something up */
+    struct qy_cma_report *report;
+};
+
+/** Has the work taken as long, or as much, as it may? */
+bool qy_move_is_over(const struct qy_move *move);
+
+/** A frame cannot be had: the report names it, once. */
+void qy_move_stuck(struct qy_move *move, qy_pfn_t pfn, enum qy_cma_reason reason);
+
+/**
+ * Make the frames [pfn, pfn + nr_frames), online and in one zone, HELD by the claim.
+ *
+ * 0; -EBUSY: some are stuck, as the report says; -ETIME. On an error the claim holds and wants
+ * none of them. No lock held, and not in a slot; a mapping's callbacks may sleep.
+ */
+QY_MUST_CHECK int qy_isolate(struct qy_move *move, qy_pfn_t pfn, uint64_t nr_frames);
+
+/** What it would take to have this frame. Racy. The caller is inside mm->grace. */
+enum qy_folio_cost qy_move_cost(const struct qy_mm *mm, uint64_t index);
+
+/**
+ * See to it that up to @count WANTED frames from @pfn on are let go by their owner, who is one
+ * and the same. Returns how many frames it dealt with, at least 1, whether they came or not;
+ * -ETIME. The caller is inside mm->grace.
+ */
+int qy_migrate(struct qy_move *move, qy_pfn_t pfn, uint64_t count);
+
+#endif

@@ -1,0 +1,82 @@
+/*
+ * owner.c - who has this frame, and what it would take to have it
+ *
+ * WHAT    The tag says it (memory/page.h): a cache, a run of kmalloc's, a block of
+ *         qy_alloc_pages(), or a mapping through the frame's folio.
+ *
+ * RULES   none: it only reads.
+ *
+ * LOCKS   none; inside mm->grace. What it says may be out of date at once.
+ *
+ * COST    A bit, a byte, and for a folio its line.
+ */
+#include "move/move.h"
+
+#include "slab/cache.h"
+
+static bool is_free(const struct qy_mm *mm, uint64_t index)
+{
+    return qy_bits_test(&mm->free_bits[index / QY_PAGEBLOCK_FRAMES],
+                        (unsigned)(index % QY_PAGEBLOCK_FRAMES));
+}
+
+QY_RACY enum qy_folio_cost qy_move_cost(const struct qy_mm *mm, uint64_t index)
+{
+    if (is_free(mm, index))
+        return QY_COST_FREE;
+    const struct qy_folio *folio = &mm->folios[index];
+    if (qy_tag_get(&mm->tags[index]) != QY_TAG_FOLIO || folio->state != QY_FOLIO_LENT)
+        return QY_COST_NEVER;
+    const struct qy_mapping *mapping = atomic_load_explicit(&folio->mapping, memory_order_acquire);
+    return mapping != NULL ? mapping->ops->cost(mapping, folio) : QY_COST_MOVE;
+}
+
+static void copy_name(char *to, const char *from)
+{
+    unsigned i = 0;
+    for (; i + 1 < sizeof(((struct qy_cma_stuck *)0)->owner) && from[i] != '\0'; i++)
+        to[i] = from[i];
+    to[i] = '\0';
+}
+
+/** The tag of the block or run that a frame without a tag lies in. */
+static uint8_t tag_before(const struct qy_mm *mm, uint64_t index)
+{
+    uint64_t reach = 0;
+    uint8_t tag = qy_tag_get(&mm->tags[index]);
+    while (tag == QY_TAG_NONE && index > 0 && reach++ < QY_RUN_CLASS_LONGEST && !is_free(mm, index))
+        tag = qy_tag_get(&mm->tags[--index]);
+    return tag;
+}
+
+static const char *owner_of(const struct qy_mm *mm, uint64_t index)
+{
+    uint8_t tag = tag_before(mm, index);
+    if (tag == QY_TAG_FOLIO) {
+        const struct qy_mapping *mapping =
+            atomic_load_explicit(&mm->folios[index].mapping, memory_order_acquire);
+        return mapping != NULL ? mapping->name : "on its way";
+    }
+    if (qy_tag_is_run(tag))
+        return "kmalloc, a run of pages";
+    if (tag >= QY_TAG_CACHE)
+        return mm->cache_of[tag] != NULL ? mm->cache_of[tag]->name : "a cache";
+    return tag == QY_TAG_NONE ? "on its way" : "qy_alloc_pages()";
+}
+
+void qy_move_stuck(struct qy_move *move, qy_pfn_t pfn, enum qy_cma_reason reason)
+{
+    struct qy_cma_report *report = move->report;
+    for (uint64_t i = 0; i < report->nr_stuck && i < QY_CMA_MAX_STUCK; i++)
+        if (report->stuck[i].pfn == pfn)
+            return;
+    if (report->nr_stuck < QY_CMA_MAX_STUCK) {
+        struct qy_cma_stuck *stuck = &report->stuck[report->nr_stuck];
+        stuck->pfn = pfn;
+        stuck->reason = reason;
+        unsigned ticket = qy_grace_enter(&move->mm->grace);
+        copy_name(stuck->owner, owner_of(move->mm, qy_frame_index(move->mm, pfn)));
+        qy_grace_leave(&move->mm->grace, ticket);
+    }
+    report->nr_stuck++;
+}

@@ -1,0 +1,303 @@
+/*
+ * region.c - contiguous regions come and go, and what is known of them
+ *
+ * WHAT    Creating one: its frames are got like any buffer's (isolate.c) or taken as a free run,
+ *         its pageblocks change their migratetype, and the frames are free again: now for
+ *         borrowers. Destroying one turns the migratetype back; who has borrowed frames keeps
+ *         them.
+ *
+ * RULES   N2  in move/cma.h.
+ *
+ * LOCKS   mm->chain_lock for the chain of regions.
+ *
+ * COST    Once.
+ */
+#include "base/assert.h"
+#include "base/errno.h"
+#include "buddy/alloc.h"
+#include "buddy/buddy.h"
+#include "buddy/lend.h"
+#include "memory/fault.h"
+#include "move/cma.h"
+#include "move/move.h"
+
+#include <quarry/slab.h>
+
+/** The runs of a region begin and end with pairs of pageblocks, so that none is half of it. */
+#define PART_ORDER QY_MAX_ORDER
+#define PART_FRAMES (UINT64_C(1) << PART_ORDER)
+
+static bool same_name(const char *a, const char *b)
+{
+    unsigned i = 0;
+    while (i < QY_CMA_NAME && a[i] == b[i] && a[i] != '\0')
+        i++;
+    return i < QY_CMA_NAME && a[i] == b[i];
+}
+
+static bool name_is_good(const char *name)
+{
+    unsigned length = 0;
+    while (name != NULL && length < QY_CMA_NAME && name[length] > ' ' && name[length] < 127)
+        length++;
+    return name != NULL && length > 0 && length < QY_CMA_NAME && name[length] == '\0';
+}
+
+/** mm->chain_lock held. */
+static struct qy_cma *find_locked(const struct qy_mm *mm, const char *name)
+{
+    struct qy_cma *cma = atomic_load_explicit(&mm->regions, memory_order_acquire);
+    while (cma != NULL && !same_name(cma->name, name))
+        cma = atomic_load_explicit(&cma->next, memory_order_acquire);
+    return cma;
+}
+
+struct qy_cma *qy_cma_find(struct qy_mm *mm, const char *name)
+{
+    qy_lock(&mm->chain_lock);
+    struct qy_cma *cma = find_locked(mm, name);
+    qy_unlock(&mm->chain_lock);
+    return cma;
+}
+
+/* ---- getting the frames ---- */
+
+/** All online, and of one zone. */
+static bool is_one_zone(const struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames)
+{
+    if (!qy_in_span(mm, pfn, nr_frames))
+        return false;
+    uint32_t first = qy_block_of(mm, pfn), last = qy_block_of(mm, pfn + nr_frames - 1);
+    for (uint32_t block = first; block <= last; block++)
+        if (!qy_frame_online(mm, (uint64_t)block * QY_PAGEBLOCK_FRAMES) ||
+            mm->blocks[block].zone != mm->blocks[first].zone ||
+            mm->blocks[block].migratetype >= QY_MIGRATE_HIGHATOMIC)
+            return false;
+    return true;
+}
+
+/** A free run anywhere; it may have to come online first. */
+static qy_pfn_t take_anywhere(struct qy_mm *mm, uint32_t claim, uint64_t nr_frames)
+{
+    struct qy_request request;
+    bool fresh;
+    unsigned rounds = 0;
+    qy_pfn_t pfn;
+    if (!qy_request_read(&request, 0, QY_GFP_HIGHUSER_MOVABLE, 0))
+        return QY_PFN_NONE;
+    do
+        pfn = qy_take_run(mm, &request, nr_frames, PART_ORDER, &fresh);
+    while (pfn == QY_PFN_NONE &&
+           qy_reclaim_again(mm, QY_GFP_HIGHUSER_MOVABLE, PART_ORDER, &rounds));
+    if (pfn != QY_PFN_NONE)
+        qy_claim_adopt(mm, claim, pfn, nr_frames);
+    return pfn;
+}
+
+static int take_part(struct qy_cma *cma, const struct qy_cma_range *range, qy_pfn_t below,
+                     struct qy_cma_part *part, struct qy_cma_report *report)
+{
+    struct qy_move move = {.mm = cma->mm, .claim = cma->claim, .report = report};
+    int code = 0;
+    *part = (struct qy_cma_part){.pfn = range->pfn, .nr_frames = range->nr_frames};
+    if (range->pfn != QY_PFN_NONE)
+        code = qy_isolate(&move, range->pfn, range->nr_frames);
+    else if ((part->pfn = take_anywhere(cma->mm, cma->claim, range->nr_frames)) == QY_PFN_NONE)
+        code = -QY_ENOMEM;
+    if (code == 0 && below != 0 && part->pfn + part->nr_frames > below) {
+        qy_unclaim(cma->mm, cma->claim, part->pfn, part->nr_frames);
+        code = -QY_ENOMEM;
+    }
+    if (code != 0)
+        return code;
+    uint64_t bits = part->nr_frames >> cma->order_per_bit;
+    part->bitmap = qy_kmalloc(cma->mm, (bits + 63) / 64 * 8, QY_GFP_KERNEL | QY_GFP_ZERO);
+    if (part->bitmap == NULL) {
+        qy_unclaim(cma->mm, cma->claim, part->pfn, part->nr_frames);
+        return -QY_ENOMEM;
+    }
+    cma->nr_parts++;
+    return 0;
+}
+
+static enum qy_migratetype type_for(enum qy_cma_policy policy)
+{
+    return policy == QY_CMA_GUARANTEED ? QY_MIGRATE_GUARANTEED : QY_MIGRATE_CMA;
+}
+
+/** The region's pageblocks are kept for borrowers, or for everybody again. */
+static void set_types(struct qy_cma *cma, enum qy_migratetype migratetype)
+{
+    for (unsigned i = 0; i < cma->nr_parts; i++)
+        qy_lend_set_type(cma->mm, cma->part[i].pfn, cma->part[i].nr_frames, migratetype);
+}
+
+/** Zones lend eagerly while one of their regions does. mm->chain_lock held. */
+static void set_eager_locked(struct qy_mm *mm)
+{
+    bool eager[QY_MAX_ZONES] = {false};
+    struct qy_cma *cma = atomic_load_explicit(&mm->regions, memory_order_acquire);
+    for (; cma != NULL; cma = atomic_load_explicit(&cma->next, memory_order_acquire))
+        for (unsigned i = 0; i < cma->nr_parts && cma->policy == QY_CMA_EAGER; i++)
+            eager[qy_zone_of(mm, cma->part[i].pfn)->index] = true;
+    for (unsigned i = 0; i < qy_nr_zones(mm); i++) {
+        qy_lock(&mm->zones[i].lock);
+        mm->zones[i].lends_eagerly = eager[i];
+        qy_unlock(&mm->zones[i].lock);
+    }
+}
+
+/* ---- create, destroy ---- */
+
+static int check_options(struct qy_mm *mm, const struct qy_cma_options *options,
+                         struct qy_error *error)
+{
+    if (mm->folios == NULL || mm->small_bytes == 0)
+        return qy_error_set(error, -QY_ENOTSUP, "a region needs a memory made with options.movable",
+                            UINT64_MAX, "");
+    if (!name_is_good(options->name))
+        return qy_error_set(error, -QY_EINVAL,
+                            "a region's name has 1 .. 31 printable characters, no blank",
+                            UINT64_MAX, "");
+    if (options->nr_ranges == 0 || options->nr_ranges > QY_CMA_MAX_RANGES)
+        return qy_error_set(error, -QY_EINVAL, "a region has 1 .. 8 ranges, not ",
+                            options->nr_ranges, "");
+    if (options->order_per_bit > PART_ORDER || options->policy > QY_CMA_GUARANTEED)
+        return qy_error_set(error, -QY_EINVAL, "a region's order_per_bit is at most 10, not ",
+                            options->order_per_bit, ", or its policy does not exist");
+    for (unsigned i = 0; i < options->nr_ranges; i++) {
+        const struct qy_cma_range *range = &options->ranges[i];
+        if (range->nr_frames == 0 || range->nr_frames % PART_FRAMES != 0)
+            return qy_error_set(error, -QY_EINVAL, "not a multiple of 1024 frames in range ", i,
+                                "");
+        if (range->pfn != QY_PFN_NONE &&
+            (range->pfn % PART_FRAMES != 0 || !is_one_zone(mm, range->pfn, range->nr_frames)))
+            return qy_error_set(error, -QY_EINVAL,
+                                "not ordinary online frames of one zone, from a multiple of "
+                                "1024 on, in range ",
+                                i, "");
+    }
+    return 0;
+}
+
+static void free_region(struct qy_cma *cma)
+{
+    for (unsigned i = 0; i < cma->nr_parts; i++) {
+        qy_unclaim(cma->mm, cma->claim, cma->part[i].pfn, cma->part[i].nr_frames);
+        qy_kfree(cma->mm, cma->part[i].bitmap);
+    }
+    qy_kfree(cma->mm, cma);
+}
+
+/** On to the chain, and open to borrowers; false: the name is taken. */
+static bool publish(struct qy_cma *cma)
+{
+    struct qy_mm *mm = cma->mm;
+    qy_lock(&mm->chain_lock);
+    bool is_new = find_locked(mm, cma->name) == NULL;
+    if (is_new) {
+        set_types(cma, type_for(cma->policy));
+        atomic_store_explicit(&cma->next, atomic_load_explicit(&mm->regions, memory_order_relaxed),
+                              memory_order_relaxed);
+        atomic_store_explicit(&mm->regions, cma, memory_order_release);
+        set_eager_locked(mm);
+    }
+    qy_unlock(&mm->chain_lock);
+    for (unsigned i = 0; is_new && i < cma->nr_parts; i++)
+        qy_unclaim(mm, cma->claim, cma->part[i].pfn, cma->part[i].nr_frames);
+    return is_new;
+}
+
+struct qy_cma *qy_cma_create(struct qy_mm *mm, const struct qy_cma_options *options,
+                             struct qy_error *error)
+{
+    struct qy_cma_report report = {0};
+    if (check_options(mm, options, error) != 0)
+        return NULL;
+    struct qy_cma *cma = qy_kmalloc(mm, sizeof(*cma), QY_GFP_KERNEL | QY_GFP_ZERO);
+    if (cma == NULL) {
+        qy_error_set(error, -QY_ENOMEM, "no memory for a region of its own", UINT64_MAX, "");
+        return NULL;
+    }
+    cma->mm = mm;
+    cma->policy = options->policy;
+    cma->order_per_bit = options->order_per_bit;
+    cma->claim = qy_claim_number(mm);
+    qy_lock_init(&cma->lock, QY_RANK_CMA);
+    for (unsigned i = 0; options->name[i] != '\0'; i++)
+        cma->name[i] = options->name[i];
+    for (unsigned i = 0; i < options->nr_ranges; i++) {
+        int code = take_part(cma, &options->ranges[i], options->below, &cma->part[i], &report);
+        if (code == 0)
+            continue;
+        qy_error_set(error, -QY_ENOMEM, "no such frames are free, or can be moved, for range ", i,
+                     report.nr_stuck != 0 ? report.stuck[0].owner : "");
+        free_region(cma);
+        return NULL;
+    }
+    if (!publish(cma)) {
+        qy_error_set(error, -QY_EEXIST, "there is a region of this name", UINT64_MAX, "");
+        free_region(cma);
+        return NULL;
+    }
+    return cma;
+}
+
+/** Is any buffer out? If not, all bits are set, so that no more goes out. */
+static bool close_region(struct qy_cma *cma)
+{
+    bool idle = true;
+    qy_lock(&cma->lock);
+    for (unsigned i = 0; i < cma->nr_parts && idle; i++) {
+        struct qy_cma_window all = {i, cma->part[i].pfn, cma->part[i].nr_frames};
+        idle = qy_cma_is_marked(cma, &all, false);
+    }
+    for (unsigned i = 0; i < cma->nr_parts && idle; i++) {
+        struct qy_cma_window all = {i, cma->part[i].pfn, cma->part[i].nr_frames};
+        qy_cma_mark(cma, &all, true);
+    }
+    qy_unlock(&cma->lock);
+    return idle;
+}
+
+int qy_cma_destroy(struct qy_cma *cma)
+{
+    struct qy_mm *mm = cma->mm;
+    if (!close_region(cma))
+        return -QY_EBUSY;
+    qy_lock(&mm->chain_lock);
+    struct qy_cma *_Atomic *link = &mm->regions;
+    while (atomic_load_explicit(link, memory_order_relaxed) != cma)
+        link = &atomic_load_explicit(link, memory_order_relaxed)->next;
+    atomic_store_explicit(link, atomic_load_explicit(&cma->next, memory_order_relaxed),
+                          memory_order_release);
+    set_types(cma, QY_MIGRATE_MOVABLE);
+    set_eager_locked(mm);
+    qy_unlock(&mm->chain_lock);
+    free_region(cma);
+    return 0;
+}
+
+QY_RACY static void count_frames(const struct qy_cma *cma, struct qy_cma_stat *stat)
+{
+    const struct qy_mm *mm = cma->mm;
+    for (unsigned i = 0; i < cma->nr_parts; i++) {
+        uint64_t index = qy_frame_index(mm, cma->part[i].pfn);
+        uint64_t end = index + cma->part[i].nr_frames;
+        stat->frames += cma->part[i].nr_frames;
+        for (; index < end; index++)
+            stat->lent += mm->folios[index].state == QY_FOLIO_LENT ||
+                          mm->folios[index].state == QY_FOLIO_WANTED;
+    }
+    stat->free = stat->frames - stat->out - stat->lent;
+}
+
+void qy_cma_stat(struct qy_cma *cma, struct qy_cma_stat *stat)
+{
+    qy_lock(&cma->lock);
+    *stat = cma->stat;
+    qy_unlock(&cma->lock);
+    __builtin_memcpy(stat->name, cma->name, sizeof(stat->name));
+    stat->policy = cma->policy;
+    count_frames(cma, stat);
+}

@@ -1,0 +1,362 @@
+/*
+ * test_cma.c - regions are lent, taken back whole, and say what stood in the way
+ */
+#include "borrower.h"
+#include "random.h"
+#include "support.h"
+
+#include "buddy/lend.h"
+#include "move/cma.h"
+
+#include <quarry/buddy.h>
+#include <quarry/cma.h>
+#include <quarry/slab.h>
+
+#include <errno.h>
+
+#define BASE (4 * GIB)
+#define FIRST (BASE / PAGE)
+
+struct fixture {
+    struct test_memory memory;
+    struct qy_mm *mm;
+    struct borrower *borrower;
+    struct qy_cma *cma;
+};
+
+/** @bytes of memory with a region of @region frames at its start. */
+static struct fixture set_up(uint64_t bytes, uint64_t region, enum qy_cma_policy policy,
+                             unsigned order_per_bit)
+{
+    const struct qy_range range = {.base = BASE, .bytes = bytes};
+    const struct qy_memmap map = {
+        .ranges = &range, .nr_ranges = 1, .nr_nodes = 1, .dma32_end = 4 * GIB};
+    const struct qy_mm_options options = {.min_free_kbytes = 1, .movable = true};
+    const struct qy_cma_options region_options = {
+        .name = "camera",
+        .ranges = {{FIRST, region}},
+        .nr_ranges = 1,
+        .order_per_bit = order_per_bit,
+        .policy = policy,
+    };
+    struct qy_error error = {0};
+    struct fixture fixture;
+    test_memory_build(&fixture.memory, &map, &options, BASE, bytes);
+    fixture.mm = fixture.memory.mm;
+    fixture.cma = qy_cma_create(fixture.mm, &region_options, &error);
+    if (fixture.cma == NULL)
+        test_fail("qy_cma_create: %s", error.text);
+    fixture.borrower = borrower_create(fixture.mm, "borrower");
+    test_rules(fixture.mm);
+    return fixture;
+}
+
+static void tear_down(struct fixture *fixture)
+{
+    borrower_check(fixture->borrower);
+    borrower_destroy(fixture->borrower);
+    test_rules(fixture->mm);
+    assert_int_equal(qy_cma_destroy(fixture->cma), 0);
+    test_rules(fixture->mm);
+    test_memory_free(&fixture->memory);
+}
+
+/** Borrow until @left frames of the region are not lent. */
+static void fill_region(struct fixture *fixture, enum borrowed kind, uint64_t left)
+{
+    struct qy_cma_stat stat;
+    do {
+        if (borrower_borrow(fixture->borrower, kind) == UINT32_MAX)
+            break;
+        qy_cma_stat(fixture->cma, &stat);
+    } while (stat.free > left);
+}
+
+static int take(struct fixture *fixture, uint64_t nr_frames, qy_pfn_t *pfn,
+                struct qy_cma_report *report)
+{
+    const struct qy_cma_request request = {.nr_frames = nr_frames};
+    return qy_cma_alloc(fixture->cma, &request, pfn, report);
+}
+
+/* Wrong if it failed: an idle region would lie idle, or its frames would come back with other
+ * people's bytes moved to the wrong place, or not at all. */
+static void lent_and_taken_back(void **state)
+{
+    struct fixture fixture = set_up(32 * MIB, 2048, QY_CMA_EAGER, 0);
+    struct qy_cma_report report;
+    struct qy_cma_stat stat;
+    qy_pfn_t pfn;
+    (void)state;
+    fill_region(&fixture, BORROWED_MOVABLE, 0);
+    qy_cma_stat(fixture.cma, &stat);
+    assert_int_equal(stat.lent, 2048);
+    assert_int_equal(take(&fixture, 2048, &pfn, &report), 0);
+    assert_int_equal(pfn, FIRST);
+    assert_int_equal(report.moved, 2048);
+    assert_int_equal(report.free + report.dropped + report.written, 0);
+    borrower_check(fixture.borrower);
+    test_rules(fixture.mm);
+    for (uint64_t i = 0; i < 2048; i++) /* it is the driver's: nobody's writes come here */
+        memset(qy_page_address(fixture.mm, pfn + i), 0xcc, PAGE);
+    borrower_check(fixture.borrower);
+    assert_int_equal(qy_cma_destroy(fixture.cma), -EBUSY);
+    assert_int_equal(qy_cma_release(fixture.cma, pfn, 1024), 0);
+    assert_int_equal(qy_cma_release(fixture.cma, pfn + 1024, 1024), 0);
+    qy_cma_stat(fixture.cma, &stat);
+    assert_int_equal(stat.free, 2048);
+    assert_int_equal(stat.alloc_pages_success, 2048);
+    assert_int_equal(stat.release_pages_success, 2048);
+    tear_down(&fixture);
+}
+
+/* Wrong if it failed: what can be dropped would be copied, at ten times the price; what is dirty
+ * would be lost. */
+static void dropped_and_written(void **state)
+{
+    struct fixture fixture = set_up(32 * MIB, 1024, QY_CMA_EAGER, 0);
+    struct qy_cma_report report;
+    qy_pfn_t pfn;
+    (void)state;
+    fill_region(&fixture, BORROWED_CLEAN, 512);
+    fill_region(&fixture, BORROWED_DIRTY, 0);
+    assert_int_equal(take(&fixture, 1024, &pfn, &report), 0);
+    assert_int_equal(report.dropped, 512);
+    assert_int_equal(report.moved, 512); /* there is room: moving is cheaper than writing */
+    assert_int_equal(fixture.borrower->cleaned, 0);
+    assert_int_equal(qy_cma_release(fixture.cma, pfn, 1024), 0);
+    fill_region(&fixture, BORROWED_DIRTY, 0);
+    while (qy_alloc_pages(fixture.mm, QY_GFP_KERNEL, 0) != QY_PFN_NONE)
+        ;
+    assert_int_equal(take(&fixture, 1024, &pfn, &report), 0);
+    assert_int_equal(report.written, 1024); /* no room any more */
+    assert_int_equal(report.dropped, 1024);
+    assert_int_equal(qy_cma_release(fixture.cma, pfn, 1024), 0);
+    fill_region(&fixture, BORROWED_DIRTY, 0);
+    fixture.borrower->clean_fails = true;
+    assert_int_equal(take(&fixture, 1024, &pfn, &report), -EBUSY);
+    assert_int_equal(report.stuck[0].reason, QY_CMA_WRITE_FAILED);
+    test_rules(fixture.mm);
+    fixture.borrower->clean_fails = false;
+    tear_down(&fixture);
+}
+
+/* Wrong if it failed: one pinned page would fail a request that another window serves, or the
+ * report would not name who held it. */
+static void around_a_pin(void **state)
+{
+    struct fixture fixture = set_up(32 * MIB, 2048, QY_CMA_EAGER, 0);
+    struct qy_cma_report report;
+    qy_pfn_t pfn;
+    (void)state;
+    fill_region(&fixture, BORROWED_MOVABLE, 0);
+    uint32_t page = 0;
+    while (fixture.borrower->pfn[page] != FIRST + 100)
+        page++;
+    fixture.borrower->pinned[page] = 1;
+
+    assert_int_equal(take(&fixture, 1024, &pfn, &report), 0);
+    assert_true(pfn > FIRST + 100);
+    assert_int_equal(report.windows_tried, 1);
+    assert_int_equal(qy_cma_release(fixture.cma, pfn, 1024), 0);
+
+    uint64_t moved = fixture.borrower->moved;
+    assert_int_equal(take(&fixture, 2048, &pfn, &report), -ENOMEM); /* none without the pin */
+    const struct qy_cma_request first = {.nr_frames = 1024, .flags = QY_CMA_FIRST_FIT};
+    assert_int_equal(qy_cma_alloc(fixture.cma, &first, &pfn, &report), 0);
+    assert_int_equal(pfn, FIRST + 101);
+    assert_true(fixture.borrower->moved >= moved);
+    assert_int_equal(qy_cma_release(fixture.cma, pfn, 1024), 0);
+    fixture.borrower->pinned[page] = 0;
+    tear_down(&fixture);
+}
+
+/* Wrong if it failed: "in vain" would leave frames held, or wanted by nobody. */
+static void nothing_changed(void **state)
+{
+    struct fixture fixture = set_up(16 * MIB, 1024, QY_CMA_EAGER, 0);
+    struct qy_mm *mm = fixture.mm;
+    struct qy_cma_report report;
+    qy_pfn_t pfn;
+    (void)state;
+    fill_region(&fixture, BORROWED_MOVABLE, 0);
+    uint64_t free = qy_free_frames(mm);
+    struct qy_cma_request request = {.nr_frames = 1024, .most_moved = 100};
+    assert_int_equal(qy_cma_alloc(fixture.cma, &request, &pfn, &report), -ETIME);
+    assert_true(report.moved >= 100 && report.moved < 1024);
+    assert_int_equal(qy_free_frames(mm), free);
+    borrower_check(fixture.borrower);
+    test_rules(mm);
+
+    request = (struct qy_cma_request){.nr_frames = 1024, .flags = QY_CMA_DRY_RUN};
+    uint64_t moved = fixture.borrower->moved;
+    assert_int_equal(qy_cma_alloc(fixture.cma, &request, &pfn, &report), 0);
+    assert_int_equal(report.moved + report.free, 1024);
+    assert_int_equal(fixture.borrower->moved, moved);
+
+    fixture.borrower->putback_fails = true;
+    assert_int_equal(take(&fixture, 1024, &pfn, &report), -EBUSY);
+    assert_int_equal(report.stuck[0].reason, QY_CMA_NO_MAPPING);
+    fixture.borrower->putback_fails = false;
+    borrower_check(fixture.borrower);
+    test_rules(mm);
+
+    while (qy_alloc_pages(mm, QY_GFP_KERNEL, 0) != QY_PFN_NONE)
+        ;
+    fill_region(&fixture, BORROWED_MOVABLE, 0);
+    assert_int_equal(take(&fixture, 1024, &pfn, &report), -EBUSY);
+    assert_int_equal(report.stuck[0].reason, QY_CMA_NO_TARGET);
+    assert_string_equal(report.stuck[0].owner, "borrower");
+    assert_int_equal(take(&fixture, 0, &pfn, &report), -EINVAL);
+    assert_int_equal(take(&fixture, 1025, &pfn, &report), -EINVAL);
+    test_rules(mm);
+    tear_down(&fixture);
+}
+
+/* Wrong if it failed: a guaranteed region would be lent to who cannot drop it at once. */
+static void guaranteed(void **state)
+{
+    struct fixture fixture = set_up(16 * MIB, 1024, QY_CMA_GUARANTEED, 0);
+    struct qy_cma_report report;
+    struct qy_cma_stat stat;
+    qy_pfn_t pfn;
+    (void)state;
+    while (borrower_borrow(fixture.borrower, BORROWED_MOVABLE) != UINT32_MAX)
+        ;
+    qy_cma_stat(fixture.cma, &stat);
+    assert_int_equal(stat.lent, 0);
+    while (borrower_borrow(fixture.borrower, BORROWED_CLEAN) != UINT32_MAX)
+        ;
+    qy_cma_stat(fixture.cma, &stat);
+    assert_int_equal(stat.lent, 1024);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(take(&fixture, 1024, &pfn, &report), 0);
+        assert_int_equal(report.moved + report.written, 0);
+        assert_int_equal(qy_cma_release(fixture.cma, pfn, 1024), 0);
+    }
+    tear_down(&fixture);
+}
+
+/* Wrong if it failed: two windows could overlap, or alignment, limit or bits be ignored. */
+static void windows(void **state)
+{
+    struct fixture fixture = set_up(32 * MIB, 4096, QY_CMA_LINUX, 4);
+    struct qy_cma_report report;
+    qy_pfn_t pfn[4], pfns[16];
+    (void)state;
+    assert_int_equal(take(&fixture, 1, &pfn[0], NULL), 0);
+    assert_int_equal(take(&fixture, 17, &pfn[1], NULL), 0);
+    assert_int_equal(pfn[1], pfn[0] + 16);
+    assert_int_equal(take(&fixture, 16, &pfn[2], NULL), 0);
+    assert_int_equal(pfn[2], pfn[1] + 32);
+    struct qy_cma_request request = {.nr_frames = 100, .align_order = 9, .below = FIRST + 600};
+    assert_int_equal(qy_cma_alloc(fixture.cma, &request, &pfn[3], &report), -ENOMEM);
+    request.below = FIRST + 624;
+    assert_int_equal(qy_cma_alloc(fixture.cma, &request, &pfn[3], &report), 0);
+    assert_int_equal(pfn[3], FIRST + 512);
+    test_quiet(true);
+    assert_int_equal(qy_cma_release(fixture.cma, pfn[3] + 1, 16), -EINVAL);
+    assert_int_equal(qy_cma_release(fixture.cma, pfn[3], 4096), -EINVAL);
+    assert_int_equal(qy_cma_release(fixture.cma, FIRST + 128, 16), -EINVAL);
+    test_quiet(false);
+    assert_int_equal(qy_cma_release(fixture.cma, pfn[3], 100), 0);
+    assert_int_equal(qy_cma_release(fixture.cma, pfn[0], 1), 0);
+    assert_int_equal(qy_cma_release(fixture.cma, pfn[1], 17), 0);
+    assert_int_equal(qy_cma_release(fixture.cma, pfn[2], 16), 0);
+
+    request =
+        (struct qy_cma_request){.nr_frames = 16 * 512, .align_order = 9, .flags = QY_CMA_PARTIAL};
+    assert_int_equal(qy_cma_alloc_partial(fixture.cma, &request, pfns, &report), 8);
+    for (unsigned i = 0; i < 8; i++)
+        assert_int_equal(qy_cma_release(fixture.cma, pfns[i], 512), 0);
+    tear_down(&fixture);
+}
+
+/* Wrong if it failed: a region could be made of what is no memory, twice, or of frames that
+ * somebody has and cannot give back. */
+static void refused(void **state)
+{
+    struct fixture fixture = set_up(32 * MIB, 1024, QY_CMA_LINUX, 0);
+    struct qy_mm *mm = fixture.mm;
+    struct qy_error error;
+    struct qy_cma_options options = {
+        .name = "camera", .ranges = {{QY_PFN_NONE, 1024}}, .nr_ranges = 1};
+    (void)state;
+    uint64_t free = qy_free_frames(mm);
+    assert_null(qy_cma_create(mm, &options, &error));
+    assert_int_equal(error.code, -EEXIST);
+    options.name = "no blanks";
+    assert_null(qy_cma_create(mm, &options, &error));
+    assert_int_equal(error.code, -EINVAL);
+    options.name = "gpu";
+    options.ranges[0].nr_frames = 1000;
+    assert_null(qy_cma_create(mm, &options, &error));
+    assert_int_equal(error.code, -EINVAL);
+    options.ranges[0] = (struct qy_cma_range){FIRST, 1024}; /* the camera's */
+    assert_null(qy_cma_create(mm, &options, &error));
+    assert_int_equal(error.code, -EINVAL);
+    options.ranges[0] = (struct qy_cma_range){QY_PFN_NONE, 1024 * 1024};
+    assert_null(qy_cma_create(mm, &options, &error));
+    assert_int_equal(error.code, -ENOMEM);
+    qy_pfn_t held = qy_alloc_pages_exact(mm, QY_GFP_KERNEL, 1024, 10);
+    options.ranges[0] = (struct qy_cma_range){held, 1024};
+    assert_null(qy_cma_create(mm, &options, &error));
+    assert_int_equal(error.code, -ENOMEM);
+    assert_int_equal(qy_free_pages_exact(mm, held, 1024), 0);
+    qy_drain_all_pages(mm);
+    assert_true(qy_free_frames(mm) + 64 > free); /* but for slabs and magazines */
+    options.ranges[0] = (struct qy_cma_range){QY_PFN_NONE, 1024};
+    options.ranges[1] = (struct qy_cma_range){QY_PFN_NONE, 2048};
+    options.nr_ranges = 2;
+    struct qy_cma *gpu = qy_cma_create(mm, &options, &error);
+    assert_non_null(gpu);
+    assert_ptr_equal(qy_cma_find(mm, "gpu"), gpu);
+    assert_null(qy_cma_find(mm, "gp"));
+    test_rules(mm);
+    assert_int_equal(qy_cma_destroy(gpu), 0);
+    test_rules(mm);
+    tear_down(&fixture);
+}
+
+/* Wrong if it failed: at some occupancy, with nothing pinned, a request would fail; or content
+ * be lost on the way. */
+static void any_occupancy(void **state)
+{
+    struct fixture fixture = set_up(32 * MIB, 4096, QY_CMA_EAGER, 0);
+    struct random random = {.state = 7};
+    (void)state;
+    for (unsigned round = 0; round < 3000; round++) {
+        uint64_t most = 8192 * 95 / 100 - 1024;
+        uint32_t wanted = (uint32_t)(random_below(&random, most));
+        while (fixture.borrower->nr_pages < wanted && round % 10 == 0)
+            if (borrower_borrow(fixture.borrower, BORROWED_MOVABLE + round / 10 % 3) == UINT32_MAX)
+                break;
+        for (unsigned i = 0; i < 20; i++)
+            borrower_return(fixture.borrower, (uint32_t)random_below(&random, 8192));
+        struct qy_cma_report report;
+        qy_pfn_t pfn;
+        uint64_t frames = 1 + random_below(&random, 1024);
+        int code = take(&fixture, frames, &pfn, &report);
+        if (code != 0)
+            test_fail("round %u: %llu frames with %llu lent: %d, %llu stuck", round,
+                      (unsigned long long)frames, (unsigned long long)fixture.borrower->nr_pages,
+                      code, (unsigned long long)report.nr_stuck);
+        assert_int_equal(qy_cma_release(fixture.cma, pfn, frames), 0);
+    }
+    tear_down(&fixture);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lent_and_taken_back),
+        cmocka_unit_test(dropped_and_written),
+        cmocka_unit_test(around_a_pin),
+        cmocka_unit_test(nothing_changed),
+        cmocka_unit_test(guaranteed),
+        cmocka_unit_test(windows),
+        cmocka_unit_test(refused),
+        cmocka_unit_test(any_occupancy),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
