@@ -140,6 +140,7 @@ struct qy_mm {
     struct qy_fit fit[QY_KMALLOC_CLASSES];            /* kmalloc: by class */
     size_t small_bytes;                               /* (i) QY_SMALL_BYTES; 0: no kmalloc here */
     size_t largest_class_bytes;                       /* (i) kmalloc: above, whole pages */
+    _Atomic uint64_t extra_bytes;                     /* G3: what slots may keep beyond the usual */
     size_t class_slack;  /* (i) kmalloc: bytes added to each request for a red zone */
     uint8_t kmalloc_tag; /* (i) of the smallest class; the others follow */
     struct qy_quarantine quarantine;

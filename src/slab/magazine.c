@@ -6,10 +6,14 @@
  *         same way back: to the slot, to the depot, and when both have enough its objects go
  *         to their slabs (Bonwick & Adams 2001; the slot's own few make batches larger than
  *         a magazine cost an exchange, not 64 slab updates). The first fill of a slot is a
- *         few objects and doubles, so that who needs one object does not hold 63.
+ *         few objects and doubles, so that who needs one object does not hold 63. What a
+ *         slot may keep of large objects grows where they come again (widen()), within a
+ *         bound for all; being emptied takes that back.
  *
  * RULES   G1  in slab/magazine.h.
  *         G2  Magazines in a depot are full: `places` objects.
+ *         G3  A slot's depot holds at most most_in_slot + extra of them, and mm->extra_bytes
+ *             is what extra makes in bytes, of all slots and caches.
  *         Checked by check_magazines() in view/rules.c.
  *
  * LOCKS   The slot's owner is inside, or its drainer. cache->lock for one exchange.
@@ -26,6 +30,9 @@
 #define MOST_SPARE 8
 /** Empty slabs that a cache keeps at least. */
 #define KEPT_EMPTY_BYTES (UINT64_C(32) << 10)
+/** What a slot's depot may hold beyond the usual, and all of them together. */
+#define EXTRA_BYTES (UINT64_C(4) << 20)
+#define ALL_EXTRA_BYTES (UINT64_C(16) << 20)
 #define LAST (QY_MAGAZINE_WORDS - 1)
 
 _Alignas(512) void *const qy_no_magazine[QY_MAGAZINE_WORDS] = {NULL};
@@ -105,6 +112,37 @@ static void give_objects(struct qy_kmem_cache *cache, struct qy_cpu *cpu, void *
         qy_slab_release(cache, cpu, keep);
 }
 
+/* ---- how much a slot may keep ---- */
+
+static uint64_t magazine_bytes(const struct qy_kmem_cache *cache)
+{
+    return (uint64_t)cache->places * cache->stride;
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/** Magazines found no room in this slot's depot, and now their objects are wanted again: it may
+ *  hold as many more, but at most twice as many as it could. Only large objects: a slab has few
+ *  of them, so giving and taking them is giving and taking pages. Small ones are as well off
+ *  in their slabs, where they are in order again and let others become empty. */
+static void widen(struct qy_kmem_cache *cache, struct qy_depot *own)
+{
+    uint64_t bytes = magazine_bytes(cache);
+    uint64_t wider = own->extra + least(own->gone, cache->most_in_slot + own->extra);
+    wider = least(wider, EXTRA_BYTES / bytes);
+    own->gone = 0;
+    if (cache->places == QY_MAGAZINE_MOST || wider <= own->extra)
+        return;
+    uint64_t more = (wider - own->extra) * bytes;
+    if (atomic_fetch_add(&cache->mm->extra_bytes, more) + more <= ALL_EXTRA_BYTES)
+        own->extra = (uint16_t)wider;
+    else
+        atomic_fetch_sub(&cache->mm->extra_bytes, more);
+}
+
 /* ---- empty: get a full one ---- */
 
 static void **take_from_depot(struct qy_kmem_cache *cache)
@@ -154,6 +192,8 @@ static void *fill_from_slabs(struct qy_cpu *cpu, struct qy_kmem_cache *cache)
         loaded(cpu, cache->tag) ? first_word(cpu->top[cache->tag]) : new_magazine(cpu, true);
     if (magazine == NULL)
         return take_objects(cache, cpu, 1, &object) == 1 ? object : NULL;
+    if (own->gone != 0)
+        widen(cache, own);
     unsigned fill = own->fill != 0 ? own->fill : FIRST_FILL;
     fill = fill < cache->places ? fill : cache->places;
     own->fill = (uint16_t)(fill * 2);
@@ -193,7 +233,7 @@ static void **put_full(struct qy_cpu *cpu, struct qy_kmem_cache *cache, void **m
 {
     struct qy_depot *own = &cpu->depot[cache->tag];
     /* Who only frees has no use for them: others take theirs from the depot. */
-    if (own->fill != 0 && own->nr_full < cache->most_in_slot) {
+    if (own->fill != 0 && own->nr_full < cache->most_in_slot + own->extra) {
         *magazine = own->full;
         own->full = magazine;
         own->nr_full++;
@@ -210,6 +250,7 @@ static void **put_full(struct qy_cpu *cpu, struct qy_kmem_cache *cache, void **m
     qy_unlock(&cache->lock);
     if (put)
         return NULL;
+    own->gone = (uint16_t)(own->gone + (own->gone < UINT16_MAX));
     give_objects(cache, cpu, magazine + bottom_of(cache) + 1, cache->places);
     return magazine;
 }
@@ -275,6 +316,8 @@ void qy_magazine_drain(struct qy_cpu *cpu, struct qy_kmem_cache *cache)
         free_magazine(cache->mm, cpu, magazine);
     }
     void **full = own->full;
+    if (own->extra != 0)
+        atomic_fetch_sub(&cache->mm->extra_bytes, own->extra * magazine_bytes(cache));
     *own = (struct qy_depot){.full = NULL};
     drain_list(cache, cpu, full);
 }

@@ -42,7 +42,8 @@ struct qy_depot {
     void **full;      /* (o) full magazines, linked by their first word */
     uint16_t nr_full; /* (o) */
     uint16_t fill;    /* (o) objects of the next refill from the slabs: it doubles */
-    uint32_t reserved;
+    uint16_t extra;   /* (o) G3: magazines that it may hold beyond most_in_slot */
+    uint16_t gone;    /* (o) that found no room since objects were last taken off slabs */
 };
 
 static inline void *qy_magazine_pop(struct qy_cpu *cpu, unsigned tag)

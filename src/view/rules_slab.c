@@ -195,8 +195,9 @@ static void check_depot(struct qy_ruling *ruling, const struct qy_kmem_cache *ca
         qy_broken_name(ruling, "G2", "cache", cache->name, "a depot is not what its count says");
 }
 
-static void check_slot(struct qy_ruling *ruling, const struct qy_kmem_cache *cache,
-                       const struct qy_cpu *cpu)
+/** Returns the bytes that the slot may keep of it beyond the usual. */
+static uint64_t check_slot(struct qy_ruling *ruling, const struct qy_kmem_cache *cache,
+                           const struct qy_cpu *cpu)
 {
     void *const *top = cpu->top[cache->tag];
     void *const *magazine =
@@ -212,23 +213,31 @@ static void check_slot(struct qy_ruling *ruling, const struct qy_kmem_cache *cac
         else
             check_magazine(ruling, cache, magazine, place - bottom);
     }
-    if (cpu->depot != NULL)
-        check_depot(ruling, cache, cpu->depot[cache->tag].full, cpu->depot[cache->tag].nr_full);
+    if (cpu->depot == NULL)
+        return 0;
+    const struct qy_depot *own = &cpu->depot[cache->tag];
+    check_depot(ruling, cache, own->full, own->nr_full);
+    if (own->nr_full > cache->most_in_slot + own->extra)
+        qy_broken_name(ruling, "G3", "cache", cache->name, "a slot keeps more than it may");
+    return (uint64_t)own->extra * cache->places * cache->stride;
 }
 
 void qy_check_magazines(struct qy_ruling *ruling)
 {
     struct qy_mm *mm = ruling->mm;
+    uint64_t extra_bytes = 0;
     for (unsigned tag = QY_TAG_CACHE; tag < QY_NR_TAGS; tag++) {
         struct qy_kmem_cache *cache = mm->cache_of[tag];
         if (cache == NULL || cache->places == 0)
             continue;
         qy_list_for_each (link, &mm->cpus)
-            check_slot(ruling, cache, qy_list_entry(link, struct qy_cpu, link));
+            extra_bytes += check_slot(ruling, cache, qy_list_entry(link, struct qy_cpu, link));
         qy_lock(&cache->lock);
         check_depot(ruling, cache, cache->depot, cache->nr_depot);
         qy_unlock(&cache->lock);
     }
+    if (extra_bytes != atomic_load(&mm->extra_bytes))
+        qy_broken(ruling, "G3", "bytes", extra_bytes, "beyond the usual are not what is counted");
 }
 
 /* ---- kept runs ---- */

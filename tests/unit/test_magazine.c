@@ -122,6 +122,37 @@ static void depots_hold_full_magazines(void **state)
     test_rules(memory.mm);
 }
 
+/* Wrong if it failed: G3: batches of large objects would go to their slabs and come again each
+ * time, or a slot would keep them for ever. */
+static void a_slot_keeps_more_of_what_comes_again(void **state)
+{
+    enum {
+        LARGE = 200
+    };
+    static void *large[LARGE];
+    struct qy_kmem_cache *of_8k = qy_kmem_cache_create(memory.mm, "large", 8192, 0, 0, NULL, NULL);
+    (void)state;
+    assert_non_null(of_8k);
+    take(1);
+    give(1);
+    const struct qy_depot *own = &the_slot()->depot[of_8k->tag];
+    uint64_t refills = 0;
+    for (unsigned round = 0; round < 8; round++) {
+        refills = of_8k->nr_refills;
+        assert_int_equal(qy_kmem_cache_alloc_bulk(of_8k, QY_GFP_KERNEL, LARGE, large), 0);
+        assert_true(round != 1 || of_8k->nr_refills > refills);
+        qy_kmem_cache_free_bulk(of_8k, LARGE, large);
+        test_rules(memory.mm);
+    }
+    assert_int_equal(of_8k->nr_refills, refills);
+    assert_true(own->nr_full > of_8k->most_in_slot);
+    assert_true(own->extra > 0 && memory.mm->extra_bytes > 0);
+    assert_true(qy_kmem_cache_shrink(of_8k) > 0);
+    assert_int_equal(own->nr_full + own->extra, 0);
+    assert_int_equal(memory.mm->extra_bytes, 0);
+    assert_int_equal(qy_kmem_cache_destroy(of_8k, NULL), 0);
+}
+
 /* Wrong if it failed: who needs one object would hold a magazine full of them. */
 static void the_first_fills_are_small(void **state)
 {
@@ -153,6 +184,7 @@ int main(void)
         cmocka_unit_test(objects_come_back_last_first),
         cmocka_unit_test_setup_teardown(a_loaded_magazine_ends_in_null, build, tear_down),
         cmocka_unit_test_setup_teardown(depots_hold_full_magazines, build, tear_down),
+        cmocka_unit_test_setup_teardown(a_slot_keeps_more_of_what_comes_again, build, tear_down),
         cmocka_unit_test_setup_teardown(the_first_fills_are_small, build, tear_down),
         cmocka_unit_test_setup_teardown(a_shrink_empties_all_of_them, build, tear_down),
     };
