@@ -105,8 +105,8 @@ static void decide(struct qy_mm *mm, const struct held *held)
     dropped_ns = now;
 }
 
-/** Caches may hold free objects on nearly every page: they give up what they can each time
- *  that this has grown by a quarter. If half of what is in use is idle even then, the pages
+/** Caches may hold free objects on nearly every page: they give up what they can when this has
+ *  grown by a quarter. If half of what is in use is idle even then, the pages
  *  between the live objects lose their memory. */
 static void empty_caches(struct qy_mm *mm, const struct held *held)
 {
@@ -121,11 +121,21 @@ static void empty_caches(struct qy_mm *mm, const struct held *held)
         qy_slab_trim(mm);
 }
 
+/** More memory came online: before it is written to, what lies idle in caches may do instead.
+ *  Only slow frees put anything there, so it is soon enough to ask at one. */
+static bool has_grown(const struct qy_mm *mm)
+{
+    static _Atomic uint64_t seen;
+    uint64_t managed = atomic_load_explicit(&mm->managed, memory_order_relaxed);
+    return atomic_load_explicit(&seen, memory_order_relaxed) != managed &&
+           atomic_exchange_explicit(&seen, managed, memory_order_relaxed) != 0;
+}
+
 void qy_malloc_decay(struct qy_mm *mm)
 {
     static _Thread_local unsigned calls __attribute__((tls_model("initial-exec")));
     struct held held = look(mm);
-    bool look_closer = ++calls % CALLS_PER_LOOK == 0;
+    bool look_closer = has_grown(mm) || ++calls % CALLS_PER_LOOK == 0;
     if (!look_closer && held.backed <= allowance(&held))
         return;
     if (atomic_exchange(&deciding, true))
