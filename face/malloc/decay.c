@@ -9,7 +9,7 @@
  *           one big working set, freed for good      goes back at once
  *           filled and emptied over and over         goes back once, then stays
  *
- * RULES   V1  Nothing goes back while at most `keep` plus a quarter of what is in use is free.
+ * RULES   V1  Nothing goes back while at most `keep` plus an eighth of what is in use is free.
  *
  * LOCKS   deciding: one thread at a time; another one has nothing to do here.
  *
@@ -56,7 +56,7 @@ static struct held look(const struct qy_mm *mm)
 
 static uint64_t allowance(const struct held *held)
 {
-    return atomic_load_explicit(&keep, memory_order_relaxed) + held->used / 4;
+    return atomic_load_explicit(&keep, memory_order_relaxed) + held->used / 8;
 }
 
 static void shrink(uint64_t now)
