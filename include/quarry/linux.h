@@ -16,6 +16,9 @@ struct qy_linux_options {
     uint64_t span_bytes;      /* width of the address range it may grow in; 0: 1 TiB */
     uint32_t kmalloc_flags;   /* QY_SLAB_* for the caches behind kmalloc: slab.h */
     bool movable;             /* spaces, cached files, contiguous regions: as in mm.h */
+    bool shared;              /* implies movable: frames can be mapped into spaces (space.h). They
+                                 lie in a memfd then, mapped shared; a child that fork() makes has
+                                 none of them, and must not use the instance */
     bool fixed;               /* all span_bytes are brought online at once */
     uint64_t min_free_kbytes; /* watermarks, as in struct qy_mm_options; 0: Linux's formula if
                                  fixed, else none */
@@ -46,6 +49,19 @@ QY_API void qy_linux_mm_close(struct qy_mm *mm);
 
 /** Unmap all of it. No thread may use it any more, nor any block out of it. */
 QY_API void qy_linux_mm_destroy(struct qy_mm *mm);
+
+/**
+ * For programs that install a handler of SIGSEGV after the first space was created: call this first,
+ * with what the handler was given (a siginfo_t and a ucontext_t). True: it was a page of a space
+ * that is in place now, or that the access may try again; return. False: it is the program's own
+ * fault.
+ *
+ * A handler that was there before needs nothing: Quarry's calls it for faults that are not of
+ * spaces. Quarry's runs on the alternate stack if the thread has one, and lets the signal come
+ * again meanwhile. An access by a system call is no fault but an EFAULT: have the pages in place by
+ * qy_space_pin(), or populated, before.
+ */
+QY_API QY_MUST_CHECK bool qy_linux_fault_handler(int signal, void *info, void *context);
 
 #ifdef __cplusplus
 }

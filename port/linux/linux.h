@@ -25,6 +25,22 @@ int qy_linux_window_find(struct qy_linux_window *window, size_t bytes);
 int qy_linux_window_reserve(struct qy_linux_window *window, size_t bytes, size_t least);
 void qy_linux_window_release(const struct qy_linux_window *window);
 
+/** The frames of [start, start + bytes) lie in a memfd from now on; before any is committed. 0 or
+ *  -errno. */
+int qy_linux_share(char *start, size_t bytes);
+/** No more; nothing, if they did not. */
+void qy_linux_unshare(const char *start);
+/** The memfd in which the frame at this address lies, and where in it; -1: in none. */
+int qy_linux_shared_fd(const void *address, uint64_t *offset);
+/** In the child of a fork: nothing that is shared with the parent may be reached. */
+void qy_linux_unshare_child(void);
+
+/** The space in whose window an address lies, or NULL. No lock. */
+struct qy_space *qy_linux_space_at(const void *address);
+/** See to it that SIGSEGV comes to qy_linux_fault_handler(). 0, or -ENOTSUP: this processor's
+ *  faults do not say what they were. */
+int qy_linux_catch_faults(void);
+
 /** Number a new instance and remember its window; -1: no number is free. */
 int qy_linux_slots_open(struct qy_mm *mm);
 /** No thread has a slot of it any more, and its number is free again. */

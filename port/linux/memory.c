@@ -8,6 +8,10 @@
  *         no such range can be had (39-bit addresses, emulators, valgrind) the window is
  *         reserved without access and opened piece by piece.
  *
+ *         Frames of an instance with options.shared are a memfd's, at the same offsets, so that
+ *         a space can map them once more (window.c). Their window is not inherited by fork:
+ *         parent and child would write into one memory.
+ *
  * LOCKS   none: the core calls commit under grow_lock.
  *
  * COST    A system call each: 0.4 us and what the pages cost.
@@ -20,6 +24,8 @@
 #include <errno.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
@@ -48,12 +54,11 @@ static uint64_t draw(void)
     return state >> 33;
 }
 
-static int map(void *address, size_t bytes)
+static int map_at(void *address, size_t bytes, int flags, int fd, uint64_t offset)
 {
     int saved = errno;
     int code = 0;
-    void *at = mmap(address, bytes, PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+    void *at = mmap(address, bytes, PROT_READ | PROT_WRITE, flags, fd, (off_t)offset);
     if (at == MAP_FAILED) {
         code = errno == EEXIST ? -EEXIST : -ENOMEM;
     } else if (at != address) {
@@ -62,6 +67,12 @@ static int map(void *address, size_t bytes)
     }
     errno = saved;
     return code;
+}
+
+static int map(void *address, size_t bytes)
+{
+    return map_at(address, bytes, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE,
+                  -1, 0);
 }
 
 static int open_reserved(void *address, size_t bytes)
@@ -140,9 +151,99 @@ void qy_linux_window_release(const struct qy_linux_window *window)
             reserved_windows[i].start = NULL;
 }
 
+/* ---- frames in a memfd ---- */
+
+/** Written before anybody else knows the instance, and after all have forgotten it. */
+static struct shared {
+    const char *start;
+    size_t bytes;
+    int fd;
+    _Atomic bool used;
+} shared_windows[QY_LINUX_INSTANCES];
+
+int qy_linux_share(char *start, size_t bytes)
+{
+    int saved = errno, code = 0;
+    unsigned place = 0;
+    while (place < QY_LINUX_INSTANCES && atomic_exchange(&shared_windows[place].used, true))
+        place++;
+    if (place == QY_LINUX_INSTANCES)
+        return -EAGAIN;
+    struct rlimit largest;
+    int fd = memfd_create("quarry", MFD_CLOEXEC);
+    if (fd < 0)
+        code = -errno;
+    else if (getrlimit(RLIMIT_FSIZE, &largest) == 0 && largest.rlim_cur < bytes)
+        code = -EFBIG; /* ftruncate would end the program */
+    else if (ftruncate(fd, (off_t)bytes) != 0)
+        code = -errno;
+    errno = saved;
+    if (code == 0) {
+        shared_windows[place].start = start;
+        shared_windows[place].bytes = bytes;
+        shared_windows[place].fd = fd;
+        return 0;
+    }
+    if (fd >= 0)
+        close(fd);
+    shared_windows[place].used = false;
+    return code;
+}
+
+static struct shared *shared_at(const char *address)
+{
+    for (unsigned i = 0; i < QY_LINUX_INSTANCES; i++)
+        if (shared_windows[i].start != NULL &&
+            (uintptr_t)address - (uintptr_t)shared_windows[i].start < shared_windows[i].bytes)
+            return &shared_windows[i];
+    return NULL;
+}
+
+int qy_linux_shared_fd(const void *address, uint64_t *offset)
+{
+    const struct shared *shared = shared_at(address);
+    if (shared == NULL)
+        return -1;
+    *offset = (uint64_t)((const char *)address - shared->start);
+    return shared->fd;
+}
+
+void qy_linux_unshare(const char *start)
+{
+    struct shared *shared = shared_at(start);
+    if (shared == NULL)
+        return;
+    shared->start = NULL;
+    close(shared->fd);
+    shared->used = false;
+}
+
+/* The windows themselves were not inherited. */
+void qy_linux_unshare_child(void)
+{
+    for (unsigned i = 0; i < QY_LINUX_INSTANCES; i++)
+        if (shared_windows[i].start != NULL)
+            close(shared_windows[i].fd);
+}
+
+static int map_shared(void *address, size_t bytes)
+{
+    uint64_t offset = 0;
+    int fd = qy_linux_shared_fd(address, &offset);
+    int fixed = is_reserved(address) ? MAP_FIXED : MAP_FIXED_NOREPLACE;
+    int code = map_at(address, bytes, MAP_SHARED | MAP_NORESERVE | fixed, fd, offset);
+    if (code == 0)
+        madvise(address, bytes, MADV_DONTFORK);
+    return code;
+}
+
+/* ---- what the core calls ---- */
+
 int qy_port_commit(struct qy_mm *mm, void *address, size_t bytes)
 {
     (void)mm;
+    if (shared_at(address) != NULL)
+        return map_shared(address, bytes);
     return is_reserved(address) ? open_reserved(address, bytes) : map(address, bytes);
 }
 
@@ -150,7 +251,8 @@ int qy_port_decommit(struct qy_mm *mm, void *address, size_t bytes)
 {
     (void)mm;
     int saved = errno;
-    int code = madvise(address, bytes, MADV_DONTNEED) == 0 ? 0 : -errno;
+    int advice = shared_at(address) != NULL ? MADV_REMOVE : MADV_DONTNEED;
+    int code = madvise(address, bytes, advice) == 0 ? 0 : -errno;
     errno = saved;
     return code;
 }
@@ -177,6 +279,8 @@ int qy_port_move(struct qy_mm *mm, void *from, void *to, size_t bytes)
 {
     (void)mm;
     int saved = errno;
+    if (shared_at(from) != NULL)
+        return -ENOTSUP; /* a frame's place in the memfd is its number */
     void *at = mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
     int code = at == MAP_FAILED ? -errno : 0;
     errno = saved;

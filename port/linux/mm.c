@@ -35,9 +35,14 @@ static struct qy_memmap map_of(struct qy_range *range, char *start, uint64_t byt
     return (struct qy_memmap){.ranges = range, .nr_ranges = 1, .nr_nodes = 1};
 }
 
+static bool is_movable(const struct qy_linux_options *options)
+{
+    return options->movable || options->shared;
+}
+
 static uint64_t meta_share(const struct qy_linux_options *options)
 {
-    return options->movable ? META_SHARE_MOVABLE : META_SHARE;
+    return is_movable(options) ? META_SHARE_MOVABLE : META_SHARE;
 }
 
 static uint64_t span_in(const struct qy_linux_window *window, uint64_t wanted, uint64_t share)
@@ -59,7 +64,7 @@ static struct qy_mm *create_in(const struct qy_linux_window *window, uint64_t wa
         .meta_lazy = true,
         .grow = !options->fixed,
         .lazy_backing = true,
-        .movable = options->movable,
+        .movable = is_movable(options),
         .limit_pages = options->limit_bytes >> QY_PAGE_SHIFT,
         .kmalloc_flags = options->kmalloc_flags,
         .min_free_kbytes = options->min_free_kbytes,
@@ -67,12 +72,17 @@ static struct qy_mm *create_in(const struct qy_linux_window *window, uint64_t wa
     struct qy_mm *mm = NULL;
     if (options->limit_bytes != 0 && core.limit_pages == 0)
         core.limit_pages = 1;
-    if (options->fixed && qy_port_commit(NULL, window->start, span) != 0)
+    int shared = options->shared ? qy_linux_share(window->start, span) : 0;
+    if (shared != 0)
+        qy_error_set(error, shared, "no memfd for a span of bytes: ", span, "");
+    else if (options->fixed && qy_port_commit(NULL, window->start, span) != 0)
         qy_error_set(error, -ENOMEM, "no memory for a fixed span of bytes: ", span, "");
     else
         mm = qy_mm_create(&map, &core, error);
-    if (mm == NULL)
+    if (mm == NULL) {
+        qy_linux_unshare(window->start);
         qy_linux_window_release(window);
+    }
     return mm;
 }
 
@@ -141,5 +151,6 @@ void qy_linux_mm_destroy(struct qy_mm *mm)
 {
     struct qy_linux_window window = {mm->port_window, mm->port_window_bytes, false};
     qy_linux_slots_close(mm);
+    qy_linux_unshare(window.start);
     qy_linux_window_release(&window);
 }

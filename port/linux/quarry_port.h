@@ -13,6 +13,7 @@
 
 struct qy_mm;
 struct qy_cpu;
+struct qy_space;
 
 #define QY_PAGE_SHIFT 12
 #define QY_CACHE_LINE 64
@@ -123,6 +124,20 @@ void qy_port_populate(struct qy_mm *mm, void *address, size_t bytes);
 /** Move the memory at @from to @to: same bytes, whole pages; @to was committed and its content
  *  is lost; @from stays usable and reads as zero. 0, or -errno and nothing changed. */
 int qy_port_move(struct qy_mm *mm, void *from, void *to, size_t bytes);
+
+/** Find @bytes of addresses (whole 2 MiB, so aligned) for a space: an access there leads to
+ *  qy_space_fault(). 0, -ENOMEM (there are none), -ENOTSUP (frames cannot be mapped elsewhere). */
+int qy_port_window_open(struct qy_mm *mm, struct qy_space *space, uint64_t bytes, void **start);
+void qy_port_window_close(struct qy_mm *mm, void *start, uint64_t bytes);
+/** The pages from @address on are these frames from now on, whatever they were before, in one
+ *  step; @prot: QY_PROT_*. 0, or -ENOMEM and nothing changed. */
+int qy_port_window_map(struct qy_mm *mm, void *address, uint64_t pfn, uint64_t count,
+                       uint32_t prot);
+/** They are none. 0, or -ENOMEM and nothing changed. */
+int qy_port_window_unmap(struct qy_mm *mm, void *address, uint64_t count);
+/** What may be done with pages that are mapped. When it returns no thread writes any more to what
+ *  may not be written. 0, or -ENOMEM and nothing changed. */
+int qy_port_window_protect(struct qy_mm *mm, void *address, uint64_t count, uint32_t prot);
 
 /** Every other thread's loads and stores before and after this call are ordered by it. */
 void qy_port_heavy_barrier(void);

@@ -155,3 +155,47 @@ int qy_port_move(struct qy_mm *mm, void *from, void *to, size_t bytes)
     (void)bytes;
     return -1;
 }
+
+/* No addresses but the frames' own: there are no spaces here. */
+int qy_port_window_open(struct qy_mm *mm, struct qy_space *space, uint64_t bytes, void **start)
+{
+    (void)mm;
+    (void)space;
+    (void)bytes;
+    (void)start;
+    return -95; /* ENOTSUP */
+}
+
+void qy_port_window_close(struct qy_mm *mm, void *start, uint64_t bytes)
+{
+    (void)mm;
+    (void)start;
+    (void)bytes;
+}
+
+int qy_port_window_map(struct qy_mm *mm, void *address, uint64_t pfn, uint64_t count, uint32_t prot)
+{
+    (void)mm;
+    (void)address;
+    (void)pfn;
+    (void)count;
+    (void)prot;
+    return -12; /* ENOMEM */
+}
+
+int qy_port_window_unmap(struct qy_mm *mm, void *address, uint64_t count)
+{
+    (void)mm;
+    (void)address;
+    (void)count;
+    return -12;
+}
+
+int qy_port_window_protect(struct qy_mm *mm, void *address, uint64_t count, uint32_t prot)
+{
+    (void)mm;
+    (void)address;
+    (void)count;
+    (void)prot;
+    return -12;
+}

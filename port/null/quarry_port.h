@@ -15,6 +15,7 @@
 
 struct qy_mm;
 struct qy_cpu;
+struct qy_space;
 
 #define QY_PAGE_SHIFT 12
 #define QY_CACHE_LINE 64
@@ -48,6 +49,13 @@ int qy_port_decommit(struct qy_mm *mm, void *address, size_t bytes);
 int qy_port_protect(struct qy_mm *mm, void *address, size_t bytes, bool accessible);
 void qy_port_populate(struct qy_mm *mm, void *address, size_t bytes);
 int qy_port_move(struct qy_mm *mm, void *from, void *to, size_t bytes);
+
+int qy_port_window_open(struct qy_mm *mm, struct qy_space *space, uint64_t bytes, void **start);
+void qy_port_window_close(struct qy_mm *mm, void *start, uint64_t bytes);
+int qy_port_window_map(struct qy_mm *mm, void *address, uint64_t pfn, uint64_t count,
+                       uint32_t prot);
+int qy_port_window_unmap(struct qy_mm *mm, void *address, uint64_t count);
+int qy_port_window_protect(struct qy_mm *mm, void *address, uint64_t count, uint32_t prot);
 
 void qy_port_heavy_barrier(void);
 uint64_t qy_port_clock_ns(void);

@@ -55,7 +55,7 @@ static void *argument_of_all;
 
 /* ---- failing ---- */
 
-static bool fails(void)
+bool qy_sim_fails(void)
 {
     return ++calls == fail_at;
 }
@@ -217,6 +217,7 @@ void qy_sim_reset(void)
         free(slots[i].slot);
         free(slots[i].memory);
     }
+    qy_sim_windows_reset();
     nr_slots = 0;
     current_cpu = 0;
     calls = fail_at = lines = 0;
@@ -249,7 +250,7 @@ static void *zeroed(size_t bytes)
 
 struct qy_cpu *qy_port_attach(struct qy_mm *mm)
 {
-    if (current_cpu < 0 || nr_slots == MOST_SLOTS || fails())
+    if (current_cpu < 0 || nr_slots == MOST_SLOTS || qy_sim_fails())
         return NULL;
     struct slot *slot = &slots[nr_slots++];
     *slot = (struct slot){mm, current_cpu, zeroed(sizeof(struct qy_cpu)), zeroed(qy_cpu_bytes(mm))};
@@ -287,20 +288,20 @@ static int fresh(void *address, size_t bytes)
 int qy_port_commit(struct qy_mm *mm, void *address, size_t bytes)
 {
     (void)mm;
-    return fails() ? -ENOMEM : fresh(address, bytes);
+    return qy_sim_fails() ? -ENOMEM : fresh(address, bytes);
 }
 
 int qy_port_decommit(struct qy_mm *mm, void *address, size_t bytes)
 {
     (void)mm;
     qy_sim_point(); /* a system call takes time */
-    return fails() ? -ENOMEM : fresh(address, bytes);
+    return qy_sim_fails() ? -ENOMEM : fresh(address, bytes);
 }
 
 int qy_port_protect(struct qy_mm *mm, void *address, size_t bytes, bool accessible)
 {
     (void)mm;
-    if (fails())
+    if (qy_sim_fails())
         return -ENOMEM;
     return mprotect(address, bytes, accessible ? PROT_READ | PROT_WRITE : PROT_NONE) == 0 ? 0
                                                                                           : -errno;
@@ -337,7 +338,7 @@ uint32_t qy_port_thread(void)
 
 void qy_port_sleep(_Atomic uint32_t *word, uint32_t value)
 {
-    if (fails() || atomic_load(word) != value)
+    if (qy_sim_fails() || atomic_load(word) != value)
         return;
     if (nr_running == 0)
         end("deadlock: the only CPU sleeps");

@@ -7,6 +7,7 @@
 #define QY_E2BIG 7
 #define QY_EAGAIN 11
 #define QY_ENOMEM 12
+#define QY_EFAULT 14
 #define QY_EBUSY 16
 #define QY_EEXIST 17
 #define QY_EINVAL 22

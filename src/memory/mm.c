@@ -213,6 +213,7 @@ struct qy_mm *qy_memory_build(struct qy_layout *layout, const struct qy_memmap *
     qy_grace_init(&mm->grace);
     qy_list_init(&mm->cpus);
     qy_list_init(&mm->chain);
+    qy_list_init(&mm->spaces);
     mm->port_index = UINT32_MAX;
     set_arrays(mm, window, offset);
     set_hotplug(mm, layout);

@@ -16,8 +16,10 @@
  *           ops->putback(to) ---------------->  the pages are on the new frames; who waited
  *                                               goes on; the old frames go back: to the mover
  *
- *         A page that has a frame is named by that frame's folio; one that is isolated stays so
- *         until putback(); one that is pinned is neither isolated nor dropped.
+ * RULES   V1  A page of a mapping that has a frame: the frame's folio names mapping and page.
+ *         V2  An isolated page stays isolated until putback().
+ *         V3  A pinned page is not isolated, not dropped and not unmapped.
+ *         Checked by check_pages() in view/rules_space.c.
  *
  * LOCKS   mapping->lock guards its table and the folios' (m) fields of its frames. Calls to
  *         ops are made without any lock, inside mm->grace: the mapping cannot go away.

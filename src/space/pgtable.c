@@ -10,8 +10,9 @@
  *
  *         A table counts its entries, in its frame's struct qy_page, and goes with the last.
  *
- * RULES   A table's count is that of its entries, and none has none; nr_tables is the number of
- *         tables.
+ * RULES   V6  A table's count is that of its entries, and is not zero; nr_tables is the number of
+ *             tables. (Within a call of qy_pgtable_prepare() a table may be empty.)
+ *         Checked by check_tables() in view/rules_space.c.
  *
  * LOCKS   The owner's.
  *

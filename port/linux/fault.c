@@ -1,0 +1,139 @@
+/*
+ * fault.c - SIGSEGV: a page of a space that is not in place, or the program's own fault
+ *
+ * WHAT    The handler runs where the access was made, as if the program had called
+ *         qy_space_fault() there. What is not of a space, or may not be done there, goes on to
+ *         whoever handled the signal before, as it would have come to him: with his mask, in his
+ *         form; or the default action ends the program, at the same access.
+ *
+ *         No SIGBUS: the system sends it when it has no memory for a page that is mapped, which
+ *         nobody here could change.
+ *
+ * LOCKS   none to find the space; then mapping->lock. An access to a space by a thread that holds
+ *         a lock of Quarry's would wait for ever: the core makes none.
+ *
+ * COST    Two system calls more than the call of qy_space_fault(): the signal, and the return.
+ */
+#define _GNU_SOURCE
+#include "linux.h"
+
+#include <quarry/space.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+static struct sigaction previous;
+static int catching;
+
+enum access {
+    ACCESS_READ,
+    ACCESS_WRITE,
+    ACCESS_OTHER
+};
+
+#if defined(__x86_64__)
+#define FAULTS_SAY_WHAT 1
+/** Intel's manual, volume 3, 4.7: the error code of a page fault. */
+static enum access access_of(const ucontext_t *context)
+{
+    uint64_t error = (uint64_t)context->uc_mcontext.gregs[REG_ERR];
+    return (error & 0x30) ? ACCESS_OTHER /* an instruction; a protection key */
+           : (error & 2)  ? ACCESS_WRITE
+                          : ACCESS_READ;
+}
+#elif defined(__aarch64__)
+#define FAULTS_SAY_WHAT 1
+/** Arm's manual, ESR_EL1: class 0x24 is a data abort, WnR is bit 6. */
+static enum access access_of(const ucontext_t *context)
+{
+    const struct esr_context *record = (const void *)context->uc_mcontext.__reserved;
+    while (record->head.magic != 0 && record->head.magic != ESR_MAGIC)
+        record = (const void *)((const char *)record + record->head.size);
+    if (record->head.magic == 0 || (record->esr >> 26 & 0x3e) != 0x24)
+        return ACCESS_OTHER;
+    return (record->esr & 1u << 6) ? ACCESS_WRITE : ACCESS_READ;
+}
+#else
+#define FAULTS_SAY_WHAT 0
+static enum access access_of(const ucontext_t *context)
+{
+    (void)context;
+    return ACCESS_OTHER;
+}
+#endif
+
+bool qy_linux_fault_handler(int signal, void *info, void *context)
+{
+    const siginfo_t *what = info;
+    if (signal != SIGSEGV || (what->si_code != SEGV_MAPERR && what->si_code != SEGV_ACCERR))
+        return false;
+    struct qy_space *space = qy_linux_space_at(what->si_addr);
+    enum access access = access_of(context);
+    if (space == NULL || access == ACCESS_OTHER)
+        return false;
+    int saved = errno;
+    int code = qy_space_fault(space, what->si_addr, access == ACCESS_WRITE);
+    errno = saved;
+    return code == 0;
+}
+
+/** As if Quarry's handler were not there. */
+static void act_by_default(int signal, const siginfo_t *info)
+{
+    if (previous.sa_handler == SIG_IGN && info->si_code <= 0)
+        return; /* sent by somebody, and nobody minds */
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    sigaction(signal, &action, NULL);
+    if (info->si_code <= 0) /* else the access faults again */
+        syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), signal);
+}
+
+static void pass_on(int signal, siginfo_t *info, void *context)
+{
+    struct sigaction handler = previous;
+    bool siginfo = handler.sa_flags & SA_SIGINFO;
+    if (!siginfo && (handler.sa_handler == SIG_DFL || handler.sa_handler == SIG_IGN)) {
+        act_by_default(signal, info);
+        return;
+    }
+    sigset_t mask = handler.sa_mask, before;
+    if (!(handler.sa_flags & SA_NODEFER))
+        sigaddset(&mask, signal);
+    if (handler.sa_flags & SA_RESETHAND)
+        previous = (struct sigaction){.sa_handler = SIG_DFL};
+    pthread_sigmask(SIG_BLOCK, &mask, &before);
+    if (siginfo)
+        handler.sa_sigaction(signal, info, context);
+    else
+        handler.sa_handler(signal);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static void on_fault(int signal, siginfo_t *info, void *context)
+{
+    if (!qy_linux_fault_handler(signal, info, context))
+        pass_on(signal, info, context);
+}
+
+static void install(void)
+{
+    struct sigaction action = {.sa_sigaction = on_fault,
+                               .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    catching = sigaction(SIGSEGV, &action, &previous) == 0 ? 0 : -errno;
+}
+
+int qy_linux_catch_faults(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    if (!FAULTS_SAY_WHAT)
+        return -ENOTSUP;
+    pthread_once(&once, install);
+    return catching;
+}

@@ -1,0 +1,171 @@
+/*
+ * window.c - the addresses of spaces, and frames mapped there
+ *
+ * WHAT    A window is reserved without access. To put frames under pages of it, their part of the
+ *         instance's memfd is mapped there with MAP_FIXED, which replaces what was there in one
+ *         step: no access finds a hole. Pages that may be touched are mapped with their tables
+ *         filled: the fault that follows would cost more.
+ *
+ *         A fault handler finds the space by its address in a small table: an entry's start and end
+ *         are written before its space, and the space is cleared first.
+ *
+ * LOCKS   none for looking; places are taken and left by an exchange.
+ *
+ * COST    A system call each.
+ */
+#define _GNU_SOURCE
+#include "linux.h"
+
+#include "memory/mm.h"
+
+#include <quarry/space.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <sys/mman.h>
+
+#define SPACES 256
+#define BLOCK_BYTES (QY_PAGEBLOCK_FRAMES * QY_PAGE_BYTES)
+
+static struct place {
+    _Atomic bool used;
+    _Atomic uintptr_t start, end;
+    struct qy_space *_Atomic space;
+} places[SPACES];
+
+/** Places from the first up to this one may be in use: what a fault looks at. */
+static _Atomic unsigned nr_places;
+
+struct qy_space *qy_linux_space_at(const void *address)
+{
+    uintptr_t at = (uintptr_t)address;
+    unsigned count = atomic_load_explicit(&nr_places, memory_order_acquire);
+    for (unsigned i = 0; i < count; i++) {
+        struct qy_space *space = atomic_load_explicit(&places[i].space, memory_order_acquire);
+        if (space != NULL && at >= atomic_load_explicit(&places[i].start, memory_order_relaxed) &&
+            at < atomic_load_explicit(&places[i].end, memory_order_relaxed))
+            return space;
+    }
+    return NULL;
+}
+
+static int remember(struct qy_space *space, char *start, uint64_t bytes)
+{
+    unsigned i = 0;
+    while (i < SPACES && atomic_exchange(&places[i].used, true))
+        i++;
+    if (i == SPACES)
+        return -ENOMEM;
+    atomic_store(&places[i].start, (uintptr_t)start);
+    atomic_store(&places[i].end, (uintptr_t)start + bytes);
+    atomic_store_explicit(&places[i].space, space, memory_order_release);
+    unsigned count = atomic_load(&nr_places);
+    while (count < i + 1 && !atomic_compare_exchange_weak(&nr_places, &count, i + 1))
+        ;
+    return 0;
+}
+
+/* ---- fork ---- */
+
+/** Parent and child share a memfd, but only the parent knows when a frame moves: the child has
+ *  neither windows nor frames. */
+static void in_child(void)
+{
+    for (unsigned i = 0; i < SPACES; i++) {
+        if (atomic_load(&places[i].space) == NULL)
+            continue;
+        atomic_store(&places[i].space, NULL);
+        munmap((void *)atomic_load(&places[i].start), /* NOLINT(performance-no-int-to-ptr) */
+               atomic_load(&places[i].end) - atomic_load(&places[i].start));
+    }
+    qy_linux_unshare_child();
+}
+
+static void watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, in_child);
+}
+
+/* ---- windows ---- */
+
+static void *reserve(void *address, uint64_t bytes)
+{
+    int saved = errno;
+    void *at = mmap(address, bytes, PROT_NONE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (address != NULL ? MAP_FIXED : 0),
+                    -1, 0);
+    errno = saved;
+    return at != MAP_FAILED ? at : NULL;
+}
+
+int qy_port_window_open(struct qy_mm *mm, struct qy_space *space, uint64_t bytes, void **start)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    uint64_t offset;
+    if (qy_linux_shared_fd((void *)mm->base, &offset) < 0) /* NOLINT(performance-no-int-to-ptr) */
+        return -ENOTSUP;
+    int code = qy_linux_catch_faults();
+    if (code != 0)
+        return code;
+    char *at = reserve(NULL, bytes + BLOCK_BYTES);
+    if (at == NULL)
+        return -ENOMEM;
+    char *aligned = at + (BLOCK_BYTES - (uintptr_t)at % BLOCK_BYTES) % BLOCK_BYTES;
+    if (aligned > at)
+        munmap(at, (size_t)(aligned - at));
+    if (at + BLOCK_BYTES > aligned)
+        munmap(aligned + bytes, (size_t)(at + BLOCK_BYTES - aligned));
+    code = remember(space, aligned, bytes);
+    if (code != 0) {
+        munmap(aligned, bytes);
+        return code;
+    }
+    pthread_once(&once, watch_forks);
+    *start = aligned;
+    return 0;
+}
+
+void qy_port_window_close(struct qy_mm *mm, void *start, uint64_t bytes)
+{
+    (void)mm;
+    for (unsigned i = 0; i < SPACES; i++)
+        if (atomic_load(&places[i].space) != NULL &&
+            atomic_load(&places[i].start) == (uintptr_t)start) {
+            atomic_store(&places[i].space, NULL);
+            munmap(start, bytes);
+            atomic_store(&places[i].used, false);
+            return;
+        }
+}
+
+static int host_prot(uint32_t prot)
+{
+    return ((prot & QY_PROT_READ) ? PROT_READ : 0) | ((prot & QY_PROT_WRITE) ? PROT_WRITE : 0);
+}
+
+int qy_port_window_map(struct qy_mm *mm, void *address, uint64_t pfn, uint64_t count, uint32_t prot)
+{
+    uint64_t offset = 0;
+    int saved = errno;
+    int fd = qy_linux_shared_fd(qy_frame_address(mm, pfn), &offset);
+    int populate = prot != QY_PROT_NONE ? MAP_POPULATE : 0;
+    void *at = mmap(address, count << QY_PAGE_SHIFT, host_prot(prot),
+                    MAP_SHARED | MAP_NORESERVE | MAP_FIXED | populate, fd, (off_t)offset);
+    errno = saved;
+    return at != MAP_FAILED ? 0 : -ENOMEM;
+}
+
+int qy_port_window_unmap(struct qy_mm *mm, void *address, uint64_t count)
+{
+    (void)mm;
+    return reserve(address, count << QY_PAGE_SHIFT) != NULL ? 0 : -ENOMEM;
+}
+
+int qy_port_window_protect(struct qy_mm *mm, void *address, uint64_t count, uint32_t prot)
+{
+    (void)mm;
+    int saved = errno;
+    int code = mprotect(address, count << QY_PAGE_SHIFT, host_prot(prot)) == 0 ? 0 : -ENOMEM;
+    errno = saved;
+    return code;
+}

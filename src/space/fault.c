@@ -1,0 +1,205 @@
+/*
+ * fault.c - a page was touched that has no frame, or that is being moved
+ *
+ * WHAT    The frame comes with its neighbours' where that costs nothing: a block of 64 KiB, or
+ *         of 2 MiB in an area that prefers those, if all of it lies in the area, none of it has a
+ *         frame, and such a block is free. One mapping of the host then serves 16 pages, and
+ *         one call moves them.
+ *
+ *           look (locked)    what is missing, and how large a block may fill it
+ *           take, clear      the frames; reclaims if there are none
+ *           fill (locked)    if it is still missing: host, entries, folios
+ *
+ * RULES   V1  in space/mapping.h.
+ *
+ * LOCKS   mapping.lock twice, with nothing held in between: others may have been faster.
+ *
+ * COST    A frame's memory, a call of the port, a folio of 32 bytes a page. No slot is entered:
+ *         the access that faults may be one of a thread that is in its own.
+ */
+#include "base/assert.h"
+#include "base/errno.h"
+#include "base/text.h"
+#include "buddy/alloc.h"
+#include "buddy/lend.h"
+#include "space/space.h"
+
+#include <quarry/buddy.h>
+
+/** Pages of a block without QY_AREA_HUGE: 64 KiB. */
+#define AROUND_ORDER 4
+
+/** Pages that are missing together. */
+struct hole {
+    uint64_t page;
+    unsigned order;
+    uint32_t prot; /* their area's */
+};
+
+uint64_t qy_space_run_locked(const struct qy_space *space, uint64_t page, uint64_t end,
+                             qy_pte_t *pte)
+{
+    *pte = qy_pgtable_get(&space->table, page);
+    uint64_t count = 1;
+    while (page + count < end && qy_pgtable_get(&space->table, page + count) ==
+                                     qy_pte_make_leaf(qy_pte_pfn(*pte) + count, qy_pte_flags(*pte)))
+        count++;
+    return count;
+}
+
+void qy_space_wait_locked(struct qy_space *space)
+{
+    uint32_t moves = atomic_load_explicit(&space->moves, memory_order_relaxed);
+    space->nr_waiters++;
+    qy_unlock(&space->mapping.lock);
+    qy_port_sleep(&space->moves, moves);
+    qy_lock(&space->mapping.lock);
+    space->nr_waiters--;
+}
+
+int qy_space_no_mappings_locked(struct qy_space *space)
+{
+    char line[160];
+    struct qy_text text;
+    if (space->said_no_mappings)
+        return -QY_ENOMEM;
+    space->said_no_mappings = true;
+    qy_text_init(&text, line, sizeof(line));
+    qy_text_string(&text, "quarry: space ");
+    qy_text_string(&text, space->mapping.name);
+    qy_text_string(&text, ": the host allows no more mappings (vm.max_map_count); ");
+    qy_text_string(&text, "larger areas, or QY_AREA_HUGE, need fewer\n");
+    qy_port_write(line, text.length < sizeof(line) ? text.length : sizeof(line) - 1);
+    return -QY_ENOMEM;
+}
+
+/** May the hole at this page be a block of this order? */
+static bool is_open(const struct qy_space *space, const struct qy_area *area, uint64_t page,
+                    unsigned order)
+{
+    qy_pte_t pte;
+    uint64_t count = UINT64_C(1) << order, start = page & ~(count - 1);
+    return start >= area->node.start && start + count <= area->node.end &&
+           qy_pgtable_next(&space->table, start, start + count, &pte) == start + count;
+}
+
+static void measure_locked(const struct qy_space *space, const struct qy_area *area, uint64_t page,
+                           unsigned most, struct hole *hole)
+{
+    hole->order = 0;
+    if (most >= QY_PAGEBLOCK_ORDER && (area->flags & QY_AREA_HUGE) &&
+        is_open(space, area, page, QY_PAGEBLOCK_ORDER))
+        hole->order = QY_PAGEBLOCK_ORDER;
+    else if (most >= AROUND_ORDER && is_open(space, area, page, AROUND_ORDER))
+        hole->order = AROUND_ORDER;
+    hole->page = page & ~((UINT64_C(1) << hole->order) - 1);
+    hole->prot = area->prot;
+}
+
+/** 0: the page has its frame; 1: it has none, see *hole; -EFAULT. Waits while it is moved, if it
+ *  is to be written. */
+static int look(struct qy_space *space, uint64_t page, uint32_t need, struct hole *hole)
+{
+    int code = 0;
+    qy_lock(&space->mapping.lock);
+    qy_pte_t pte = qy_pgtable_get(&space->table, page);
+    while (qy_pte_is_isolated(pte) && (need & QY_PROT_WRITE)) {
+        qy_space_wait_locked(space);
+        pte = qy_pgtable_get(&space->table, page);
+    }
+    const struct qy_area *area = qy_area_at(space, page);
+    if (area == NULL || (need & ~area->prot) != 0) {
+        code = -QY_EFAULT;
+    } else if (qy_pte_none(pte)) {
+        measure_locked(space, area, page, QY_PAGEBLOCK_ORDER, hole);
+        code = 1;
+    } else if (space->unrestored && (need & QY_PROT_WRITE) &&
+               qy_port_window_protect(space->mapping.mm, qy_space_address(space, page), 1,
+                                      area->prot) != 0) {
+        code = qy_space_no_mappings_locked(space);
+    }
+    qy_unlock(&space->mapping.lock);
+    return code;
+}
+
+/** Frames for the hole, which reads as zero; a smaller one if there is no such block. */
+static qy_pfn_t take(struct qy_mm *mm, struct hole *hole, uint64_t page, bool pinned)
+{
+    enum qy_lend promise = pinned ? QY_LEND_PINNED : QY_LEND_MOVABLE;
+    bool fresh;
+    qy_pfn_t pfn = qy_lend_block(mm, QY_GFP_NOWAIT, promise, hole->order, &fresh);
+    while (pfn == QY_PFN_NONE && hole->order > 0) {
+        hole->order = hole->order > AROUND_ORDER ? AROUND_ORDER : 0;
+        hole->page = page & ~((UINT64_C(1) << hole->order) - 1);
+        pfn = qy_lend_block(mm, QY_GFP_NOWAIT, promise, hole->order, &fresh);
+    }
+    if (pfn != QY_PFN_NONE && !fresh)
+        __builtin_memset(qy_frame_address(mm, pfn), 0, QY_PAGE_BYTES << hole->order);
+    return pfn;
+}
+
+/** Put the frames there. 0; -EAGAIN: the hole is not what it was; -ENOMEM: no table, or no
+ *  mapping: *final, and no use in trying again. */
+static int fill(struct qy_space *space, const struct hole *hole, qy_pfn_t pfn, bool *final)
+{
+    struct qy_mm *mm = space->mapping.mm;
+    uint64_t count = UINT64_C(1) << hole->order;
+    const struct qy_area *area = qy_area_at(space, hole->page);
+    if (area == NULL || area->prot != hole->prot || !is_open(space, area, hole->page, hole->order))
+        return -QY_EAGAIN;
+    int code = qy_pgtable_prepare(&space->table, hole->page, count, pfn);
+    if (code == 0 &&
+        qy_port_window_map(mm, qy_space_address(space, hole->page), pfn, count, hole->prot) != 0) {
+        code = qy_space_no_mappings_locked(space);
+        *final = true;
+    }
+    if (code != 0) {
+        qy_pgtable_clear(&space->table, hole->page, count); /* tables that came for nothing */
+        return code;
+    }
+    qy_pgtable_set(&space->table, hole->page, count, pfn, qy_prot_flags(hole->prot));
+    qy_space_own_locked(space, hole->page, pfn, count);
+    space->nr_resident += count;
+    space->nr_faults += count;
+    return 0;
+}
+
+/** There were no frames: whatever lists hold is free, too; then others give way. */
+static bool find_more(struct qy_mm *mm, unsigned *rounds)
+{
+    if (*rounds == 0)
+        qy_drain_all_pages(mm);
+    return qy_reclaim_again(mm, QY_GFP_KERNEL, 0, rounds);
+}
+
+int qy_space_fill(struct qy_space *space, uint64_t page, uint32_t need, bool pinned)
+{
+    struct qy_mm *mm = space->mapping.mm;
+    struct hole hole = {0};
+    unsigned rounds = 0;
+    bool final = false;
+    int code;
+    while ((code = look(space, page, need, &hole)) == 1) {
+        qy_pfn_t pfn = take(mm, &hole, page, pinned);
+        code = -QY_ENOMEM;
+        if (pfn != QY_PFN_NONE) {
+            qy_lock(&space->mapping.lock);
+            code = fill(space, &hole, pfn, &final);
+            qy_unlock(&space->mapping.lock);
+            if (code == 0)
+                return 0;
+            qy_lend_return(mm, pfn, UINT64_C(1) << hole.order);
+        }
+        if (code == -QY_ENOMEM && (final || !find_more(mm, &rounds)))
+            return code;
+    }
+    return code;
+}
+
+int qy_space_fault(struct qy_space *space, const void *address, bool write)
+{
+    uint64_t page = qy_space_page(space, address);
+    if (page >= space->nr_pages)
+        return -QY_EFAULT;
+    return qy_space_fill(space, page, write ? QY_PROT_WRITE : QY_PROT_READ, false);
+}

@@ -1,0 +1,373 @@
+/*
+ * space.c - spaces come and go; areas are mapped, unmapped, protected
+ *
+ * WHAT    A change of a range of pages goes in an order that leaves nothing half done: wait until
+ *         no page of it is being moved; see that it may be done; get what it needs (areas to cut
+ *         with, tables); ask the host; then change entries, folios and areas, which cannot fail.
+ *
+ * RULES   V1, V2, V3  in space/mapping.h; V5  in space/area.c.
+ *
+ * LOCKS   mapping.lock; chain_lock for the list of spaces.
+ *
+ * COST    A call of the port for a range, or for each run of pages that have frames; an entry
+ *         and a folio a page.
+ */
+#include "space/space.h"
+
+#include "base/assert.h"
+#include "base/errno.h"
+#include "base/round.h"
+#include "buddy/lend.h"
+#include "memory/fault.h"
+
+#include <quarry/slab.h>
+
+#define DEFAULT_BYTES (UINT64_C(64) << 30)
+#define MOST_BYTES (UINT64_C(16) << 40)
+#define BLOCK_BYTES (QY_PAGEBLOCK_FRAMES * QY_PAGE_BYTES)
+/** Areas begin at multiples of this: what a fault fills at once. */
+#define AREA_ALIGN 16
+
+/* ---- a range of pages, the lock held ---- */
+
+/** Until no page of it is being moved. */
+static void settle_locked(struct qy_space *space, uint64_t page, uint64_t count)
+{
+    for (uint64_t at = page; space->nr_isolated != 0 && at < page + count;) {
+        qy_pte_t pte = 0;
+        at = qy_pgtable_next(&space->table, at, page + count, &pte);
+        if (qy_pte_is_isolated(pte)) {
+            qy_space_wait_locked(space);
+            at = page;
+        } else {
+            at++;
+        }
+    }
+}
+
+static bool any_pinned_locked(const struct qy_space *space, uint64_t page, uint64_t count)
+{
+    qy_pte_t pte;
+    uint64_t end = page + count;
+    if (space->nr_pinned == 0)
+        return false;
+    while ((page = qy_pgtable_next(&space->table, page, end, &pte)) < end) {
+        if (qy_folio_of(space->mapping.mm, qy_pte_pfn(pte))->pins != 0)
+            return true;
+        page++;
+    }
+    return false;
+}
+
+/** The frames of the pages go back; no page is pinned or being moved, and the host has let go. */
+static void release_locked(struct qy_space *space, uint64_t page, uint64_t count)
+{
+    qy_pte_t pte;
+    uint64_t end = page + count, start = page;
+    while ((page = qy_pgtable_next(&space->table, page, end, &pte)) < end) {
+        uint64_t run = qy_space_run_locked(space, page, end, &pte);
+        qy_assert(!qy_pte_is_isolated(pte), "V2");
+        qy_space_disown_locked(space, qy_pte_pfn(pte), run);
+        space->nr_resident -= run;
+        page += run;
+    }
+    qy_pgtable_clear(&space->table, start, count);
+}
+
+/** No entry covers pages on both sides of an end. */
+static int split_ends_locked(struct qy_space *space, uint64_t page, uint64_t count)
+{
+    if (qy_pgtable_split(&space->table, page) != 0)
+        return -QY_ENOMEM;
+    return qy_pgtable_split(&space->table, page + count);
+}
+
+static int unmap_locked(struct qy_space *space, uint64_t page, uint64_t count)
+{
+    qy_pte_t pte;
+    settle_locked(space, page, count);
+    if (any_pinned_locked(space, page, count))
+        return -QY_EBUSY;
+    if (split_ends_locked(space, page, count) != 0)
+        return -QY_ENOMEM;
+    uint64_t first = qy_pgtable_next(&space->table, page, page + count, &pte);
+    if (first < page + count) {
+        if (qy_port_window_unmap(space->mapping.mm, qy_space_address(space, first),
+                                 page + count - first) != 0)
+            return qy_space_no_mappings_locked(space);
+        release_locked(space, page, count);
+    }
+    return 0;
+}
+
+/** Pages that have frames, from @page on, up to the end of their area. */
+static uint64_t end_of_filled(const struct qy_space *space, const struct qy_area *area,
+                              uint64_t page, uint64_t end)
+{
+    end = end < area->node.end ? end : area->node.end;
+    do
+        page++;
+    while (page < end && !qy_pte_none(qy_pgtable_get(&space->table, page)));
+    return page;
+}
+
+/** The host allows this on pages that have frames; @prot NULL: what their areas say. Returns how
+ *  far it came: @end is all. */
+static uint64_t protect_host_locked(struct qy_space *space, uint64_t page, uint64_t end,
+                                    const uint32_t *prot)
+{
+    qy_pte_t pte;
+    while ((page = qy_pgtable_next(&space->table, page, end, &pte)) < end) {
+        const struct qy_area *area = qy_area_at(space, page);
+        uint64_t next = end_of_filled(space, area, page, end);
+        if (qy_port_window_protect(space->mapping.mm, qy_space_address(space, page), next - page,
+                                   prot != NULL ? *prot : area->prot) != 0)
+            return page;
+        page = next;
+    }
+    return end;
+}
+
+static void protect_entries_locked(struct qy_space *space, uint64_t start, uint64_t end,
+                                   uint32_t prot)
+{
+    qy_pte_t pte;
+    uint64_t page = start;
+    while ((page = qy_pgtable_next(&space->table, page, end, &pte)) < end) {
+        uint64_t run = qy_space_run_locked(space, page, end, &pte);
+        qy_pgtable_set(&space->table, page, run, qy_pte_pfn(pte), qy_prot_flags(prot));
+        page += run;
+    }
+    for (struct qy_area *area; start < end; start = area->node.end) {
+        area = qy_area_at(space, start);
+        area->prot = prot;
+    }
+}
+
+static int protect_locked(struct qy_space *space, uint64_t page, uint64_t count, uint32_t prot,
+                          struct qy_area **spare)
+{
+    settle_locked(space, page, count);
+    if (!qy_area_covers(space, page, count) || split_ends_locked(space, page, count) != 0)
+        return -QY_ENOMEM;
+    uint64_t reached = protect_host_locked(space, page, page + count, &prot);
+    if (reached < page + count) {
+        space->unrestored |= protect_host_locked(space, page, reached, NULL) != reached;
+        return qy_space_no_mappings_locked(space);
+    }
+    qy_area_cut(space, page, &spare[0]);
+    qy_area_cut(space, page + count, &spare[1]);
+    protect_entries_locked(space, page, page + count, prot);
+    return 0;
+}
+
+/* ---- areas ---- */
+
+/** A change of a range cuts at most two areas. */
+static bool spares(struct qy_mm *mm, struct qy_area *spare[2])
+{
+    spare[0] = qy_kmalloc(mm, sizeof(**spare), QY_GFP_KERNEL);
+    spare[1] = qy_kmalloc(mm, sizeof(**spare), QY_GFP_KERNEL);
+    if (spare[0] != NULL && spare[1] != NULL)
+        return true;
+    qy_kfree(mm, spare[0]);
+    qy_kfree(mm, spare[1]);
+    return false;
+}
+
+static void drop_spares(struct qy_mm *mm, struct qy_area *spare[2])
+{
+    qy_kfree(mm, spare[0]);
+    qy_kfree(mm, spare[1]);
+}
+
+static void *refused(struct qy_error *error, int code, const char *text, uint64_t number)
+{
+    qy_error_set(error, code, text, number, "");
+    return NULL;
+}
+
+/** Every page of it gets its frame. */
+static int populate(struct qy_space *space, uint64_t page, uint64_t count)
+{
+    int code = 0;
+    for (uint64_t at = page; at < page + count && code == 0; at++)
+        code = qy_space_fill(space, at, QY_PROT_NONE, false);
+    return code;
+}
+
+void *qy_space_map(struct qy_space *space, size_t bytes, uint32_t prot, uint32_t flags,
+                   struct qy_error *error)
+{
+    struct qy_mm *mm = space->mapping.mm;
+    uint64_t count = (bytes >> QY_PAGE_SHIFT) + (bytes % QY_PAGE_BYTES != 0);
+    if (bytes == 0 || (prot & ~(QY_PROT_READ | QY_PROT_WRITE)) ||
+        (flags & ~(QY_AREA_HUGE | QY_AREA_POPULATE)))
+        return refused(error, -QY_EINVAL, "no such area: bytes ", bytes);
+    struct qy_area *area = qy_kmalloc(mm, sizeof(*area), QY_GFP_KERNEL | QY_GFP_ZERO);
+    if (area == NULL)
+        return refused(error, -QY_ENOMEM, "no memory to describe an area", UINT64_MAX);
+    area->prot = (prot & QY_PROT_WRITE) ? prot | QY_PROT_READ : prot;
+    area->flags = flags & QY_AREA_HUGE;
+    qy_lock(&space->mapping.lock);
+    bool placed = qy_area_place(space, area, count,
+                                count >= QY_PAGEBLOCK_FRAMES ? QY_PAGEBLOCK_FRAMES : AREA_ALIGN);
+    uint64_t page = area->node.start;
+    struct qy_area *left = placed ? qy_area_join(space, page, count) : area;
+    qy_unlock(&space->mapping.lock);
+    qy_areas_free(mm, left);
+    if (!placed)
+        return refused(error, -QY_ENOMEM, "no gap in the space has room for pages: ", count);
+    void *address = qy_space_address(space, page);
+    if ((flags & QY_AREA_POPULATE) && populate(space, page, count) != 0) {
+        qy_space_unmap(space, address, count << QY_PAGE_SHIFT);
+        return refused(error, -QY_ENOMEM, "no frames, or no mappings, for pages: ", count);
+    }
+    return address;
+}
+
+int qy_space_unmap(struct qy_space *space, void *address, size_t bytes)
+{
+    struct qy_mm *mm = space->mapping.mm;
+    if (!qy_space_holds(space, address, bytes))
+        return -QY_EINVAL;
+    struct qy_area *spare[2], *removed = NULL;
+    if (!spares(mm, spare))
+        return -QY_ENOMEM;
+    uint64_t page = qy_space_page(space, address), count = bytes >> QY_PAGE_SHIFT;
+    qy_lock(&space->mapping.lock);
+    int code = unmap_locked(space, page, count);
+    if (code == 0) {
+        qy_area_cut(space, page, &spare[0]);
+        qy_area_cut(space, page + count, &spare[1]);
+        removed = qy_area_remove(space, page, count);
+    }
+    qy_unlock(&space->mapping.lock);
+    qy_areas_free(mm, removed);
+    drop_spares(mm, spare);
+    return code;
+}
+
+int qy_space_protect(struct qy_space *space, void *address, size_t bytes, uint32_t prot)
+{
+    struct qy_mm *mm = space->mapping.mm;
+    if (!qy_space_holds(space, address, bytes) || (prot & ~(QY_PROT_READ | QY_PROT_WRITE)))
+        return -QY_EINVAL;
+    struct qy_area *spare[2], *left = NULL;
+    if (!spares(mm, spare))
+        return -QY_ENOMEM;
+    prot |= (prot & QY_PROT_WRITE) ? QY_PROT_READ : 0;
+    uint64_t page = qy_space_page(space, address), count = bytes >> QY_PAGE_SHIFT;
+    qy_lock(&space->mapping.lock);
+    int code = protect_locked(space, page, count, prot, spare);
+    if (code == 0)
+        left = qy_area_join(space, page, count);
+    qy_unlock(&space->mapping.lock);
+    qy_areas_free(mm, left);
+    drop_spares(mm, spare);
+    return code;
+}
+
+/* ---- spaces ---- */
+
+static bool name_it(struct qy_space *space, const char *name)
+{
+    unsigned length = 0;
+    while (length < QY_MAPPING_NAME && name[length] != '\0') {
+        space->mapping.name[length] = name[length];
+        length++;
+    }
+    return length > 0 && length < QY_MAPPING_NAME;
+}
+
+static void list(struct qy_space *space, bool in)
+{
+    struct qy_mm *mm = space->mapping.mm;
+    qy_lock(&mm->chain_lock);
+    if (in)
+        qy_list_add_tail(&mm->spaces, &space->link);
+    else
+        qy_list_remove(&space->link);
+    qy_unlock(&mm->chain_lock);
+}
+
+struct qy_space *qy_space_create(struct qy_mm *mm, const char *name, uint64_t bytes,
+                                 struct qy_error *error)
+{
+    void *start;
+    bytes = bytes != 0 ? bytes : DEFAULT_BYTES;
+    if (bytes % BLOCK_BYTES != 0 || bytes > MOST_BYTES)
+        return refused(error, -QY_EINVAL, "a space is of whole 2 MiB, up to 16 TiB: ", bytes);
+    if (mm->folios == NULL || mm->base == 0)
+        return refused(error, -QY_ENOTSUP, "the memory was made without options.movable",
+                       UINT64_MAX);
+    struct qy_space *space = qy_kmalloc(mm, sizeof(*space), QY_GFP_KERNEL | QY_GFP_ZERO);
+    if (space == NULL)
+        return refused(error, -QY_ENOMEM, "no memory to describe a space", UINT64_MAX);
+    int code = name_it(space, name) ? qy_port_window_open(mm, space, bytes, &start) : -QY_EINVAL;
+    if (code != 0) {
+        qy_kfree(mm, space);
+        return refused(error, code,
+                       code == -QY_EINVAL    ? "a name is of 1 .. 31 bytes"
+                       : code == -QY_ENOTSUP ? "frames cannot be mapped: options.shared"
+                                             : "no range of addresses",
+                       UINT64_MAX);
+    }
+    space->mapping.ops = &qy_space_ops;
+    space->mapping.mm = mm;
+    qy_lock_init(&space->mapping.lock, QY_RANK_MAPPING);
+    space->start = start;
+    space->nr_pages = bytes >> QY_PAGE_SHIFT;
+    qy_pgtable_init(&space->table, mm);
+    atomic_init(&space->moves, 0);
+    list(space, true);
+    return space;
+}
+
+int qy_space_destroy(struct qy_space *space)
+{
+    struct qy_mm *mm = space->mapping.mm;
+    qy_lock(&space->mapping.lock);
+    settle_locked(space, 0, space->nr_pages);
+    int code = space->nr_pinned != 0 ? -QY_EBUSY : 0;
+    struct qy_area *areas = NULL;
+    if (code == 0) {
+        qy_port_window_close(mm, space->start, space->nr_pages << QY_PAGE_SHIFT);
+        release_locked(space, 0, space->nr_pages);
+        areas = qy_area_remove(space, 0, space->nr_pages);
+    }
+    qy_unlock(&space->mapping.lock);
+    if (code != 0)
+        return code;
+    list(space, false);
+    qy_areas_free(mm, areas);
+    qy_grace_wait(&mm->grace); /* movers that found it through a folio */
+    qy_kfree(mm, space);
+    return 0;
+}
+
+qy_pfn_t qy_space_translate(struct qy_space *space, const void *address)
+{
+    uint64_t page = qy_space_page(space, address);
+    if (page >= space->nr_pages)
+        return QY_PFN_NONE;
+    qy_lock(&space->mapping.lock);
+    qy_pte_t pte = qy_pgtable_get(&space->table, page);
+    qy_unlock(&space->mapping.lock);
+    return qy_pte_none(pte) ? QY_PFN_NONE : qy_pte_pfn(pte);
+}
+
+void qy_space_stat(struct qy_space *space, struct qy_space_stat *stat)
+{
+    qy_lock(&space->mapping.lock);
+    *stat = (struct qy_space_stat){
+        .areas = space->nr_areas,
+        .mapped = space->nr_mapped,
+        .resident = space->nr_resident,
+        .pinned = space->nr_pinned,
+        .table_frames = space->table.nr_tables,
+        .faults = space->nr_faults,
+        .moved = space->nr_moved,
+    };
+    qy_unlock(&space->mapping.lock);
+}

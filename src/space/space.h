@@ -1,0 +1,144 @@
+/*
+ * space.h - a range of addresses whose pages have frames of their own
+ *
+ * WHAT    struct qy_space is a mapping (space/mapping.h): pages numbered from its first
+ *         address, a page table that says which frame each has, and areas that say which pages
+ *         the program has and what it may do with them. The port makes the addresses true:
+ *
+ *           area      program's   page number    page table      port
+ *           map()     address --> - start -----> frame ------->  the host's mapping
+ *
+ *         A page gets its frame when it is touched, as one of a block that is aligned.
+ *
+ * RULES   V1, V2, V3 in space/mapping.h; V4 in space/pin.c; V5 in space/area.c.
+ *
+ * LOCKS   (m) mapping.lock, for all of it, the port's calls on these addresses included: so the
+ *         table and the host's mappings agree whenever it is free. Frames are taken and cleared
+ *         before it. (i) fixed since creation; (h) mm->chain_lock.
+ */
+#ifndef QY_SPACE_SPACE_H
+#define QY_SPACE_SPACE_H
+
+#include "base/list.h"
+#include "base/tree.h"
+#include "space/mapping.h"
+#include "space/pgtable.h"
+
+#include <quarry/space.h>
+
+struct qy_area {
+    struct qy_tree_node node; /* pages */
+    uint32_t prot, flags;
+};
+
+struct qy_space {
+    struct qy_mapping mapping;
+    char *start;             /* (i) */
+    uint64_t nr_pages;       /* (i) */
+    struct qy_pgtable table; /* (m) */
+    struct qy_tree areas;    /* (m) */
+    uint64_t nr_areas;       /* (m) */
+    uint64_t nr_mapped;      /* (m) pages of all areas */
+    uint64_t nr_resident;    /* (m) of them with a frame */
+    uint64_t nr_isolated;    /* (m) of them, being moved: V2 */
+    uint64_t nr_pinned;      /* (m) of them, pinned: V3 */
+    uint64_t nr_faults;      /* (m) pages that got a frame */
+    uint64_t nr_moved;       /* (m) pages that got a new one */
+    uint32_t nr_waiters;     /* (m) for the end of a move */
+    bool said_no_mappings;   /* (m) reported once */
+    bool unrestored;         /* (m) some page may be written, and the host does not know */
+    _Atomic uint32_t moves;  /* moves that ended: whoever waits sleeps on it */
+    struct qy_list link;     /* (h) mm->spaces */
+};
+
+static inline struct qy_space *qy_space_of(struct qy_mapping *mapping)
+{
+    return (struct qy_space *)((char *)mapping - offsetof(struct qy_space, mapping));
+}
+
+static inline void *qy_space_address(const struct qy_space *space, uint64_t page)
+{
+    return space->start + (page << QY_PAGE_SHIFT);
+}
+
+/** The number of the page that holds an address; nr_pages or more: not of this space. */
+static inline uint64_t qy_space_page(const struct qy_space *space, const void *address)
+{
+    return ((uintptr_t)address - (uintptr_t)space->start) >> QY_PAGE_SHIFT;
+}
+
+/** What an entry of an area's page says, and back. */
+static inline uint32_t qy_prot_flags(uint32_t prot)
+{
+    return (prot & QY_PROT_WRITE)  ? QY_PTE_READ | QY_PTE_WRITE
+           : (prot & QY_PROT_READ) ? QY_PTE_READ
+                                   : 0;
+}
+
+static inline uint32_t qy_flags_prot(uint32_t flags)
+{
+    return (flags & QY_PTE_WRITE)  ? QY_PROT_READ | QY_PROT_WRITE
+           : (flags & QY_PTE_READ) ? QY_PROT_READ
+                                   : QY_PROT_NONE;
+}
+
+/** Whole pages of this space. */
+static inline bool qy_space_holds(const struct qy_space *space, const void *address, size_t bytes)
+{
+    uint64_t page = qy_space_page(space, address);
+    return ((uintptr_t)address | bytes) % QY_PAGE_BYTES == 0 && bytes != 0 &&
+           page < space->nr_pages && bytes >> QY_PAGE_SHIFT <= space->nr_pages - page;
+}
+
+/* ---- area.c: the lock is held ---- */
+
+struct qy_area *qy_area_at(const struct qy_space *space, uint64_t page);
+/** The area that holds the page, or the next one; NULL. */
+struct qy_area *qy_area_from(const struct qy_space *space, uint64_t page);
+/** Is every page of the range in an area? */
+bool qy_area_covers(const struct qy_space *space, uint64_t page, uint64_t count);
+/** A new one, in the lowest gap that has room. False: there is none. */
+QY_MUST_CHECK bool qy_area_place(struct qy_space *space, struct qy_area *area, uint64_t count,
+                                 uint64_t align);
+/** See that no area lies on both sides of a page: cut it, with *spare, which is NULL then. */
+void qy_area_cut(struct qy_space *space, uint64_t page, struct qy_area **spare);
+/** Take out areas that lie wholly within the range. Returns them, linked by node.left. */
+struct qy_area *qy_area_remove(struct qy_space *space, uint64_t page, uint64_t count);
+/** Make one of neighbours that are alike, from @page to @page + count. What is left over is
+ *  returned as above. */
+struct qy_area *qy_area_join(struct qy_space *space, uint64_t page, uint64_t count);
+/** Free what the two above returned; no lock. */
+void qy_areas_free(struct qy_mm *mm, struct qy_area *areas);
+
+/* ---- fault.c ---- */
+
+/** See that a page has a frame: as the page of a block. @need: QY_PROT_* that it must allow.
+ *  No lock is held. Errors as qy_space_fault(). */
+QY_MUST_CHECK int qy_space_fill(struct qy_space *space, uint64_t page, uint32_t need, bool pinned);
+
+/** How many pages from this one on, which has an entry, are on frames in a row, alike, at most
+ *  up to @end. *pte: the first one's entry. */
+uint64_t qy_space_run_locked(const struct qy_space *space, uint64_t page, uint64_t end,
+                             qy_pte_t *pte);
+/** Wait until a move has ended; the lock is let go meanwhile. */
+void qy_space_wait_locked(struct qy_space *space);
+/** The host refused a mapping: say so, once. -ENOMEM. */
+int qy_space_no_mappings_locked(struct qy_space *space);
+
+/* ---- rmap.c ---- */
+
+extern const struct qy_mapping_ops qy_space_ops;
+
+/** As in mapping.h, with the lock held. */
+int qy_space_isolate_locked(struct qy_space *space, uint64_t page, qy_pfn_t pfn, unsigned count);
+int qy_space_putback_locked(struct qy_space *space, uint64_t page, qy_pfn_t from, qy_pfn_t to,
+                            unsigned count);
+/** The moves that ended are seen by those who wait; the lock is not held any more. */
+void qy_space_wake(struct qy_space *space);
+
+/** The pages, which have frames in a row, get them: V1. */
+void qy_space_own_locked(struct qy_space *space, uint64_t page, qy_pfn_t pfn, uint64_t count);
+/** The frames are the pages' no more; they go back. */
+void qy_space_disown_locked(struct qy_space *space, qy_pfn_t pfn, uint64_t count);
+
+#endif
