@@ -47,6 +47,26 @@ QY_API QY_MUST_CHECK int qy_linux_mm_open(struct qy_mm *mm);
  */
 QY_API void qy_linux_mm_close(struct qy_mm *mm);
 
+struct qy_file;
+
+/**
+ * Cache a regular file: cache.h. Its name in reports is the end of the path.
+ *
+ * @flags  as open(2) takes them: O_RDONLY, or O_RDWR with or without O_CREAT, O_TRUNC ...
+ * NULL with *error: open(2)'s errno, EISDIR, EINVAL (neither of these), or as qy_file_create().
+ */
+QY_API QY_MUST_CHECK struct qy_file *qy_linux_file_open(struct qy_mm *mm, const char *path,
+                                                        int flags, struct qy_error *error);
+
+/**
+ * A thread that gives up cache as soon as a zone falls below its low watermark, until it is at
+ * its high one: so those who allocate seldom have to. Without watermarks (min_free_kbytes) it has
+ * nothing to do. 0, -EEXIST, or -EAGAIN (no thread, or 15 instances have one).
+ */
+QY_API QY_MUST_CHECK int qy_linux_reclaimer_start(struct qy_mm *mm);
+/** Its end; before qy_linux_mm_destroy(). Nothing happens if there is none. */
+QY_API void qy_linux_reclaimer_stop(struct qy_mm *mm);
+
 /** Unmap all of it. No thread may use it any more, nor any block out of it. */
 QY_API void qy_linux_mm_destroy(struct qy_mm *mm);
 

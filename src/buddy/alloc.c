@@ -237,6 +237,7 @@ void qy_note_peak(struct qy_mm *mm)
 /** Down to min; where frames may be away for trim, once more when they are back (R1). */
 static qy_pfn_t take_to_min(struct qy_mm *mm, const struct qy_request *request, bool *fresh)
 {
+    qy_wake_reclaimer(mm, request->gfp);
     qy_pfn_t pfn = take_from_zones(mm, request, QY_WMARK_MIN, fresh);
     if (pfn != QY_PFN_NONE || !mm->options.lazy_backing)
         return pfn;

@@ -56,12 +56,24 @@ void qy_give_pages(struct qy_mm *mm, struct qy_cpu *cpu, qy_pfn_t pfn, unsigned 
 #define QY_MOST_RECLAIMS 3
 
 /** Nothing could be had: is it worth trying once more? Reclaims, if the request may wait and
- *  has not asked too often. The caller is in no slot and holds no lock. */
+ *  has not asked too often. @order: of the block, or of the power of two that holds the run; any
+ *  number. The caller is in no slot and holds no lock. */
 static inline bool qy_reclaim_again(struct qy_mm *mm, qy_gfp_t gfp, unsigned order,
                                     unsigned *rounds)
 {
-    return (gfp & QY_GFP_DIRECT_RECLAIM) && mm->reclaim != NULL && (*rounds)++ < QY_MOST_RECLAIMS &&
-           mm->reclaim(mm, gfp, order) != 0;
+    qy_reclaim_t reclaim = atomic_load_explicit(&mm->reclaim, memory_order_acquire);
+    return (gfp & QY_GFP_DIRECT_RECLAIM) && reclaim != NULL && (*rounds)++ < QY_MOST_RECLAIMS &&
+           reclaim(mm, gfp, order) != 0;
+}
+
+/** No zone had the request above its low watermark, and no more memory comes online: time for
+ *  the background reclaimer. */
+static inline void qy_wake_reclaimer(struct qy_mm *mm, qy_gfp_t gfp)
+{
+    if ((gfp & QY_GFP_KSWAPD_RECLAIM) &&
+        atomic_load_explicit(&mm->background, memory_order_relaxed) != 0 &&
+        atomic_exchange(&mm->background, 0) != 0)
+        qy_port_wake(&mm->background);
 }
 
 /** A run of frames of any length, without tags; contig.c. The caller is in no slot. */

@@ -117,6 +117,8 @@ qy_pfn_t qy_lend_block(struct qy_mm *mm, qy_gfp_t gfp, enum qy_lend promise, uns
            qy_grow(mm, &request, UINT64_C(1) << order) == 0)
         pfn = take_block(mm, promise, &request, QY_WMARK_LOW, fresh);
     if (pfn == QY_PFN_NONE)
+        qy_wake_reclaimer(mm, gfp);
+    if (pfn == QY_PFN_NONE)
         pfn = take_block(mm, promise, &request, QY_WMARK_MIN, fresh);
     return pfn;
 }
@@ -170,6 +172,8 @@ unsigned qy_lend_frames(struct qy_mm *mm, qy_gfp_t gfp, enum qy_lend promise, un
     unsigned taken = take_frames(mm, promise, &request, QY_WMARK_LOW, count, frames);
     while (taken < count && mm->options.grow && qy_grow(mm, &request, count - taken) == 0)
         taken += take_frames(mm, promise, &request, QY_WMARK_LOW, count - taken, frames + taken);
+    if (taken < count)
+        qy_wake_reclaimer(mm, gfp);
     if (taken < count)
         taken += take_frames(mm, promise, &request, QY_WMARK_MIN, count - taken, frames + taken);
     return taken;

@@ -39,8 +39,9 @@ enum qy_folio_state {
 #define QY_FOLIO_DIRTY 0x01u      /* newer than what its backing has */
 #define QY_FOLIO_WRITEBACK 0x02u  /* being written */
 #define QY_FOLIO_REFERENCED 0x04u /* used since the scan last came by */
-#define QY_FOLIO_READAHEAD 0x08u  /* reading this one starts the next batch */
+#define QY_FOLIO_BUSY 0x08u       /* being read, changed or moved: who wants it waits */
 #define QY_FOLIO_ERROR 0x10u      /* could not be written */
+#define QY_FOLIO_WRITE_PIN 0x20u  /* whoever has it pinned may write at any time */
 
 /** Which LRU list it is on. */
 enum qy_lru {

@@ -83,6 +83,9 @@ struct qy_quarantine {
 
 struct qy_vmscan;
 struct qy_cma;
+struct qy_mm;
+
+typedef uint64_t (*qy_reclaim_t)(struct qy_mm *mm, qy_gfp_t gfp, unsigned order);
 
 struct qy_mm {
     qy_pfn_t start_pfn;           /* (i) first frame of the span, a multiple of a section */
@@ -126,12 +129,15 @@ struct qy_mm {
     size_t port_window_bytes; /* (i) the port's */
 
     /** Who can give frames back when there are none: reclaim(), compaction. */
-    uint64_t (*reclaim)(struct qy_mm *mm, qy_gfp_t gfp, unsigned order); /* (i) */
+    qy_reclaim_t _Atomic reclaim;
+    /** 1: the background reclaimer sleeps on it. Who finds memory below its low watermark wakes
+     *  him: buddy/alloc.h. */
+    _Atomic uint32_t background;
 
-    struct qy_grace grace;          /* who follows a folio's mapping is inside */
-    _Atomic uint32_t claims;        /* numbers given out by qy_claim_number() */
-    struct qy_vmscan *vmscan;       /* (h) reclaim/; NULL: nothing was ever cached */
-    struct qy_cma *_Atomic regions; /* (h) for writing; move/cma.c: a chain */
+    struct qy_grace grace;            /* who follows a folio's mapping is inside */
+    _Atomic uint32_t claims;          /* numbers given out by qy_claim_number() */
+    struct qy_vmscan *_Atomic vmscan; /* (h) for writing; reclaim/; NULL: nothing was ever cached */
+    struct qy_cma *_Atomic regions;   /* (h) for writing; move/cma.c: a chain */
 
     struct qy_lock chain_lock;
     struct qy_list chain;                             /* (h) every kmem_cache */

@@ -48,7 +48,7 @@ struct qy_mm *qy_mm_create(const struct qy_memmap *map, const struct qy_mm_optio
     struct qy_mm *mm = qy_memory_build(&layout, map, options, error);
     if (mm == NULL || qy_online_ram(mm, &layout, error) != 0)
         return NULL;
-    mm->reclaim = reclaim_idle;
+    atomic_init(&mm->reclaim, reclaim_idle);
     if (!options->no_virt && qy_slab_boot(mm, options->kmalloc_flags) != 0) {
         qy_error_set(error, -QY_ENOMEM, "no memory for the first slabs", UINT64_MAX, "");
         return NULL;

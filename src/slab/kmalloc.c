@@ -148,8 +148,9 @@ static void *alloc_run_once(struct qy_mm *mm, size_t bytes, unsigned align_order
 static void *alloc_run(struct qy_mm *mm, size_t bytes, unsigned align_order, qy_gfp_t gfp)
 {
     void *block = alloc_run_once(mm, bytes, align_order, gfp);
+    unsigned order = 64 - (unsigned)__builtin_clzll((frames_for(bytes) - 1) | 1);
     unsigned rounds = 0;
-    while (block == NULL && qy_reclaim_again(mm, gfp, QY_MAX_ORDER, &rounds))
+    while (block == NULL && qy_reclaim_again(mm, gfp, order, &rounds))
         block = alloc_run_once(mm, bytes, align_order, gfp);
     return block;
 }

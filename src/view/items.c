@@ -14,6 +14,7 @@
  * COST    A cache: a walk along the slots. An item: at most a pass over all caches.
  */
 #include "base/text.h"
+#include "reclaim/vmscan.h"
 #include "slab/magazine.h"
 #include "view/live.h"
 
@@ -94,6 +95,8 @@ struct totals {
     uint64_t managed, free, pcp, backed, taken, given, stolen;
     uint64_t slab, slab_reclaimable, refills, flushes;
     uint64_t peak, limit, meta, faults;
+    uint64_t cached, active, inactive, dirty, writeback;
+    uint64_t scanned[2], reclaimed[2], refaults, activated;
 };
 
 static void count_caches(const struct qy_mm *mm, struct totals *totals)
@@ -108,6 +111,24 @@ static void count_caches(const struct qy_mm *mm, struct totals *totals)
         totals->refills += cache->nr_refills;
         totals->flushes += cache->nr_flushes;
     }
+}
+
+static void count_pages(const struct qy_mm *mm, struct totals *totals)
+{
+    const struct qy_vmscan *vmscan = qy_vmscan_peek(mm);
+    if (vmscan == NULL)
+        return;
+    totals->active = qy_lru_count(vmscan, QY_LRU_ACTIVE);
+    totals->inactive = qy_lru_count(vmscan, QY_LRU_INACTIVE);
+    totals->cached = totals->active + totals->inactive;
+    totals->dirty = qy_figure(&vmscan->nr_dirty);
+    totals->writeback = qy_figure(&vmscan->nr_writeback);
+    for (unsigned i = 0; i < 2; i++) {
+        totals->scanned[i] = qy_figure(&vmscan->scanned[i]);
+        totals->reclaimed[i] = qy_figure(&vmscan->reclaimed[i]);
+    }
+    totals->refaults = qy_figure(&vmscan->refaults);
+    totals->activated = qy_figure(&vmscan->activated);
 }
 
 static void count_all(const struct qy_live *live, struct totals *totals)
@@ -132,15 +153,23 @@ static void count_all(const struct qy_live *live, struct totals *totals)
         totals->stolen += zone->nr_stolen;
     }
     count_caches(mm, totals);
+    count_pages(mm, totals);
     uint64_t used = totals->managed - totals->free - totals->pcp;
     if (totals->peak < used) /* it is noted at slow paths */
         totals->peak = used;
 }
 
-/** Frames of blocks that are larger than an object: neither free nor a slab's. */
+/** What can be had without writing anything back. */
+static uint64_t available_frames(const struct totals *totals)
+{
+    uint64_t busy = totals->dirty + totals->writeback;
+    return totals->free + totals->pcp + (totals->cached > busy ? totals->cached - busy : 0);
+}
+
+/** Frames of blocks that are larger than an object: neither free nor a slab's nor a file's. */
 static uint64_t large_frames(const struct totals *totals)
 {
-    uint64_t idle = totals->free + totals->pcp + totals->slab;
+    uint64_t idle = totals->free + totals->pcp + totals->slab + totals->cached;
     return totals->managed > idle ? totals->managed - idle : 0;
 }
 
@@ -163,7 +192,18 @@ enum figure {
     STOLEN,
     REFILLS,
     FLUSHES,
-    FAULTS
+    FAULTS,
+    CACHED,
+    ACTIVE,
+    INACTIVE,
+    DIRTY,
+    WRITEBACK,
+    SCAN_DIRECT,
+    SCAN_KSWAPD,
+    STEAL_DIRECT,
+    STEAL_KSWAPD,
+    REFAULTS,
+    ACTIVATED
 };
 
 static uint64_t figure(const struct totals *totals, enum figure which)
@@ -172,7 +212,7 @@ static uint64_t figure(const struct totals *totals, enum figure which)
         [ZERO] = 0,
         [MANAGED] = totals->managed,
         [FREE] = totals->free,
-        [AVAILABLE] = totals->free + totals->pcp,
+        [AVAILABLE] = available_frames(totals),
         [PCP] = totals->pcp,
         [BACKED] = totals->backed,
         [LARGE] = large_frames(totals),
@@ -188,6 +228,17 @@ static uint64_t figure(const struct totals *totals, enum figure which)
         [REFILLS] = totals->refills,
         [FLUSHES] = totals->flushes,
         [FAULTS] = totals->faults,
+        [CACHED] = totals->cached,
+        [ACTIVE] = totals->active,
+        [INACTIVE] = totals->inactive,
+        [DIRTY] = totals->dirty,
+        [WRITEBACK] = totals->writeback,
+        [SCAN_DIRECT] = totals->scanned[0],
+        [SCAN_KSWAPD] = totals->scanned[1],
+        [STEAL_DIRECT] = totals->reclaimed[0],
+        [STEAL_KSWAPD] = totals->reclaimed[1],
+        [REFAULTS] = totals->refaults,
+        [ACTIVATED] = totals->activated,
     };
     return values[which];
 }
@@ -201,14 +252,16 @@ static const struct {
     {"MemFree", QY_ITEMS_MEMINFO, FREE},
     {"MemAvailable", QY_ITEMS_MEMINFO, AVAILABLE},
     {"Buffers", QY_ITEMS_MEMINFO, ZERO},
-    {"Cached", QY_ITEMS_MEMINFO, ZERO},
+    {"Cached", QY_ITEMS_MEMINFO, CACHED},
     {"SwapCached", QY_ITEMS_MEMINFO, ZERO},
-    {"Active", QY_ITEMS_MEMINFO, ZERO},
-    {"Inactive", QY_ITEMS_MEMINFO, ZERO},
+    {"Active", QY_ITEMS_MEMINFO, ACTIVE},
+    {"Inactive", QY_ITEMS_MEMINFO, INACTIVE},
+    {"Active(file)", QY_ITEMS_MEMINFO, ACTIVE},
+    {"Inactive(file)", QY_ITEMS_MEMINFO, INACTIVE},
     {"SwapTotal", QY_ITEMS_MEMINFO, ZERO},
     {"SwapFree", QY_ITEMS_MEMINFO, ZERO},
-    {"Dirty", QY_ITEMS_MEMINFO, ZERO},
-    {"Writeback", QY_ITEMS_MEMINFO, ZERO},
+    {"Dirty", QY_ITEMS_MEMINFO, DIRTY},
+    {"Writeback", QY_ITEMS_MEMINFO, WRITEBACK},
     {"Shmem", QY_ITEMS_MEMINFO, ZERO},
     {"KReclaimable", QY_ITEMS_MEMINFO, SLAB_RECLAIMABLE},
     {"Slab", QY_ITEMS_MEMINFO, SLAB},
@@ -224,8 +277,19 @@ static const struct {
     {"quarry_meta", QY_ITEMS_MEMINFO, META},
     {"nr_free_pages", QY_ITEMS_VMSTAT, FREE},
     {"nr_free_cma", QY_ITEMS_VMSTAT, ZERO},
+    {"nr_inactive_file", QY_ITEMS_VMSTAT, INACTIVE},
+    {"nr_active_file", QY_ITEMS_VMSTAT, ACTIVE},
     {"nr_slab_reclaimable", QY_ITEMS_VMSTAT, SLAB_RECLAIMABLE},
     {"nr_slab_unreclaimable", QY_ITEMS_VMSTAT, SLAB_UNRECLAIMABLE},
+    {"workingset_refault_file", QY_ITEMS_VMSTAT, REFAULTS},
+    {"workingset_activate_file", QY_ITEMS_VMSTAT, ACTIVATED},
+    {"nr_file_pages", QY_ITEMS_VMSTAT, CACHED},
+    {"nr_dirty", QY_ITEMS_VMSTAT, DIRTY},
+    {"nr_writeback", QY_ITEMS_VMSTAT, WRITEBACK},
+    {"pgsteal_kswapd", QY_ITEMS_VMSTAT, STEAL_KSWAPD},
+    {"pgsteal_direct", QY_ITEMS_VMSTAT, STEAL_DIRECT},
+    {"pgscan_kswapd", QY_ITEMS_VMSTAT, SCAN_KSWAPD},
+    {"pgscan_direct", QY_ITEMS_VMSTAT, SCAN_DIRECT},
     {"quarry_nr_pcp_pages", QY_ITEMS_VMSTAT, PCP},
     {"quarry_nr_backed_pages", QY_ITEMS_VMSTAT, BACKED},
     {"quarry_nr_large_pages", QY_ITEMS_VMSTAT, LARGE},

@@ -212,6 +212,7 @@ size_t qy_check_rules(struct qy_mm *mm, struct qy_text *text)
     qy_check_tags(&ruling);
     qy_check_folios(&ruling);
     qy_check_spaces(&ruling);
+    qy_check_cache(&ruling);
     qy_check_pcp(&ruling);
     qy_check_kept(&ruling);
     qy_lock(&mm->chain_lock);

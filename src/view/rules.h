@@ -28,6 +28,7 @@ void qy_check_tags(struct qy_ruling *ruling);
 void qy_check_folios(struct qy_ruling *ruling);
 void qy_check_regions(struct qy_ruling *ruling);
 void qy_check_spaces(struct qy_ruling *ruling);
+void qy_check_cache(struct qy_ruling *ruling);
 void qy_check_pcp(struct qy_ruling *ruling);
 void qy_check_kept(struct qy_ruling *ruling);
 void qy_check_slab(struct qy_ruling *ruling);

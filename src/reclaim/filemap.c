@@ -1,0 +1,343 @@
+/*
+ * filemap.c - reading, writing and pinning pages of a file
+ *
+ * WHAT    To read: count in as pins of up to 16 ready pages, copy without the lock, count out. To
+ *         write: make the page BUSY when its readers have left, copy, mark it dirty. So each
+ *         page is read before or after it is written; and nobody holds a page while he waits for
+ *         another, so nobody waits for ever.
+ *
+ *           read   [lock] pins + 1 [unlock]  copy  [lock] pins - 1 [unlock]
+ *           write  [lock] BUSY     [unlock]  copy  [lock] dirty    [unlock]
+ *
+ * RULES   W3, W4  in file.h.
+ *
+ * LOCKS   mapping.lock, never while bytes of the caller are touched: they may lie in an area, or
+ *         in memory that faults.
+ *
+ * COST    A hit: two lock pairs, a look into the index, and the copy.
+ */
+#include "base/assert.h"
+#include "base/errno.h"
+#include "memory/fault.h"
+#include "reclaim/file.h"
+
+#define MOST_AT_ONCE 16u
+#define MOST_BYTES (UINT64_C(1) << 44)
+
+/* ---- reading ---- */
+
+/** Pages that the caller counted in at. */
+struct held {
+    unsigned count;
+    uint32_t frames[MOST_AT_ONCE];
+};
+
+/** Count in at the page. False: its pins cannot be counted. */
+static bool hold(struct qy_file *file, struct held *held, uint32_t page, uint32_t frame)
+{
+    struct qy_folio *folio = qy_file_folio(file, frame);
+    if (folio->pins == UINT16_MAX)
+        return false;
+    folio->pins++;
+    held->frames[held->count++] = frame;
+    qy_file_used(file, page, frame);
+    return true;
+}
+
+/** Count in at as many of the pages [page, end) as are ready; waits for the first only. mapping.lock
+ *  held. */
+static void hold_ready(struct qy_file *file, struct held *held, uint32_t page, uint64_t end)
+{
+    while (held->count < MOST_AT_ONCE && page < end) {
+        uint32_t frame =
+            held->count == 0 ? qy_file_ready(file, page, false) : qy_index_get(&file->index, page);
+        if (frame == QY_NO_FRAME || page >= qy_file_pages(file) ||
+            (qy_file_folio(file, frame)->flags & QY_FOLIO_BUSY) || !hold(file, held, page, frame))
+            break;
+        page++;
+    }
+    file->hits += held->count;
+}
+
+static void let_go(struct qy_file *file, const struct held *held)
+{
+    qy_lock(&file->mapping.lock);
+    for (unsigned i = 0; i < held->count; i++)
+        qy_file_folio(file, held->frames[i])->pins--;
+    qy_file_notify(file);
+    qy_unlock(&file->mapping.lock);
+}
+
+static void copy_out(const struct qy_file *file, const struct held *held, char *to,
+                     uint64_t in_page, size_t bytes)
+{
+    for (unsigned i = 0; i < held->count && bytes > 0; i++) {
+        size_t part = QY_PAGE_BYTES - in_page < bytes ? QY_PAGE_BYTES - in_page : bytes;
+        const char *from = qy_file_address(file, held->frames[i]);
+        __builtin_memcpy(to, from + in_page, part);
+        to += part;
+        bytes -= part;
+        in_page = 0;
+    }
+}
+
+/** Some of the bytes. Returns how many; 0: the end. */
+static int64_t read_some(struct qy_file *file, char *buffer, size_t bytes, uint64_t offset)
+{
+    struct held held = {.count = 0};
+    uint64_t in_page = offset & (QY_PAGE_BYTES - 1);
+    for (;;) {
+        qy_lock(&file->mapping.lock);
+        if (offset >= file->bytes) {
+            qy_unlock(&file->mapping.lock);
+            return 0;
+        }
+        bytes = bytes < file->bytes - offset ? bytes : file->bytes - offset;
+        uint32_t page = (uint32_t)(offset >> QY_PAGE_SHIFT);
+        uint64_t end = (offset + bytes + QY_PAGE_BYTES - 1) >> QY_PAGE_SHIFT;
+        hold_ready(file, &held, page, end);
+        qy_unlock(&file->mapping.lock);
+        if (held.count > 0)
+            break;
+        int code = qy_file_fill(file, page, end - page);
+        if (code != 0)
+            return code;
+    }
+    uint64_t room = ((uint64_t)held.count << QY_PAGE_SHIFT) - in_page;
+    bytes = bytes < room ? bytes : room;
+    copy_out(file, &held, buffer, in_page, bytes);
+    let_go(file, &held);
+    return (int64_t)bytes;
+}
+
+int64_t qy_file_read(struct qy_file *file, void *buffer, size_t bytes, uint64_t offset)
+{
+    size_t done = 0;
+    while (done < bytes) {
+        int64_t got = read_some(file, (char *)buffer + done, bytes - done, offset + done);
+        if (got < 0 && done == 0)
+            return got;
+        if (got <= 0)
+            break;
+        done += (size_t)got;
+    }
+    return (int64_t)done;
+}
+
+/* ---- writing ---- */
+
+void qy_file_change_begin(struct qy_file *file)
+{
+    qy_lock(&file->mapping.lock);
+    while (file->changing)
+        qy_file_wait(file);
+    file->changing = true;
+    qy_unlock(&file->mapping.lock);
+}
+
+void qy_file_change_end(struct qy_file *file)
+{
+    qy_lock(&file->mapping.lock);
+    file->changing = false;
+    qy_file_notify(file);
+    qy_unlock(&file->mapping.lock);
+}
+
+/** A page that is not there comes without being read: all of it will be written, or lies behind
+ *  the end. 0: BUSY; -EAGAIN: it is there by now; -ENOMEM. Lets go of the lock. */
+static int new_page(struct qy_file *file, uint32_t page, uint32_t *frame)
+{
+    struct qy_mm *mm = file->mapping.mm;
+    qy_unlock(&file->mapping.lock);
+    unsigned taken = qy_file_frames(mm, 1, frame);
+    if (taken > 0)
+        __builtin_memset(qy_file_address(file, *frame), 0, QY_PAGE_BYTES);
+    qy_lock(&file->mapping.lock);
+    if (taken == 0)
+        return -QY_ENOMEM;
+    int code = qy_index_reserve(mm, &file->index, page);
+    if (code == 0 && qy_index_get(&file->index, page) != QY_NO_FRAME)
+        code = -QY_EAGAIN;
+    if (code != 0) {
+        qy_file_return(mm, 1, frame);
+        return code;
+    }
+    qy_file_insert(file, page, *frame);
+    qy_lock(&file->vmscan->lock);
+    qy_lru_add_locked(file->vmscan, *frame, QY_LRU_INACTIVE);
+    qy_unlock(&file->vmscan->lock);
+    file->misses++;
+    return 0;
+}
+
+/** The page, which is there, becomes BUSY, when nobody else uses it, on a frame that may be dirty.
+ *  -EAGAIN: it went meanwhile. Lets go of the lock. */
+static int own_page(struct qy_file *file, uint32_t page, uint32_t *frame)
+{
+    *frame = qy_file_ready(file, page, true);
+    if (*frame == QY_NO_FRAME)
+        return -QY_EAGAIN;
+    struct qy_folio *folio = qy_file_folio(file, *frame);
+    folio->flags |= QY_FOLIO_BUSY; /* no more readers: those who are there leave */
+    while (qy_folio_in_use(folio))
+        qy_file_wait(file);
+    if (!qy_frame_in_guaranteed(file->mapping.mm, *frame))
+        return 0;
+    int code = qy_file_move_out(file, page, frame, false);
+    if (code != 0)
+        qy_file_not_busy(file, *frame);
+    return code;
+}
+
+/** Make a page BUSY, to write bytes of it; @whole: all that it has. mapping.lock held; it may be let
+ *  go of. */
+static int begin_page(struct qy_file *file, uint32_t page, bool whole, uint32_t *frame)
+{
+    for (;;) {
+        int code;
+        bool is_new = whole || page >= qy_file_pages(file);
+        if (qy_index_get(&file->index, page) != QY_NO_FRAME) {
+            code = own_page(file, page, frame);
+        } else if (is_new) {
+            code = new_page(file, page, frame);
+        } else {
+            qy_unlock(&file->mapping.lock);
+            code = qy_file_fill(file, page, 1);
+            qy_lock(&file->mapping.lock);
+            code = code == 0 ? -QY_EAGAIN : code;
+        }
+        if (code != -QY_EAGAIN)
+            return code;
+    }
+}
+
+static int write_page(struct qy_file *file, const char *from, uint64_t offset, size_t bytes)
+{
+    uint32_t page = (uint32_t)(offset >> QY_PAGE_SHIFT), frame;
+    uint64_t in_page = offset & (QY_PAGE_BYTES - 1);
+    qy_lock(&file->mapping.lock);
+    bool whole = in_page == 0 && (bytes == QY_PAGE_BYTES || offset + bytes >= file->bytes);
+    int code = begin_page(file, page, whole, &frame);
+    qy_unlock(&file->mapping.lock);
+    if (code != 0)
+        return code;
+    __builtin_memcpy((char *)qy_file_address(file, frame) + in_page, from, bytes);
+    qy_lock(&file->mapping.lock);
+    qy_file_set_dirty(file, page, frame);
+    qy_file_used(file, page, frame);
+    if (offset + bytes > file->bytes)
+        file->bytes = offset + bytes;
+    qy_file_not_busy(file, frame);
+    qy_unlock(&file->mapping.lock);
+    return 0;
+}
+
+int64_t qy_file_write(struct qy_file *file, const void *buffer, size_t bytes, uint64_t offset)
+{
+    size_t done = 0;
+    int code = 0;
+    if (file->ops.write == NULL)
+        return -QY_EROFS;
+    if (offset > MOST_BYTES - QY_PAGE_BYTES || bytes > MOST_BYTES - QY_PAGE_BYTES - offset)
+        return -QY_EFBIG;
+    qy_evicted_grow(file->vmscan);
+    qy_file_change_begin(file);
+    while (done < bytes && code == 0) {
+        size_t room = QY_PAGE_BYTES - ((offset + done) & (QY_PAGE_BYTES - 1));
+        size_t part = bytes - done < room ? bytes - done : room;
+        code = write_page(file, (const char *)buffer + done, offset + done, part);
+        done += code == 0 ? part : 0;
+    }
+    qy_file_change_end(file);
+    qy_file_balance(file);
+    return done > 0 || code == 0 ? (int64_t)done : code;
+}
+
+/* ---- pins ---- */
+
+/** A page that nobody has pinned moves to a frame outside of all regions. Lets go of the lock. */
+static int leave_region(struct qy_file *file, uint32_t page, uint32_t *frame)
+{
+    if (!qy_file_make_busy(file, *frame)) {
+        qy_file_wait(file);
+        return -QY_EAGAIN;
+    }
+    int code = qy_file_move_out(file, page, frame, true);
+    qy_file_not_busy(file, *frame);
+    return code;
+}
+
+/** Count a long pin in at the page, outside of regions. 0, -EAGAIN: it went meanwhile, -ENOMEM,
+ *  -EBUSY. Lets go of the lock. */
+static int pin_ready(struct qy_file *file, uint32_t page, bool write, uint32_t *frame)
+{
+    *frame = qy_file_ready(file, page, write);
+    if (*frame == QY_NO_FRAME)
+        return -QY_EAGAIN;
+    struct qy_folio *folio = qy_file_folio(file, *frame);
+    if (folio->pins == UINT16_MAX)
+        return -QY_EBUSY;
+    if (folio->long_pins == 0 && qy_frame_in_region(file->mapping.mm, *frame)) {
+        int code = leave_region(file, page, frame);
+        if (code != 0)
+            return code;
+        folio = qy_file_folio(file, *frame);
+    }
+    if (page >= qy_file_pages(file))
+        return -QY_EINVAL; /* it was cut off while this waited */
+    folio->pins++;
+    file->nr_pinned += folio->long_pins++ == 0;
+    if (write) {
+        folio->flags |= QY_FOLIO_WRITE_PIN;
+        qy_file_set_dirty(file, page, *frame);
+    }
+    qy_file_used(file, page, *frame);
+    file->hits++;
+    return 0;
+}
+
+void *qy_file_pin(struct qy_file *file, uint64_t index, bool write, int *code)
+{
+    uint32_t frame = QY_NO_FRAME;
+    int result = write && file->ops.write == NULL ? -QY_EROFS : -QY_EAGAIN;
+    while (result == -QY_EAGAIN) {
+        qy_lock(&file->mapping.lock);
+        if (index >= qy_file_pages(file))
+            result = -QY_EINVAL;
+        else
+            result = pin_ready(file, (uint32_t)index, write, &frame);
+        qy_unlock(&file->mapping.lock);
+        if (result == -QY_EAGAIN && frame == QY_NO_FRAME) {
+            int filled = qy_file_fill(file, (uint32_t)index, 1);
+            result = filled != 0 ? filled : result;
+        }
+    }
+    if (code != NULL)
+        *code = result;
+    return result == 0 ? qy_file_address(file, frame) : NULL;
+}
+
+int qy_file_unpin(struct qy_file *file, uint64_t index)
+{
+    qy_lock(&file->mapping.lock);
+    uint32_t page = (uint32_t)index;
+    uint32_t frame = index < UINT32_MAX ? qy_index_get(&file->index, page) : QY_NO_FRAME;
+    struct qy_folio *folio = frame != QY_NO_FRAME ? qy_file_folio(file, frame) : NULL;
+    if (folio == NULL || folio->long_pins == 0) {
+        qy_unlock(&file->mapping.lock);
+        return qy_fault_report(file->mapping.mm, &(struct qy_fault){.what = "unpin",
+                                                                    .rule = "W3",
+                                                                    .address = index,
+                                                                    .note = "it is not pinned"});
+    }
+    if (folio->flags & QY_FOLIO_WRITE_PIN)
+        qy_file_set_dirty(file, page, frame);
+    folio->pins--;
+    if (--folio->long_pins == 0) {
+        folio->flags &= (uint8_t)~QY_FOLIO_WRITE_PIN;
+        file->nr_pinned--;
+    }
+    qy_file_notify(file);
+    qy_unlock(&file->mapping.lock);
+    return 0;
+}

@@ -1,0 +1,123 @@
+/*
+ * truncate.c - a file becomes shorter or longer, and pages that are asked to go do
+ *
+ * WHAT    Shorter: first the length, so that nobody comes to the pages behind it any more and
+ *         none of them is written back; then the backing, which may refuse; then the pages go.
+ *         Longer: what is new reads as zero, for the backing has nothing there.
+ *
+ * RULES   none of its own: it does as pagecache.c says.
+ *
+ * LOCKS   mapping.lock; one change of a file at a time.
+ *
+ * COST    A step for each page that goes.
+ */
+#include "base/assert.h"
+#include "base/errno.h"
+#include "reclaim/file.h"
+
+#define MOST_BYTES (UINT64_C(1) << 44)
+
+/** Is a page from this one on pinned? */
+static bool any_pinned(struct qy_file *file, uint32_t page)
+{
+    for (; file->nr_pinned > 0 && qy_index_next(&file->index, &page, false); page++)
+        if (qy_file_folio(file, qy_index_get(&file->index, page))->long_pins != 0)
+            return true;
+    return false;
+}
+
+/** A page, when nobody uses it: QY_NO_FRAME: it is not there. May let go of the lock. */
+static uint32_t unused(struct qy_file *file, uint32_t page)
+{
+    for (;;) {
+        uint32_t frame = qy_file_ready(file, page, true);
+        if (frame == QY_NO_FRAME || !qy_folio_in_use(qy_file_folio(file, frame)))
+            return frame;
+        qy_file_wait(file);
+    }
+}
+
+/** All pages from this one on go. */
+static void remove_from(struct qy_file *file, uint32_t page)
+{
+    while (qy_index_next(&file->index, &page, false)) {
+        uint32_t frame = unused(file, page);
+        if (frame != QY_NO_FRAME)
+            qy_file_remove(file, page, frame);
+    }
+}
+
+/** What the last page has behind the end reads as zero if the file becomes longer again. */
+static void clear_end(struct qy_file *file)
+{
+    uint64_t in_page = file->bytes & (QY_PAGE_BYTES - 1);
+    uint32_t frame =
+        in_page != 0 ? unused(file, (uint32_t)(file->bytes >> QY_PAGE_SHIFT)) : QY_NO_FRAME;
+    if (frame != QY_NO_FRAME)
+        __builtin_memset((char *)qy_file_address(file, frame) + in_page, 0,
+                         QY_PAGE_BYTES - in_page);
+}
+
+/** The length is changed, and with it the backing's. */
+static int change(struct qy_file *file, uint64_t bytes)
+{
+    uint64_t before = file->bytes;
+    if (bytes < before &&
+        any_pinned(file, (uint32_t)((bytes + QY_PAGE_BYTES - 1) >> QY_PAGE_SHIFT)))
+        return -QY_EBUSY;
+    if (bytes < before)
+        file->bytes = bytes;
+    while (bytes < before && file->nr_writeback > 0)
+        qy_file_wait(file);
+    qy_unlock(&file->mapping.lock);
+    int code = file->ops.truncate != NULL ? file->ops.truncate(file->cookie, bytes) : 0;
+    qy_lock(&file->mapping.lock);
+    file->bytes = code == 0 ? bytes : before;
+    return code;
+}
+
+int qy_file_truncate(struct qy_file *file, uint64_t bytes)
+{
+    if (file->ops.write == NULL)
+        return -QY_EROFS;
+    if (bytes > MOST_BYTES - QY_PAGE_BYTES)
+        return -QY_EFBIG;
+    qy_file_change_begin(file);
+    qy_lock(&file->mapping.lock);
+    int code = -QY_ENOTSUP;
+    bool shorter = bytes < file->bytes;
+    if (!shorter || file->ops.truncate != NULL)
+        code = change(file, bytes);
+    if (code == 0 && shorter) {
+        remove_from(file, (uint32_t)qy_file_pages(file));
+        clear_end(file);
+    }
+    qy_unlock(&file->mapping.lock);
+    qy_file_change_end(file);
+    return code;
+}
+
+uint64_t qy_file_bytes(struct qy_file *file)
+{
+    qy_lock(&file->mapping.lock);
+    uint64_t bytes = file->bytes;
+    qy_unlock(&file->mapping.lock);
+    return bytes;
+}
+
+uint64_t qy_file_drop(struct qy_file *file)
+{
+    uint64_t dropped = 0;
+    qy_lock(&file->mapping.lock);
+    for (uint32_t page = 0; qy_index_next(&file->index, &page, false); page++) {
+        uint32_t frame = qy_index_get(&file->index, page);
+        const struct qy_folio *folio = qy_file_folio(file, frame);
+        if (folio->pins != 0 ||
+            (folio->flags & (QY_FOLIO_BUSY | QY_FOLIO_WRITEBACK | QY_FOLIO_DIRTY)))
+            continue;
+        qy_file_remove(file, page, frame);
+        dropped++;
+    }
+    qy_unlock(&file->mapping.lock);
+    return dropped;
+}

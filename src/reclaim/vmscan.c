@@ -1,0 +1,260 @@
+/*
+ * vmscan.c - who gives way when memory is short, and in which order
+ *
+ * WHAT    The oldest pages are looked at in batches. Each goes to the newest end of its list when
+ *         it is picked, so that whoever looks next finds others; then, under its file's lock:
+ *
+ *           on the inactive list   used -> active; clean -> given up; dirty -> written, then that
+ *           on the active list     used -> stays; else -> inactive, while that one is short
+ *
+ *         Who runs short asks in this order, and goes on to the next only when there was not
+ *         enough: clean pages, pages that have to be written, other people's caches, what the
+ *         slabs keep idle, and the out-of-memory callback.
+ *
+ * RULES   W1, W2  in vmscan.h.
+ *
+ * LOCKS   Within mm->grace, so that a file does not go away that was found through a folio; its
+ *         mapping.lock, and vmscan->lock inside.
+ *
+ * COST    A batch of 32 is one vmscan->lock pair, and a mapping.lock pair for each run of pages of
+ *         one file.
+ */
+#include "base/assert.h"
+#include "buddy/alloc.h"
+#include "reclaim/file.h"
+
+#include <quarry/buddy.h>
+
+#define BATCH 32u
+/** Frames that one who runs short frees at least: the next ones find them. */
+#define LEAST_WANTED 64u
+/** Pages that are all dirty, and nothing freed: then it is time to write. */
+#define MOST_DIRTY 512u
+/** Of 16 pages of a list pair, so many are kept inactive: enough for a page to be used again before
+ *  it goes, and no more, for scans fill them. bench/cache measured it. */
+#define INACTIVE_SHARE 3u
+
+static struct qy_file *file_of(const struct qy_folio *folio)
+{
+    struct qy_mapping *mapping = atomic_load_explicit(&folio->mapping, memory_order_acquire);
+    return mapping != NULL && mapping->ops == &qy_file_mapping_ops ? qy_file_of(mapping) : NULL;
+}
+
+static void to_list(struct qy_file *file, uint32_t frame, enum qy_lru lru)
+{
+    qy_lock(&file->vmscan->lock);
+    if (qy_file_folio(file, frame)->lru != QY_LRU_NONE) {
+        qy_lru_remove_locked(file->vmscan, frame);
+        qy_lru_add_locked(file->vmscan, frame, lru);
+    }
+    qy_unlock(&file->vmscan->lock);
+}
+
+/** Look at a page, whose file is locked. True: it is dirty, and could go otherwise. */
+static bool look(struct qy_scan *scan, struct qy_file *file, uint32_t frame, enum qy_lru lru)
+{
+    struct qy_folio *folio = qy_file_folio(file, frame);
+    uint32_t page = atomic_load_explicit(&folio->index, memory_order_relaxed);
+    if (qy_index_get(&file->index, page) != frame || folio->lru != lru)
+        return false; /* it became another's meanwhile */
+    bool used = folio->flags & QY_FOLIO_REFERENCED;
+    folio->flags &= (uint8_t)~QY_FOLIO_REFERENCED;
+    if (lru == QY_LRU_ACTIVE) {
+        if (!used)
+            to_list(file, frame, QY_LRU_INACTIVE);
+    } else if (used) {
+        to_list(file, frame, QY_LRU_ACTIVE);
+    } else if (folio->flags & QY_FOLIO_DIRTY) {
+        scan->dirty++;
+        return folio->pins == 0;
+    } else {
+        scan->reclaimed += qy_file_evict(file, page, frame);
+    }
+    return false;
+}
+
+/** Write back the page and its neighbours, then give it up. */
+static void write_and_evict(struct qy_scan *scan, struct qy_file *file, uint32_t frame)
+{
+    struct qy_folio *folio = qy_file_folio(file, frame);
+    uint32_t page = atomic_load_explicit(&folio->index, memory_order_relaxed);
+    uint32_t next = page;
+    if (qy_file_write_run(file, &next, false) <= 0 || next <= page)
+        return;
+    qy_lock(&file->mapping.lock);
+    if (qy_index_get(&file->index, page) == frame)
+        scan->reclaimed += qy_file_evict(file, page, frame);
+    qy_unlock(&file->mapping.lock);
+}
+
+/** Look at a batch of the oldest. Returns how many there were. */
+static unsigned scan_batch(struct qy_scan *scan, enum qy_lru_place place, enum qy_lru lru)
+{
+    struct qy_mm *mm = scan->vmscan->mm;
+    uint32_t frames[BATCH];
+    struct qy_file *locked = NULL;
+    unsigned ticket = qy_grace_enter(&mm->grace);
+    unsigned count = qy_lru_oldest(scan->vmscan, place, lru, BATCH, frames);
+    for (unsigned i = 0; i < count; i++) {
+        struct qy_file *file = file_of(&mm->folios[frames[i]]);
+        if (locked != NULL && file != locked) {
+            qy_unlock(&locked->mapping.lock);
+            locked = NULL;
+        }
+        if (file == NULL)
+            continue;
+        if (locked == NULL)
+            qy_lock(&file->mapping.lock);
+        locked = file;
+        if (look(scan, file, frames[i], lru) && scan->write) {
+            qy_unlock(&file->mapping.lock);
+            locked = NULL;
+            write_and_evict(scan, file, frames[i]);
+        }
+    }
+    if (locked != NULL)
+        qy_unlock(&locked->mapping.lock);
+    qy_grace_leave(&mm->grace, ticket);
+    scan->scanned += count;
+    return count;
+}
+
+/** Which pair of lists is looked at next: both in turn, as often as they are long. */
+static enum qy_lru_place next_place(const struct qy_scan *scan)
+{
+    uint64_t ordinary = qy_lru_pages(scan->vmscan, QY_LRU_ORDINARY);
+    uint64_t region = scan->ordinary ? 0 : qy_lru_pages(scan->vmscan, QY_LRU_REGION);
+    if (region == 0)
+        return QY_LRU_ORDINARY;
+    uint64_t turn = (scan->scanned / BATCH * UINT64_C(0x9e3779b97f4a7c15)) >> 32;
+    return turn % (ordinary + region) < region ? QY_LRU_REGION : QY_LRU_ORDINARY;
+}
+
+uint64_t qy_shrink_cache(struct qy_scan *scan)
+{
+    struct qy_vmscan *vmscan = scan->vmscan;
+    uint64_t pages = qy_lru_pages(vmscan, QY_LRU_ORDINARY) + qy_lru_pages(vmscan, QY_LRU_REGION);
+    uint64_t most = 4 * pages + BATCH; /* used, active, unused, inactive: each once */
+    while (scan->reclaimed < scan->wanted && scan->scanned < most) {
+        enum qy_lru_place place = next_place(scan);
+        const struct qy_lru_list *lists = vmscan->list[place];
+        uint64_t inactive = qy_figure(&lists[QY_LRU_INACTIVE].count);
+        uint64_t all = qy_lru_pages(vmscan, place);
+        bool is_short = inactive < all * INACTIVE_SHARE / 16 || inactive == 0;
+        unsigned looked = is_short ? scan_batch(scan, place, QY_LRU_ACTIVE) : 0;
+        looked += scan_batch(scan, place, QY_LRU_INACTIVE);
+        if (looked == 0)
+            break;
+        if (!scan->write && scan->dirty > MOST_DIRTY + 8 * scan->reclaimed)
+            break;
+    }
+    qy_count(&vmscan->scanned[scan->background], scan->scanned);
+    qy_count(&vmscan->reclaimed[scan->background], scan->reclaimed);
+    return scan->reclaimed;
+}
+
+/** Clean pages, and if these are not enough, dirty ones. */
+static uint64_t shrink_files(struct qy_vmscan *vmscan, uint64_t wanted, bool ordinary,
+                             bool background)
+{
+    struct qy_scan scan = {
+        .vmscan = vmscan, .wanted = wanted, .ordinary = ordinary, .background = background};
+    uint64_t frames = qy_shrink_cache(&scan);
+    if (frames >= wanted || scan.dirty == 0)
+        return frames;
+    scan = (struct qy_scan){.vmscan = vmscan,
+                            .wanted = wanted - frames,
+                            .ordinary = ordinary,
+                            .write = true,
+                            .background = background};
+    return frames + qy_shrink_cache(&scan);
+}
+
+/* ---- who runs short ---- */
+
+static bool ask_for_more(struct qy_vmscan *vmscan, qy_gfp_t gfp, unsigned order)
+{
+    qy_lock(&vmscan->lock);
+    qy_oom_t oom = vmscan->oom;
+    void *cookie = vmscan->oom_cookie;
+    qy_unlock(&vmscan->lock);
+    return oom != NULL && oom(vmscan->mm, gfp, order, cookie);
+}
+
+static uint64_t give_way(struct qy_vmscan *vmscan, qy_gfp_t gfp, unsigned order)
+{
+    bool ordinary = !(gfp & QY_GFP_MOVABLE);
+    uint64_t wanted = order < 31 ? UINT64_C(1) << order : UINT64_C(1) << 31;
+    wanted = wanted > LEAST_WANTED ? wanted : LEAST_WANTED;
+    uint64_t frames = 0;
+    if (order > 0 && qy_lru_pages(vmscan, QY_LRU_ORDINARY) > 0) {
+        qy_drain_all_pages(vmscan->mm);
+        frames = qy_reclaim_window(vmscan, order);
+    }
+    if (frames < wanted)
+        frames += shrink_files(vmscan, wanted - frames, ordinary, false);
+    if (frames < wanted)
+        frames += qy_shrink_others(vmscan, wanted - frames);
+    if (frames < wanted)
+        frames += vmscan->next_reclaim(vmscan->mm, gfp, order);
+    if (frames == 0 && ask_for_more(vmscan, gfp, order))
+        frames = 1;
+    return frames;
+}
+
+/** mm->reclaim, from the first use of this layer on. */
+static uint64_t reclaim(struct qy_mm *mm, qy_gfp_t gfp, unsigned order)
+{
+    struct qy_vmscan *vmscan = qy_vmscan_peek(mm);
+    qy_stall_begin(vmscan);
+    uint64_t frames = give_way(vmscan, gfp, order);
+    qy_stall_end(vmscan);
+    return frames;
+}
+
+void qy_vmscan_register(struct qy_vmscan *vmscan)
+{
+    struct qy_mm *mm = vmscan->mm;
+    vmscan->next_reclaim = atomic_load_explicit(&mm->reclaim, memory_order_relaxed);
+    atomic_store_explicit(&mm->vmscan, vmscan, memory_order_release);
+    atomic_store_explicit(&mm->reclaim, reclaim, memory_order_release);
+}
+
+/* ---- calls ---- */
+
+uint64_t qy_reclaim(struct qy_mm *mm, uint64_t frames)
+{
+    struct qy_vmscan *vmscan = qy_vmscan_peek(mm);
+    return vmscan != NULL && frames > 0 ? shrink_files(vmscan, frames, false, false) : 0;
+}
+
+/** Frames that are missing until each zone is at its high watermark, for who cannot use regions. */
+QY_RACY static uint64_t missing(const struct qy_mm *mm)
+{
+    uint64_t frames = 0, limit = mm->options.limit_pages;
+    if (mm->options.grow &&
+        (limit == 0 ||
+         atomic_load_explicit(&mm->charged, memory_order_relaxed) + QY_SECTION_FRAMES <= limit))
+        return 0;
+    for (unsigned z = 0; z < qy_nr_zones(mm); z++) {
+        const struct qy_zone *zone = &mm->zones[z];
+        uint64_t kept = zone->watermark[QY_WMARK_HIGH] + zone->nr_free_of[QY_MIGRATE_CMA] +
+                        zone->nr_free_of[QY_MIGRATE_GUARANTEED];
+        uint64_t nr_free = atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
+        frames += qy_zone_populated(zone) && nr_free < kept ? kept - nr_free : 0;
+    }
+    return frames;
+}
+
+bool qy_reclaim_background(struct qy_mm *mm)
+{
+    struct qy_vmscan *vmscan = qy_vmscan_peek(mm);
+    uint64_t wanted = missing(mm);
+    if (vmscan == NULL || wanted == 0)
+        return false;
+    wanted = wanted < LEAST_WANTED ? wanted : LEAST_WANTED;
+    uint64_t frames = shrink_files(vmscan, wanted, true, true);
+    if (frames < wanted)
+        frames += qy_shrink_others(vmscan, wanted - frames);
+    return frames > 0 && missing(mm) > 0;
+}

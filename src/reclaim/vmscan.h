@@ -1,0 +1,159 @@
+/*
+ * vmscan.h - what reclaim knows of a memory: its lists, who else can give way, how short it is
+ *
+ * WHAT    One for a memory, made when the first file, shrinker or callback comes.
+ *
+ *         A page comes onto the inactive list. What is used again there becomes active, what is
+ *         not is given up at the end of the list, and remembered for a while: if it comes back
+ *         before as many others have gone as there is room for, it was wrong to give it up, and it
+ *         becomes active at once (Linux: mm/workingset.c; Megiddo & Modha, "ARC", 2003;
+ *         Yang et al., "FIFO queues are all you need for cache eviction", 2023).
+ *
+ *           read in -> [ inactive ]  -- used again --> [ active ]
+ *                           |     <-- not used again --   |
+ *                           v
+ *                         given up -- came back soon ------^
+ *
+ *         Frames of contiguous regions have two lists of their own: who needs memory that cannot
+ *         move is not helped by them.
+ *
+ * RULES   W1  A page is on a list exactly when it is in a file, and has been read.
+ *         W2  The counts of lists and files agree with what is in them.
+ *
+ * LOCKS   (l) lock; (i) fixed since creation.
+ */
+#ifndef QY_RECLAIM_VMSCAN_H
+#define QY_RECLAIM_VMSCAN_H
+
+#include "memory/mm.h"
+
+#include <quarry/cache.h>
+
+/** Whose frames a pair of lists holds. */
+enum qy_lru_place {
+    QY_LRU_ORDINARY,
+    QY_LRU_REGION,
+    QY_NR_LRU_PLACES
+};
+
+struct qy_lru_list {
+    uint32_t newest, oldest; /* (l) frame indexes; QY_NO_FRAME: none */
+    _Atomic uint64_t count;  /* (l) for writing */
+};
+
+/** A page that was given up. */
+struct qy_evicted {
+    uint32_t hash; /* of file and page; 0: none */
+    uint32_t when; /* vmscan->evictions then */
+};
+
+/** Of threads that wait for memory: pressure.c. */
+#define QY_STALL_SHIFT 24
+
+struct qy_stalls {
+    uint32_t waiting;                    /* (l) threads */
+    uint64_t since_ns;                   /* (l) the sums below are up to date to this moment */
+    uint64_t some_ns, full_ns;           /* (l) in all */
+    uint64_t sampled_ns;                 /* (l) the averages are of this moment */
+    uint64_t some_then_ns, full_then_ns; /* (l) and of these sums */
+    uint64_t average[2][2]; /* (l) [some, full][10 s, 60 s]: share of the time, 2^-24 */
+};
+
+struct qy_vmscan {
+    struct qy_lock lock;                                   /* QY_RANK_LRU */
+    struct qy_mm *mm;                                      /* (i) */
+    struct qy_lru_list list[QY_NR_LRU_PLACES][QY_NR_LRUS]; /* NONE: unused */
+
+    struct qy_evicted *evicted; /* (l) NULL: not there yet */
+    uint32_t evicted_mask;      /* (l) places - 1 */
+    uint32_t evictions;         /* (l) */
+
+    struct qy_list files;          /* (l) */
+    uint32_t file_numbers;         /* (l) given out */
+    struct qy_shrinker *shrinkers; /* (l) for writing */
+    qy_oom_t oom;                  /* (l) */
+    void *oom_cookie;              /* (l) */
+    qy_reclaim_t next_reclaim;     /* (i) who gives up after the cache: slab/ */
+    uint32_t window_block;         /* (l) where window.c goes on looking */
+
+    struct qy_stalls stalls;
+
+    _Atomic uint64_t nr_dirty, nr_writeback;
+    _Atomic uint64_t scanned[2], reclaimed[2]; /* direct, background */
+    _Atomic uint64_t refaults, activated;
+};
+
+/** The one of a memory, made if need be; NULL: no memory for it. */
+struct qy_vmscan *qy_vmscan_of(struct qy_mm *mm);
+
+static inline struct qy_vmscan *qy_vmscan_peek(const struct qy_mm *mm)
+{
+    return atomic_load_explicit(&mm->vmscan, memory_order_acquire);
+}
+
+static inline void qy_count(_Atomic uint64_t *counter, uint64_t by)
+{
+    atomic_fetch_add_explicit(counter, by, memory_order_relaxed);
+}
+
+static inline uint64_t qy_figure(const _Atomic uint64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+/* ---- lru.c: the lists ---- */
+
+/** Is the frame one of a contiguous region? Fixed while somebody has the frame. */
+bool qy_frame_in_region(const struct qy_mm *mm, uint32_t frame);
+bool qy_frame_in_guaranteed(const struct qy_mm *mm, uint32_t frame);
+
+/** Onto the newest end of a list; the frame is on none. lock held. */
+void qy_lru_add_locked(struct qy_vmscan *vmscan, uint32_t frame, enum qy_lru lru);
+/** Off its list. lock held. */
+void qy_lru_remove_locked(struct qy_vmscan *vmscan, uint32_t frame);
+
+/** Up to @most of the oldest frames of a list, which go to its other end. Returns how many. */
+unsigned qy_lru_oldest(struct qy_vmscan *vmscan, enum qy_lru_place place, enum qy_lru lru,
+                       unsigned most, uint32_t *frames);
+
+/** Pages on all lists of a place. Racy. */
+uint64_t qy_lru_pages(const struct qy_vmscan *vmscan, enum qy_lru_place place);
+uint64_t qy_lru_count(const struct qy_vmscan *vmscan, enum qy_lru lru);
+
+/** A page was given up. lock held. */
+void qy_evicted_note_locked(struct qy_vmscan *vmscan, uint32_t file, uint32_t page);
+/** Was it given up so lately that it belongs among the active? Forgets it. lock held. */
+bool qy_evicted_lately_locked(struct qy_vmscan *vmscan, uint32_t file, uint32_t page);
+/** See that there is room to remember as many pages as there are. */
+void qy_evicted_grow(struct qy_vmscan *vmscan);
+
+/* ---- vmscan.c ---- */
+
+struct qy_scan {
+    struct qy_vmscan *vmscan;
+    uint64_t wanted; /* frames */
+    bool ordinary;   /* those of regions do not help */
+    bool write;      /* dirty pages are written back */
+    bool background;
+    uint64_t scanned, reclaimed, dirty;
+};
+
+/** Give up pages of files. Returns how many frames became free. Takes locks. */
+uint64_t qy_shrink_cache(struct qy_scan *scan);
+
+/** It is the memory's from now on, and reclaims for it. chain_lock held. */
+void qy_vmscan_register(struct qy_vmscan *vmscan);
+
+/* ---- window.c ---- */
+
+/** Give up pages so that 2^order frames side by side are free. Returns how many frames it freed
+ *  or found free there; 0: there is no such place. */
+uint64_t qy_reclaim_window(struct qy_vmscan *vmscan, unsigned order);
+
+/* ---- shrinker.c, pressure.c ---- */
+
+uint64_t qy_shrink_others(struct qy_vmscan *vmscan, uint64_t wanted);
+void qy_stall_begin(struct qy_vmscan *vmscan);
+void qy_stall_end(struct qy_vmscan *vmscan);
+
+#endif

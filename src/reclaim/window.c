@@ -1,0 +1,164 @@
+/*
+ * window.c - room for what must lie together
+ *
+ * WHAT    A heap that needs eight frames side by side is not helped by eight old pages here and
+ *         there. So a place is looked for where everything is free or a page of a file that can
+ *         be dropped at once, the cheapest of those that are found within a bounded search:
+ *
+ *           free free page free | page page free page | free busy ...
+ *           \---- costs 1 -----/ \----- costs 3 -----/ \- cannot be -/
+ *
+ *         It is claimed while that is done, so that no frame of it goes elsewhere before all are
+ *         free. Dirty pages are written first. Who cannot be dropped but moved is move/'s.
+ *
+ * RULES   T5  in memory/folio.h.
+ *
+ * LOCKS   zone->lock through buddy/lend.h; mapping.lock through the mapping's ops; within
+ *         mm->grace. vmscan->lock for where to go on.
+ *
+ * COST    A tag and a folio are read for each frame of the places that are looked at.
+ */
+#include "base/assert.h"
+#include "base/errno.h"
+#include "buddy/lend.h"
+#include "reclaim/file.h"
+
+/** Places that could be had, after which the cheapest is taken. */
+#define MOST_PLACES 64u
+#define COST_OF_ACTIVE 4u
+#define COST_OF_DIRTY 16u
+#define IMPOSSIBLE UINT64_MAX
+
+struct window {
+    uint64_t index, frames; /* within the span */
+    uint64_t cost;
+};
+
+QY_RACY static bool serves(const struct qy_mm *mm, uint64_t index)
+{
+    const struct qy_pageblock *pb = &mm->blocks[index / QY_PAGEBLOCK_FRAMES];
+    return (pb->flags & QY_BLOCK_ONLINE) && pb->migratetype < QY_MIGRATE_HIGHATOMIC;
+}
+
+/** What it takes to have the frame. mm->grace is entered. */
+QY_RACY static uint64_t cost_of(const struct qy_mm *mm, uint64_t index)
+{
+    if (mm->free_bits[index / QY_PAGEBLOCK_FRAMES].word[index % QY_PAGEBLOCK_FRAMES / 64] >>
+            (index % 64) &
+        1)
+        return 0;
+    if (qy_tag_get(&mm->tags[index]) != QY_TAG_FOLIO)
+        return IMPOSSIBLE;
+    const struct qy_folio *folio = &mm->folios[index];
+    struct qy_mapping *mapping = atomic_load_explicit(&folio->mapping, memory_order_acquire);
+    if (folio->state != QY_FOLIO_LENT || mapping == NULL || mapping->ops->drop == NULL)
+        return IMPOSSIBLE;
+    switch (mapping->ops->cost(mapping, folio)) {
+    case QY_COST_DROP:
+        return folio->lru == QY_LRU_ACTIVE ? COST_OF_ACTIVE : 1;
+    case QY_COST_WRITE:
+        return COST_OF_DIRTY;
+    default:
+        return IMPOSSIBLE;
+    }
+}
+
+/** The window's cost, as far as it is below @most. *next: where the next one may begin. */
+static uint64_t window_cost(const struct qy_mm *mm, const struct window *window, uint64_t step,
+                            uint64_t most, uint64_t *next)
+{
+    uint64_t cost = 0, end = window->index + window->frames;
+    *next = window->index + step;
+    for (uint64_t i = window->index; i < end && cost < most; i++) {
+        if (i % QY_PAGEBLOCK_FRAMES == 0 || i == window->index) {
+            bool other_zone = mm->blocks[i / QY_PAGEBLOCK_FRAMES].zone !=
+                              mm->blocks[window->index / QY_PAGEBLOCK_FRAMES].zone;
+            if (!serves(mm, i) || other_zone) {
+                *next = (i / QY_PAGEBLOCK_FRAMES + 1) * QY_PAGEBLOCK_FRAMES;
+                return IMPOSSIBLE;
+            }
+        }
+        uint64_t one = cost_of(mm, i);
+        if (one == IMPOSSIBLE) {
+            *next = (i / step + 1) * step;
+            return IMPOSSIBLE;
+        }
+        cost += one;
+    }
+    return cost;
+}
+
+/** The cheapest window, from where the last search ended; false: there is none. */
+static bool find(struct qy_vmscan *vmscan, uint64_t frames, struct window *best)
+{
+    struct qy_mm *mm = vmscan->mm;
+    uint64_t end = qy_described_frames(mm);
+    uint64_t step = frames < QY_PAGEBLOCK_FRAMES ? frames : QY_PAGEBLOCK_FRAMES;
+    uint64_t start = (uint64_t)vmscan->window_block * QY_PAGEBLOCK_FRAMES, looked = 0;
+    unsigned places = 0;
+    *best = (struct window){.frames = frames, .cost = IMPOSSIBLE};
+    if (frames > end)
+        return false;
+    start = start + frames <= end ? start : 0;
+    for (uint64_t at = start; looked < end && places < MOST_PLACES && best->cost > frames / 16;) {
+        struct window window = {.index = at, .frames = frames};
+        uint64_t next = end;
+        if (at + frames <= end)
+            window.cost = window_cost(mm, &window, step, best->cost, &next);
+        else
+            window.cost = IMPOSSIBLE;
+        places += window.cost != IMPOSSIBLE;
+        if (window.cost < best->cost)
+            *best = window;
+        looked += next - at;
+        at = next < end ? next : 0;
+    }
+    return best->cost != IMPOSSIBLE;
+}
+
+/** Make a wanted frame's owner let go of it. mm->grace is entered. */
+static void drop_frame(struct qy_mm *mm, uint64_t index)
+{
+    const struct qy_folio *folio = &mm->folios[index];
+    struct qy_mapping *mapping = atomic_load_explicit(&folio->mapping, memory_order_acquire);
+    uint32_t page = atomic_load_explicit(&folio->index, memory_order_relaxed);
+    qy_pfn_t pfn = mm->start_pfn + index;
+    if (mapping == NULL || mapping->ops->drop == NULL)
+        return;
+    if (mapping->ops->drop(mapping, page, pfn, 1) != -QY_EINVAL || mapping->ops->clean == NULL)
+        return;
+    if (mapping->ops->clean(mapping, page, pfn) == 0 &&
+        mapping->ops->drop(mapping, page, pfn, 1) < 0)
+        return; /* it was used again meanwhile */
+}
+
+/** Have the window's frames. Returns how many are free in the end. */
+static uint64_t take(struct qy_mm *mm, const struct window *window)
+{
+    struct qy_claimed found = {0};
+    uint32_t claim = qy_claim_number(mm);
+    qy_pfn_t pfn = mm->start_pfn + window->index;
+    qy_claim(mm, claim, pfn, window->frames, &found);
+    for (uint64_t i = 0; found.stuck == 0 && i < window->frames; i++)
+        if (!qy_claim_holds(mm, claim, pfn + i, 1))
+            drop_frame(mm, window->index + i);
+    return qy_unclaim(mm, claim, pfn, window->frames);
+}
+
+uint64_t qy_reclaim_window(struct qy_vmscan *vmscan, unsigned order)
+{
+    struct qy_mm *mm = vmscan->mm;
+    struct window window;
+    if (order > 31)
+        return 0;
+    unsigned ticket = qy_grace_enter(&mm->grace);
+    uint64_t frames = 0;
+    if (find(vmscan, UINT64_C(1) << order, &window)) {
+        __atomic_store_n(&vmscan->window_block, (uint32_t)(window.index / QY_PAGEBLOCK_FRAMES),
+                         __ATOMIC_RELAXED);
+        frames = take(mm, &window);
+    }
+    qy_grace_leave(&mm->grace, ticket);
+    qy_count(&vmscan->reclaimed[0], window.cost != IMPOSSIBLE ? frames : 0);
+    return frames;
+}
