@@ -226,7 +226,8 @@ static void set_in(struct qy_pgtable *table, qy_pte_t *entries, unsigned level, 
     while (page < end) {
         uint64_t next = end_within(page, end, level);
         unsigned at = slot(page, level);
-        if (level == 0 || fits_large(page, next, pfn, level)) {
+        bool large = fits_large(page, next, pfn, level) && !(flags & QY_PTE_ISOLATED);
+        if (level == 0 || large) {
             if (qy_pte_is_table(entries[at]))
                 free_table(table, below(table, entries[at]));
             write_entry(table, entries, at, qy_pte_make_leaf(pfn, flags));

@@ -55,6 +55,16 @@ static unsigned run_of(const struct qy_space *space, uint64_t page, qy_pfn_t pfn
     return free;
 }
 
+/** Each of up to 512 pages has an entry of its own: so putting back, in any parts, needs no table.
+ *  (page + 1: the entry that begins with the first page is split, too.) */
+static int spread_locked(struct qy_space *space, uint64_t page, unsigned count)
+{
+    struct qy_pgtable *table = &space->table;
+    if (qy_pgtable_split(table, page) != 0 || qy_pgtable_split(table, page + 1) != 0)
+        return -QY_ENOMEM;
+    return qy_pgtable_split(table, page + count);
+}
+
 int qy_space_isolate_locked(struct qy_space *space, uint64_t page, qy_pfn_t pfn, unsigned count)
 {
     if (page >= space->nr_pages)
@@ -63,9 +73,8 @@ int qy_space_isolate_locked(struct qy_space *space, uint64_t page, qy_pfn_t pfn,
     int code = refusal(space, pte, pfn);
     if (code != 0)
         return code;
-    count = run_of(space, page, pfn, count);
-    if (qy_pgtable_split(&space->table, page) != 0 ||
-        qy_pgtable_split(&space->table, page + count) != 0)
+    count = run_of(space, page, pfn, count < QY_PT_ENTRIES ? count : QY_PT_ENTRIES);
+    if (spread_locked(space, page, count) != 0)
         return -QY_ENOMEM;
     if (qy_pte_may_write(pte) &&
         qy_port_window_protect(space->mapping.mm, qy_space_address(space, page), count,
@@ -93,11 +102,8 @@ int qy_space_putback_locked(struct qy_space *space, uint64_t page, qy_pfn_t from
     uint32_t flags = qy_pte_flags(pte) & ~QY_PTE_ISOLATED;
     int code = 0;
     qy_assert(qy_pte_is_isolated(pte) && qy_pte_pfn(pte) == from, "V2");
-    if (to != from)
-        code = qy_pgtable_prepare(&space->table, page, count, to);
-    if (to != from && code == 0 &&
-        qy_port_window_map(space->mapping.mm, qy_space_address(space, page), to, count,
-                           qy_flags_prot(flags)) != 0)
+    if (to != from && qy_port_window_map(space->mapping.mm, qy_space_address(space, page), to,
+                                         count, qy_flags_prot(flags)) != 0)
         code = qy_space_no_mappings_locked(space);
     if (to == from || code != 0)
         restore_locked(space, page, count, flags);

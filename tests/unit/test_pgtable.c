@@ -57,7 +57,7 @@ static void like_an_array(void **state)
             count = 512 * (1 + random_below(&random, 2));
         }
         count = count < PAGES - page ? count : PAGES - page;
-        uint32_t flags = (uint32_t)random_next(&random) & QY_PTE_FLAGS;
+        uint32_t flags = (uint32_t)random_next(&random) & (QY_PTE_READ | QY_PTE_WRITE);
         qy_pfn_t pfn = random_below(&random, 1 << 20) * (random_one_in(&random, 2) ? 512 : 1);
         if (random_one_in(&random, 2)) {
             assert_int_equal(set(base + page, count, pfn, flags), 0);

@@ -1,0 +1,170 @@
+/*
+ * test_space.c - the Nth call of the port fails in the life of a space, for N = 1, 2, 3 ...
+ *
+ * What fails must fail cleanly: the rules hold after each step, the host's mappings are those of
+ * Quarry's tables, and at the end every frame is free.
+ */
+#include "sim.h"
+#include "support.h"
+
+#include "buddy/lend.h"
+#include "space/space.h"
+
+#include <quarry/buddy.h>
+#include <quarry/slab.h>
+
+#include <errno.h>
+
+#define BASE (4 * GIB)
+#define BYTES (16 * MIB)
+#define WINDOW (16 * MIB)
+
+struct life {
+    struct test_memory memory;
+    struct qy_space *space;
+    char *small, *large;
+};
+
+/* What the host has is what the tables say; a page that is not there may be nowhere. */
+static void compare(struct life *life)
+{
+    struct qy_space *space = life->space;
+    for (uint64_t page = 0; page < space->nr_pages; page++) {
+        uint32_t prot;
+        uint64_t pfn = qy_sim_window(qy_space_address(space, page), &prot);
+        qy_pte_t pte = qy_pgtable_get(&space->table, page);
+        if (pfn != (qy_pte_none(pte) ? UINT64_MAX : qy_pte_pfn(pte)))
+            test_fail("page %llu: the host has another frame", (unsigned long long)page);
+        uint32_t expected = qy_flags_prot(qy_pte_flags(pte));
+        if (qy_pte_is_isolated(pte))
+            expected &= ~QY_PROT_WRITE;
+        if (!qy_pte_none(pte) && prot != expected && !space->unrestored)
+            test_fail("page %llu: the host allows %u, not %u", (unsigned long long)page, prot,
+                      expected);
+    }
+    test_rules(life->memory.mm);
+}
+
+static void check(struct life *life, int code)
+{
+    if (code != 0)
+        assert_true(code == -ENOMEM);
+    compare(life);
+}
+
+/* True: all of it is on other frames. */
+static void move(struct life *life, char *address, unsigned count)
+{
+    struct qy_mm *mm = life->memory.mm;
+    struct qy_mapping *mapping = &life->space->mapping;
+    uint32_t page = (uint32_t)qy_space_page(life->space, address);
+    qy_pfn_t from = qy_space_translate(life->space, address);
+    bool fresh;
+    if (from == QY_PFN_NONE)
+        return;
+    int isolated = mapping->ops->isolate(mapping, page, from, count);
+    compare(life);
+    if (isolated < 0) {
+        assert_int_equal(isolated, -ENOMEM);
+        return;
+    }
+    for (unsigned done = 0; done < (unsigned)isolated;) { /* in two parts */
+        unsigned part = done == 0 && isolated > 1 ? (unsigned)isolated / 2 : isolated - done;
+        qy_pfn_t to = qy_lend_block(mm, QY_GFP_NOWAIT, QY_LEND_OUTSIDE, 9, &fresh);
+        assert_int_not_equal(to, QY_PFN_NONE);
+        int code = mapping->ops->putback(mapping, page + done, from + done, to, part);
+        qy_lend_return(mm, to + (code == 0 ? part : 0), 512 - (code == 0 ? part : 0));
+        check(life, code);
+        done += part;
+    }
+    assert_int_equal(life->space->nr_isolated, 0);
+}
+
+static void use(struct life *life)
+{
+    struct qy_error error;
+    life->small = qy_space_map(life->space, 40 * PAGE, QY_PROT_WRITE, QY_AREA_POPULATE, &error);
+    compare(life);
+    life->large = qy_space_map(life->space, 4 * MIB, QY_PROT_READ, QY_AREA_HUGE, &error);
+    assert_non_null(life->large); /* needs no call of the port */
+    for (unsigned at = 0; at < 4; at++)
+        check(life, qy_space_fault(life->space, life->large + at * MIB, false));
+    check(life, qy_space_protect(life->space, life->large, 4 * MIB, QY_PROT_WRITE));
+    check(life, qy_space_protect(life->space, life->large + 30 * PAGE, PAGE, QY_PROT_READ));
+    move(life, life->large + 2 * MIB, 512);
+    move(life, life->large + 5 * PAGE, 40);
+    check(life, qy_space_pin(life->space, life->large, MIB, QY_PIN_LONG, NULL));
+    if (life->space->nr_pinned != 0)
+        assert_int_equal(qy_space_unpin(life->space, life->large, MIB), 0);
+    if (life->small != NULL)
+        check(life, qy_space_unmap(life->space, life->small + 3 * PAGE, 20 * PAGE));
+    check(life, qy_space_unmap(life->space, life->large + PAGE, 2 * MIB));
+}
+
+/* The first frames are a lent region's, so that pins for long have to move. */
+static void make_region(struct qy_mm *mm)
+{
+    qy_lend_set_type(mm, BASE / PAGE, 512, QY_MIGRATE_CMA);
+    mm->zones[QY_ZONE_NORMAL].lends_eagerly = true;
+}
+
+static uint64_t free_frames(struct qy_mm *mm)
+{
+    qy_kmem_cache_shrink_all(mm);
+    qy_drain_all_pages(mm);
+    return qy_free_frames(mm);
+}
+
+/* Returns how many frames are free after it. */
+static uint64_t one_space(struct life *life, uint64_t nth)
+{
+    struct qy_error error;
+    qy_sim_fail(nth);
+    life->space = qy_space_create(life->memory.mm, "life", WINDOW, &error);
+    if (life->space == NULL) {
+        assert_int_equal(error.code, -ENOMEM);
+    } else {
+        use(life);
+        assert_int_equal(qy_space_destroy(life->space), 0);
+    }
+    return nth == 0 ? free_frames(life->memory.mm) : 0;
+}
+
+/* False: nothing was left that could fail. */
+static bool live(uint64_t nth)
+{
+    const struct qy_range range = {.base = BASE, .bytes = BYTES};
+    const struct qy_memmap map = {
+        .ranges = &range, .nr_ranges = 1, .nr_nodes = 1, .dma32_end = 4 * GIB};
+    const struct qy_mm_options options = {.min_free_kbytes = 1, .movable = true};
+    struct life life = {0};
+    test_memory_build(&life.memory, &map, &options, BASE, BYTES);
+    make_region(life.memory.mm);
+    qy_sim_cpu(-1);                             /* attaching is another test's */
+    uint64_t free_before = one_space(&life, 0); /* caches have their first slabs now */
+    one_space(&life, nth);
+    bool failed = qy_sim_failed();
+    qy_sim_fail(0);
+    assert_int_equal(free_frames(life.memory.mm), free_before);
+    test_rules(life.memory.mm);
+    test_memory_free(&life.memory);
+    return failed;
+}
+
+/* Wrong if it failed: a host that allows no more mappings would cost the program its bytes, or
+ * frames. */
+static void the_nth_call_fails(void **state)
+{
+    uint64_t nth = 1;
+    (void)state;
+    while (live(nth))
+        nth++;
+    print_message("%llu calls, each failed once\n", (unsigned long long)nth - 1);
+    assert_true(nth > 20);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(the_nth_call_fails)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
