@@ -4,7 +4,7 @@ include(CMakePackageConfigHelpers)
 
 install(DIRECTORY include/quarry DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
 install(TARGETS quarry-static quarry-shared EXPORT quarry-targets)
-foreach(target quarry-malloc quarry-tool)
+foreach(target quarry-malloc quarry-whole quarry-tool)
     if(TARGET ${target})
         install(TARGETS ${target})
     endif()
@@ -38,5 +38,9 @@ install(FILES ${PROJECT_BINARY_DIR}/quarry-config.cmake
 # Paths relative to the .pc file itself, so that an installed tree can be moved.
 file(RELATIVE_PATH pc_prefix ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
 string(REGEX REPLACE "/$" "" pc_prefix "${pc_prefix}")
+set(pc_library quarry)
 configure_file(cmake/quarry.pc.in quarry.pc @ONLY)
-install(FILES ${PROJECT_BINARY_DIR}/quarry.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+set(pc_library quarry-whole)
+configure_file(cmake/quarry.pc.in quarry-whole.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/quarry.pc ${PROJECT_BINARY_DIR}/quarry-whole.pc
+    DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -47,7 +47,7 @@ const char *qy_malloc_value_of(const char *entry, const char *name)
     return *name == '\0' && *entry == '=' ? entry + 1 : NULL;
 }
 
-static _Noreturn void refuse(const char *name, const char *value, const char *expected)
+_Noreturn void qy_malloc_refuse(const char *name, const char *value, const char *expected)
 {
     const char *parts[] = {"quarry: ", name, "=", value, ": ", expected, "\n"};
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
@@ -55,7 +55,7 @@ static _Noreturn void refuse(const char *name, const char *value, const char *ex
     _exit(125);
 }
 
-static uint64_t parse_bytes(const char *name, const char *value)
+uint64_t qy_malloc_parse_bytes(const char *name, const char *value)
 {
     static const char units[] = "KMGT";
     const char *expected = "expected a number of bytes, such as 65536, 512M or 2G";
@@ -64,13 +64,13 @@ static uint64_t parse_bytes(const char *name, const char *value)
     for (; *at >= '0' && *at <= '9'; at++)
         if (__builtin_mul_overflow(bytes, 10, &bytes) ||
             __builtin_add_overflow(bytes, (uint64_t)(*at - '0'), &bytes))
-            refuse(name, value, expected);
+            qy_malloc_refuse(name, value, expected);
     const char *unit = *at != '\0' ? strchr(units, *at & ~0x20) : NULL;
     if (at == value || (*at != '\0' && (unit == NULL || *unit == '\0' || at[1] != '\0')))
-        refuse(name, value, expected);
+        qy_malloc_refuse(name, value, expected);
     for (long power = unit != NULL ? unit - units + 1 : 0; power > 0; power--)
         if (__builtin_mul_overflow(bytes, 1024, &bytes))
-            refuse(name, value, expected);
+            qy_malloc_refuse(name, value, expected);
     return bytes;
 }
 
@@ -79,7 +79,7 @@ static bool parse_switch(const char *name, const char *value)
     if (value == NULL || *value == '\0')
         return false;
     if ((value[0] != '0' && value[0] != '1') || value[1] != '\0')
-        refuse(name, value, "expected 0 or 1");
+        qy_malloc_refuse(name, value, "expected 0 or 1");
     return value[0] == '1';
 }
 
@@ -87,10 +87,12 @@ enum {
     LIMIT,
     HARDEN,
     CHECK,
+    CMA,
     NR_NAMES
 };
 
-static const char names[NR_NAMES][16] = {"QUARRY_LIMIT", "QUARRY_HARDEN", "QUARRY_CHECK"};
+static const char names[NR_NAMES][16] = {"QUARRY_LIMIT", "QUARRY_HARDEN", "QUARRY_CHECK",
+                                         "QUARRY_CMA"};
 
 /** The first of several entries counts, as with getenv(). */
 static void read_entry(const char *values[NR_NAMES], const char *entry)
@@ -100,11 +102,25 @@ static void read_entry(const char *values[NR_NAMES], const char *entry)
             values[i] = qy_malloc_value_of(entry, names[i]);
 }
 
+/** Whoever reads it comes later, and the environment may be gone by then. */
+static void read_cma(struct qy_malloc_settings *settings, const char *value)
+{
+    if (value == NULL || *value == '\0')
+        return;
+    if (qy_malloc_reserve == NULL)
+        qy_malloc_refuse(names[CMA], value,
+                         "libquarry-whole.so can do that, in the place of libquarry-malloc.so");
+    if (strlen(value) >= sizeof(settings->cma))
+        qy_malloc_refuse(names[CMA], value, "expected a size, such as 64M or 64M,eager");
+    strcpy(settings->cma, value);
+}
+
 static struct qy_malloc_settings parse(const char *const values[NR_NAMES])
 {
     struct qy_malloc_settings settings = {0};
     if (values[LIMIT] != NULL && *values[LIMIT] != '\0')
-        settings.limit_bytes = parse_bytes(names[LIMIT], values[LIMIT]);
+        settings.limit_bytes = qy_malloc_parse_bytes(names[LIMIT], values[LIMIT]);
+    read_cma(&settings, values[CMA]);
     settings.harden = parse_switch(names[HARDEN], values[HARDEN]);
     settings.check = parse_switch(names[CHECK], values[CHECK]) && !settings.harden;
     return settings;
@@ -141,21 +157,20 @@ static struct qy_cpu *own_slot(void)
     return &qy_malloc_cpu;
 }
 
-static struct qy_mm *make(void)
+static struct qy_mm *make(const struct qy_malloc_settings *settings)
 {
-    struct qy_malloc_settings settings;
-    qy_malloc_read_settings(&settings);
     struct qy_linux_options options = {
-        .limit_bytes = settings.limit_bytes,
-        .kmalloc_flags = settings.harden ? QY_SLAB_RED_ZONE | QY_SLAB_ZERO_ON_FREE |
-                                               QY_SLAB_RANDOM | QY_SLAB_CHECK_FREE
-                                         : 0,
+        .limit_bytes = settings->limit_bytes,
+        .movable = qy_malloc_reserve != NULL,
+        .kmalloc_flags = settings->harden ? QY_SLAB_RED_ZONE | QY_SLAB_ZERO_ON_FREE |
+                                                QY_SLAB_RANDOM | QY_SLAB_CHECK_FREE
+                                          : 0,
     };
     struct qy_mm *mm = qy_linux_mm_create(&options, NULL);
     if (mm == NULL)
         return NULL;
-    if (settings.check && !qy_malloc_know(mm))
-        refuse("QUARRY_CHECK", "1", "no range of addresses for it");
+    if (settings->check && !qy_malloc_know(mm))
+        qy_malloc_refuse("QUARRY_CHECK", "1", "no range of addresses for it");
     mm->panic_on_fault = true;
     qy_linux_slots_in(mm, own_slot);
     return mm;
@@ -166,8 +181,12 @@ static __attribute__((noinline)) struct qy_mm *make_once(void)
     int expected = NONE;
     int saved = errno;
     if (atomic_compare_exchange_strong(&state, &expected, MAKING)) {
-        qy_malloc_mm = make();
+        struct qy_malloc_settings settings;
+        qy_malloc_read_settings(&settings);
+        qy_malloc_mm = make(&settings);
         atomic_store(&state, qy_malloc_mm != NULL ? MADE : NONE);
+        if (qy_malloc_mm != NULL && qy_malloc_reserve != NULL && settings.cma[0] != '\0')
+            qy_malloc_reserve(qy_malloc_mm, names[CMA], settings.cma);
     }
     while (atomic_load(&state) == MAKING)
         sched_yield();

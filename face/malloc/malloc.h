@@ -39,8 +39,15 @@ struct qy_malloc_settings {
     uint64_t limit_bytes; /* QUARRY_LIMIT: bytes, or with K, M, G, T */
     bool harden;          /* QUARRY_HARDEN=1 */
     bool check;           /* QUARRY_CHECK=1, and not the above, which asks for more */
+    char cma[32];         /* QUARRY_CMA, not read yet; "": not set */
 };
 void qy_malloc_read_settings(struct qy_malloc_settings *settings);
+/** Bytes, or with K, M, G, T; what is no such size ends the program. */
+uint64_t qy_malloc_parse_bytes(const char *name, const char *value);
+/** "quarry: NAME=VALUE: expected", and the program ends with 125. */
+_Noreturn void qy_malloc_refuse(const char *name, const char *value, const char *expected);
+/** Reserve the region that QUARRY_CMA asks for: ../whole/whole.c. NULL in libquarry-malloc.so. */
+void qy_malloc_reserve(struct qy_mm *mm, const char *name, const char *value) __attribute__((weak));
 /** The value in NAME=value; NULL: another name. Used for getenv(), whose page of the C library a
  *  tiny program need not touch. */
 const char *qy_malloc_value_of(const char *entry, const char *name);

@@ -37,6 +37,8 @@ static void set_environment(const struct launch *launch)
     setenv(QY_REPORT_DIR, launch->folder, 1);
     if (launch->limit != NULL)
         setenv("QUARRY_LIMIT", launch->limit, 1);
+    if (launch->cma != NULL)
+        setenv("QUARRY_CMA", launch->cma, 1);
     if (launch->harden)
         setenv("QUARRY_HARDEN", "1", 1);
 }

@@ -12,18 +12,22 @@
 #include <unistd.h>
 
 #define LIBRARY "libquarry-malloc.so"
+/** The same, with the memory that regions need. */
+#define WHOLE_LIBRARY "libquarry-whole.so"
 
 enum {
     KEY_LIMIT = 256,
     KEY_REPORT,
     KEY_JSON,
     KEY_HARDEN,
+    KEY_CMA,
     KEY_QUIET
 };
 
 struct request {
     char limit[24]; /* bytes, as text; "": none */
     const char *report;
+    const char *cma; /* NULL: none */
     bool json, harden, quiet;
     char **argv; /* NULL: not given */
 };
@@ -65,6 +69,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     case KEY_REPORT:
         request->report = argument;
         return 0;
+    case KEY_CMA:
+        request->cma = argument;
+        return 0;
     case KEY_JSON:
         request->json = true;
         return 0;
@@ -89,7 +96,7 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 }
 
 /** Beside this program, where it was installed, or where QUARRY_MALLOC_LIB says. */
-static bool find_library(char path[PATH_MAX])
+static bool find_library(const char *name, char path[PATH_MAX])
 {
     static const char *const places[] = {"", QUARRY_LIBDIR "/", "../lib/", "../lib/quarry/"};
     const char *given = getenv("QUARRY_MALLOC_LIB");
@@ -102,7 +109,7 @@ static bool find_library(char path[PATH_MAX])
     self[length] = '\0';
     const char *folder = dirname(self);
     for (size_t p = 0; p < sizeof(places) / sizeof(places[0]); p++) {
-        snprintf(candidate, sizeof(candidate), "%s/%s%s", folder, places[p], LIBRARY);
+        snprintf(candidate, sizeof(candidate), "%s/%s%s", folder, places[p], name);
         if (realpath(candidate, path) != NULL)
             return true;
     }
@@ -110,12 +117,12 @@ static bool find_library(char path[PATH_MAX])
 }
 
 /** What the dynamic loader could not read out of LD_PRELOAD is refused here. */
-static int check_library(char path[PATH_MAX])
+static int check_library(const char *name, char path[PATH_MAX])
 {
-    if (!find_library(path)) {
+    if (!find_library(name, path)) {
         complain("%s is neither beside this program nor in its lib folder; QUARRY_MALLOC_LIB "
                  "may name it",
-                 LIBRARY);
+                 name);
         return EXIT_RUN_FAILED;
     }
     if (strpbrk(path, ": ") != NULL) {
@@ -150,7 +157,7 @@ static FILE *open_report(const struct request *request)
 static int run(const struct request *request, FILE *out)
 {
     char library[PATH_MAX], folder[PATH_MAX];
-    int status = check_library(library);
+    int status = check_library(request->cma != NULL ? WHOLE_LIBRARY : LIBRARY, library);
     if (status != EXIT_OK || !make_folder(folder))
         return EXIT_RUN_FAILED;
 
@@ -160,6 +167,7 @@ static int run(const struct request *request, FILE *out)
         .folder = folder,
         .limit = request->limit[0] == '\0' ? NULL : request->limit,
         .harden = request->harden,
+        .cma = request->cma,
     };
     struct ending ending;
     struct reports reports;
@@ -181,6 +189,10 @@ int command_run(int argc, char **argv)
     static const struct argp_option options[] = {
         {"limit", KEY_LIMIT, "SIZE", 0,
          "Most memory that each process may take from Quarry: bytes, or 512M, 2G", 0},
+        {"cma", KEY_CMA, "SIZE[,POLICY]", 0,
+         "Reserve a contiguous region in each process, named default, and lend it out: linux, "
+         "eager or guaranteed",
+         0},
         {"report", KEY_REPORT, "FILE", 0, "Write the report there instead of stderr", 0},
         {"json", KEY_JSON, NULL, 0, "The report as JSON", 0},
         {"harden", KEY_HARDEN, NULL, 0, "Check every object for overruns and stale pointers", 0},

@@ -1,7 +1,7 @@
 /*
  * target.c - finding the memory of a process that runs on Quarry
  *
- * libquarry-malloc.so exports a pointer to its struct qy_mm. Where the library lies is said
+ * libquarry-malloc.so, as libquarry-whole.so, exports a pointer to its struct qy_mm. Where the library lies is said
  * by /proc/PID/maps, where the pointer lies in it by its dynamic symbols; both are read from
  * the process itself, since the file may have been replaced meanwhile.
  */
@@ -70,16 +70,24 @@ static bool next_mapping(FILE *maps, struct mapping *mapping)
                   mapping->path) >= 4;
 }
 
+/** Is this file one of the libraries that take malloc's place? */
+static bool is_library(const char *path)
+{
+    static const char *const names[] = {"/libquarry-malloc.so", "/libquarry-whole.so"};
+    const char *name = strrchr(path, '/');
+    for (size_t i = 0; name != NULL && i < sizeof(names) / sizeof(names[0]); i++)
+        if (strncmp(name, names[i], strlen(names[i])) == 0)
+            return true;
+    return false;
+}
+
 /** Where the library begins; 0: it is not there. */
 static uint64_t library_base(FILE *maps)
 {
     struct mapping mapping;
-    while (next_mapping(maps, &mapping)) {
-        const char *name = strrchr(mapping.path, '/');
-        if (name != NULL && mapping.offset == 0 &&
-            strncmp(name, "/libquarry-malloc.so", strlen("/libquarry-malloc.so")) == 0)
+    while (next_mapping(maps, &mapping))
+        if (mapping.offset == 0 && is_library(mapping.path))
             return mapping.start;
-    }
     return 0;
 }
 
@@ -175,7 +183,7 @@ static int read_pointer(struct target *target, uint64_t base)
     if (mm_at == 0 || layout_at == 0 ||
         target_read(target->pid, layout_at, &layout, sizeof(layout)) != 0 ||
         layout != QY_MALLOC_LAYOUT) {
-        complain("process %d (%s): its libquarry-malloc.so is of another version", (int)target->pid,
+        complain("process %d (%s): its Quarry is of another version", (int)target->pid,
                  target->name);
         return EXIT_FAILED;
     }

@@ -129,10 +129,11 @@ void print_views(FILE *out, const struct what *what, const struct views *views);
 
 struct launch {
     char *const *argv;   /* the program and its arguments, NULL last */
-    const char *library; /* libquarry-malloc.so */
+    const char *library; /* libquarry-malloc.so, or -whole.so */
     const char *folder;  /* where reports go */
     const char *limit;   /* bytes; NULL: none */
     bool harden;
+    const char *cma; /* SIZE[,POLICY]; NULL: no region */
 };
 
 struct ending {

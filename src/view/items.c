@@ -94,6 +94,7 @@ bool qy_live_cache(const struct qy_live *live, size_t index, struct qy_cache_vie
 struct totals {
     uint64_t managed, free, pcp, backed, taken, given, stolen;
     uint64_t slab, slab_reclaimable, refills, flushes;
+    uint64_t cma, cma_free;
     uint64_t peak, limit, meta, faults;
     uint64_t cached, active, inactive, dirty, writeback;
     uint64_t scanned[2], reclaimed[2], refaults, activated;
@@ -151,6 +152,9 @@ static void count_all(const struct qy_live *live, struct totals *totals)
         totals->taken += zone->nr_taken;
         totals->given += zone->nr_given;
         totals->stolen += zone->nr_stolen;
+        totals->cma += zone->nr_cma;
+        totals->cma_free +=
+            zone->nr_free_of[QY_MIGRATE_CMA] + zone->nr_free_of[QY_MIGRATE_GUARANTEED];
     }
     count_caches(mm, totals);
     count_pages(mm, totals);
@@ -190,6 +194,8 @@ enum figure {
     TAKEN,
     GIVEN,
     STOLEN,
+    CMA,
+    CMA_FREE,
     REFILLS,
     FLUSHES,
     FAULTS,
@@ -225,6 +231,8 @@ static uint64_t figure(const struct totals *totals, enum figure which)
         [TAKEN] = totals->taken,
         [GIVEN] = totals->given,
         [STOLEN] = totals->stolen,
+        [CMA] = totals->cma,
+        [CMA_FREE] = totals->cma_free,
         [REFILLS] = totals->refills,
         [FLUSHES] = totals->flushes,
         [FAULTS] = totals->faults,
@@ -268,15 +276,15 @@ static const struct {
     {"SReclaimable", QY_ITEMS_MEMINFO, SLAB_RECLAIMABLE},
     {"SUnreclaim", QY_ITEMS_MEMINFO, SLAB_UNRECLAIMABLE},
     {"Percpu", QY_ITEMS_MEMINFO, PCP},
-    {"CmaTotal", QY_ITEMS_MEMINFO, ZERO},
-    {"CmaFree", QY_ITEMS_MEMINFO, ZERO},
+    {"CmaTotal", QY_ITEMS_MEMINFO, CMA},
+    {"CmaFree", QY_ITEMS_MEMINFO, CMA_FREE},
     {"quarry_large", QY_ITEMS_MEMINFO, LARGE},
     {"quarry_backed", QY_ITEMS_MEMINFO, BACKED},
     {"quarry_peak", QY_ITEMS_MEMINFO, PEAK},
     {"quarry_limit", QY_ITEMS_MEMINFO, LIMIT},
     {"quarry_meta", QY_ITEMS_MEMINFO, META},
     {"nr_free_pages", QY_ITEMS_VMSTAT, FREE},
-    {"nr_free_cma", QY_ITEMS_VMSTAT, ZERO},
+    {"nr_free_cma", QY_ITEMS_VMSTAT, CMA_FREE},
     {"nr_inactive_file", QY_ITEMS_VMSTAT, INACTIVE},
     {"nr_active_file", QY_ITEMS_VMSTAT, ACTIVE},
     {"nr_slab_reclaimable", QY_ITEMS_VMSTAT, SLAB_RECLAIMABLE},

@@ -1,0 +1,62 @@
+/*
+ * whole.c - malloc and the library in one
+ *
+ * WHAT    libquarry-whole.so is libquarry-malloc.so with all of the library's calls to be had
+ *         from outside, and with a memory whose frames can be lent: so a program's heap, its
+ *         caches and its contiguous region share one limit.
+ *
+ * RULES   none of its own.
+ *
+ * LOCKS   none.
+ *
+ * COST    32 bytes of metadata for each page of the heap.
+ */
+#include "../malloc/malloc.h"
+
+#include <quarry/cma.h>
+#include <quarry/malloc.h>
+
+#include <string.h>
+
+#define REGION_STEP (UINT64_C(4) << 20) /* regions are made of pairs of pageblocks */
+
+struct qy_mm *qy_malloc_memory(void)
+{
+    return qy_malloc_get_mm();
+}
+
+static bool read_policy(const char *text, enum qy_cma_policy *policy)
+{
+    static const char *const names[] = {
+        [QY_CMA_LINUX] = "linux", [QY_CMA_EAGER] = "eager", [QY_CMA_GUARANTEED] = "guaranteed"};
+    *policy = QY_CMA_LINUX;
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(text, names[i]) == 0) {
+            *policy = (enum qy_cma_policy)i;
+            return true;
+        }
+    return *text == '\0';
+}
+
+/** SIZE[,POLICY] */
+void qy_malloc_reserve(struct qy_mm *mm, const char *name, const char *value)
+{
+    struct qy_error error = {0};
+    struct qy_cma_options options = {.name = "default", .nr_ranges = 1};
+    char size[32];
+    const char *comma = strchr(value, ',');
+    size_t length = comma != NULL ? (size_t)(comma - value) : strlen(value);
+    if (length == 0 || length >= sizeof(size) ||
+        !read_policy(comma != NULL ? comma + 1 : "", &options.policy))
+        qy_malloc_refuse(name, value,
+                         "expected a size, such as 64M or 64M,eager (linux, eager, guaranteed)");
+    memcpy(size, value, length);
+    size[length] = '\0';
+    uint64_t bytes = qy_malloc_parse_bytes(name, size);
+    bytes = (bytes + REGION_STEP - 1) / REGION_STEP * REGION_STEP;
+    if (bytes == 0)
+        return;
+    options.ranges[0] = (struct qy_cma_range){QY_PFN_NONE, bytes >> QY_PAGE_SHIFT};
+    if (qy_cma_create(mm, &options, &error) == NULL)
+        qy_malloc_refuse(name, value, error.text);
+}
