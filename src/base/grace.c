@@ -9,7 +9,7 @@
  *         named any more; so it looks again after it has joined, and if the turn has changed
  *         tries anew. Both steps, and both of the waiter's, are sequentially consistent: either
  *         the waiter sees the count, or the newcomer sees the new turn.
- *         Checked by tests/unit/test_grace.c in every schedule of a few steps.
+ *         Checked by tests/model/test_grace.c in every schedule of a few steps.
  *
  * LOCKS   wait_lock among waiters.
  *
