@@ -1,0 +1,113 @@
+/*
+ * bits.h - the bits of one pageblock, and what follows from them
+ *
+ * Whoever clears or sets a word's bits brings the word's largest order up to date; qy_block_account()
+ * then brings the counts and the lists up to date, once for all words. The caller holds zone->lock.
+ * Rules B1 .. B6 are kept here: buddy.c says which they are.
+ */
+#ifndef QY_BUDDY_BITS_H
+#define QY_BUDDY_BITS_H
+
+#include "base/assert.h"
+#include "buddy/lists.h"
+
+#define QY_ALL_WORDS_WHOLE UINT64_C(0x0606060606060606)
+#define QY_ALL_WORDS_EMPTY (~UINT64_C(0))
+#define QY_ALL_BITS (~UINT64_C(0))
+
+static inline int qy_block_largest_order(const struct qy_pageblock *pb)
+{
+    uint64_t orders;
+    __builtin_memcpy(&orders, pb->word_order, sizeof(orders));
+    if (orders == QY_ALL_WORDS_WHOLE)
+        return QY_PAGEBLOCK_ORDER;
+    if (orders == QY_ALL_WORDS_EMPTY)
+        return -1;
+    int largest = -1;
+    unsigned whole = 0;
+    for (unsigned w = 0; w < QY_BITS_WORDS; w++) {
+        largest = pb->word_order[w] > largest ? pb->word_order[w] : largest;
+        whole |= (unsigned)(pb->word_order[w] == QY_WORD_ORDER) << w;
+    }
+    if (largest < QY_WORD_ORDER)
+        return largest;
+    unsigned pairs = whole & whole >> 1 & 0x55;
+    unsigned fours = pairs & pairs >> 2 & 0x11;
+    return fours ? QY_WORD_ORDER + 2 : pairs ? QY_WORD_ORDER + 1 : QY_WORD_ORDER;
+}
+
+/** So many frames of a migratetype are free now, or no more. */
+static inline void qy_block_count_free(struct qy_zone *zone, unsigned migratetype, int frames)
+{
+    uint64_t nr_free = atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
+    atomic_store_explicit(&zone->nr_free, nr_free + (uint64_t)(int64_t)frames,
+                          memory_order_relaxed);
+    zone->nr_free_of[migratetype] += (uint64_t)(int64_t)frames;
+}
+
+/** The pageblock's bits changed by so many frames: counts, list and pairs follow. */
+static inline void qy_block_account(struct qy_mm *mm, struct qy_zone *zone, struct qy_pageblock *pb,
+                                    int frames, int order)
+{
+    pb->nr_free = (uint16_t)(pb->nr_free + frames);
+    qy_block_count_free(zone, pb->migratetype, frames);
+    qy_block_set_order(mm, zone, pb, order);
+}
+
+/** Free frames lose or gain their memory's content. */
+static inline void qy_block_account_backed(struct qy_zone *zone, struct qy_pageblock *pb,
+                                           int frames)
+{
+    pb->nr_backed = (uint16_t)(pb->nr_backed + frames);
+    zone->nr_backed += (uint64_t)(int64_t)frames;
+}
+
+static inline unsigned qy_block_count_of(uint64_t mask)
+{
+    return mask == QY_ALL_BITS ? QY_WORD_BITS : qy_word_count(mask);
+}
+
+/** Clear bits of one word. True: all of them were fresh. */
+static inline bool qy_block_clear_bits(struct qy_mm *mm, struct qy_zone *zone, uint32_t block,
+                                       unsigned word, uint64_t mask)
+{
+    struct qy_pageblock *pb = &mm->blocks[block];
+    uint64_t *free_word = &mm->free_bits[block].word[word];
+    qy_assert((*free_word & mask) == mask, "B1");
+    *free_word &= ~mask;
+    pb->word_order[word] = (int8_t)qy_word_largest(*free_word);
+    if (!mm->options.lazy_backing)
+        return false;
+    uint64_t *backed_word = &mm->backed_bits[block].word[word];
+    uint64_t backed = *backed_word & mask;
+    if (backed == 0)
+        return true;
+    *backed_word &= ~mask;
+    qy_block_account_backed(zone, pb, -(int)qy_block_count_of(backed));
+    return false;
+}
+
+static inline void qy_block_set_bits(struct qy_mm *mm, struct qy_zone *zone, uint32_t block,
+                                     unsigned word, uint64_t mask, bool fresh)
+{
+    struct qy_pageblock *pb = &mm->blocks[block];
+    uint64_t *free_word = &mm->free_bits[block].word[word];
+    qy_assert((*free_word & mask) == 0, "B1");
+    *free_word |= mask;
+    pb->word_order[word] = (int8_t)qy_word_largest(*free_word);
+    if (mm->options.lazy_backing && !fresh) {
+        mm->backed_bits[block].word[word] |= mask;
+        qy_block_account_backed(zone, pb, (int)qy_block_count_of(mask));
+    }
+}
+
+/** The pageblock's largest order, now that a word's has grown. */
+static inline int qy_block_order_grown(const struct qy_pageblock *pb, unsigned word)
+{
+    int grown = pb->word_order[word];
+    if (grown == QY_WORD_ORDER)
+        return qy_block_largest_order(pb);
+    return grown > pb->order ? grown : pb->order;
+}
+
+#endif

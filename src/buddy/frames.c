@@ -1,0 +1,222 @@
+/*
+ * frames.c - single frames, many at a time
+ *
+ * WHAT    A slot's list is refilled with frames out of the fullest pageblock at the head of any
+ *         list, whole words at once: one that is half used up may still have a large free block,
+ *         and would otherwise be left for one with a few frames in use, which then never becomes
+ *         whole. Frames go back in batches: those of one word meet there together. Trim takes the
+ *         free frames of a pageblock that still have their memory.
+ *
+ * RULES   B1 .. B6  in buddy/buddy.c.
+ *
+ * LOCKS   zone->lock for all of it. Nothing here sleeps.
+ *
+ * COST    One bit a frame, and once a word its order, which for a single bit is one look at the run
+ *         around it. A frame alone in its word costs 80 instructions, on top of 43 to put it into
+ *         the slot's list; the branches that go either way are those of a pageblock's list, once in
+ *         tens of frames. Frames in no order therefore cost three lines each (header, free bits,
+ *         backed bits), fetched ahead, beside that of the tag: those four are the floor.
+ */
+#include "buddy/bits.h"
+#include "buddy/buddy.h"
+
+/* ---- take ---- */
+
+/** Write the frames of a word's mask into the array. */
+static unsigned list_frames(uint32_t first, uint64_t mask, uint32_t flag, uint32_t *frames)
+{
+    unsigned count = 0;
+    if (mask == QY_ALL_BITS) {
+        for (; count < QY_WORD_BITS; count++)
+            frames[count] = (first + count) | flag;
+        return count;
+    }
+    for (; mask != 0; mask &= mask - 1)
+        frames[count++] = (first + (uint32_t)__builtin_ctzll(mask)) | flag;
+    return count;
+}
+
+/** Of a mask, the lowest @count bits. */
+static uint64_t lowest_bits(uint64_t mask, unsigned count)
+{
+    uint64_t rest = mask;
+    while (count-- > 0)
+        rest &= rest - 1;
+    return mask & ~rest;
+}
+
+/** Take up to count single frames of one pageblock. */
+static unsigned take_frames_of(struct qy_mm *mm, struct qy_zone *zone, uint32_t block,
+                               unsigned count, uint32_t *frames)
+{
+    struct qy_pageblock *pb = &mm->blocks[block];
+    unsigned taken = 0;
+    qy_block_split_pair(mm, zone, pb);
+    for (unsigned w = 0; w < QY_BITS_WORDS && taken < count; w++) {
+        uint64_t mask = mm->free_bits[block].word[w];
+        if (mask == 0)
+            continue;
+        if (count - taken < QY_WORD_BITS && qy_block_count_of(mask) > count - taken)
+            mask = lowest_bits(mask, count - taken);
+        uint64_t backed = mm->options.lazy_backing ? mm->backed_bits[block].word[w] & mask : mask;
+        uint32_t first = block * QY_PAGEBLOCK_FRAMES + w * QY_WORD_BITS;
+        qy_block_clear_bits(mm, zone, block, w, mask);
+        taken += list_frames(first, backed, 0, frames + taken);
+        taken += list_frames(first, mask & ~backed, QY_FRAME_FRESH, frames + taken);
+    }
+    qy_block_account(mm, zone, pb, -(int)taken, qy_block_largest_order(pb));
+    return taken;
+}
+
+/** The pageblock to take single frames from: the fullest of those at the heads of the lists. */
+static uint32_t fullest(const struct qy_mm *mm, const struct qy_zone *zone, unsigned migratetype)
+{
+    uint32_t best = QY_BLOCK_NONE;
+    for (unsigned lists = zone->nonempty[migratetype]; lists != 0; lists &= lists - 1) {
+        uint32_t block = zone->list[migratetype][__builtin_ctz(lists)].first;
+        if (best == QY_BLOCK_NONE || mm->blocks[block].nr_free < mm->blocks[best].nr_free)
+            best = block;
+    }
+    return best;
+}
+
+unsigned qy_buddy_take_frames_locked(struct qy_mm *mm, struct qy_zone *zone,
+                                     enum qy_migratetype migratetype, unsigned count,
+                                     uint32_t *frames)
+{
+    unsigned taken = 0;
+    while (taken < count && zone->nonempty[migratetype] != 0) {
+        uint32_t block = fullest(mm, zone, migratetype);
+        taken += take_frames_of(mm, zone, block, count - taken, frames + taken);
+        zone->nr_taken++;
+    }
+    return taken;
+}
+
+/* ---- give ---- */
+
+/** A batch of frames on its way back: where their bits are, and what it has changed in its zone,
+ *  written there once. Frames of a batch are hardly ever of more than one migratetype. */
+struct giving {
+    struct qy_mm *mm;
+    struct qy_zone *zone;
+    struct qy_pageblock *blocks;
+    uint64_t *free_words;
+    uint64_t *backed_words; /* NULL: memory is never given to the system */
+    unsigned migratetype;
+    int free, backed;
+};
+
+static void settle(struct giving *giving, unsigned migratetype)
+{
+    qy_block_count_free(giving->zone, giving->migratetype, giving->free);
+    giving->zone->nr_backed += (uint64_t)(int64_t)giving->backed;
+    giving->migratetype = migratetype;
+    giving->free = giving->backed = 0;
+}
+
+/** Give the frames @mask of one word back, @count of them; @frame is one of them. True: none of
+ *  them was free. Else nothing is done. */
+static inline __attribute__((always_inline)) bool give_word(struct giving *giving, uint32_t frame,
+                                                            uint64_t mask, unsigned count)
+{
+    uint32_t index = frame & ~QY_FRAME_FRESH;
+    uint32_t at = index / QY_WORD_BITS;
+    struct qy_pageblock *pb = &giving->blocks[index / QY_PAGEBLOCK_FRAMES];
+    uint64_t before = giving->free_words[at], after = before | mask;
+    if (qy_unlikely(before & mask))
+        return false;
+    giving->free_words[at] = after;
+    if (qy_unlikely(pb->migratetype != giving->migratetype))
+        settle(giving, pb->migratetype);
+    pb->nr_free = (uint16_t)(pb->nr_free + count);
+    giving->free += (int)count;
+    if (giving->backed_words != NULL && index == frame) {
+        giving->backed_words[at] |= mask;
+        pb->nr_backed = (uint16_t)(pb->nr_backed + count);
+        giving->backed += (int)count;
+    }
+    unsigned word = at % QY_BITS_WORDS;
+    int order = count == 1 ? qy_word_grown(after, index % QY_WORD_BITS, pb->word_order[word])
+                           : qy_word_largest(after);
+    pb->word_order[word] = (int8_t)order;
+    if (qy_unlikely(order > pb->order || order == QY_WORD_ORDER))
+        qy_block_set_order(giving->mm, giving->zone, pb, qy_block_order_grown(pb, word));
+    return true;
+}
+
+/** Give the frames at the array's head that share a word with its first. Returns how many they
+ *  are; some may be refused. */
+static unsigned give_together(struct giving *giving, const uint32_t *frames, unsigned count,
+                              unsigned *refused)
+{
+    uint64_t mask = 0;
+    unsigned n = 0;
+    /* The flag is a bit of the number, so those of a word are all fresh or none is. */
+    for (; n < count && (frames[n] ^ frames[0]) < QY_WORD_BITS; n++)
+        mask |= UINT64_C(1) << frames[n] % QY_WORD_BITS;
+    if (qy_likely(qy_block_count_of(mask) == n && give_word(giving, frames[0], mask, n)))
+        return n;
+    for (unsigned i = 0; i < n; i++)
+        *refused += !give_word(giving, frames[i], UINT64_C(1) << frames[i] % QY_WORD_BITS, 1);
+    return n;
+}
+
+unsigned qy_buddy_give_frames_locked(struct qy_mm *mm, struct qy_zone *zone, unsigned count,
+                                     const uint32_t *frames)
+{
+    struct giving giving = {
+        .mm = mm,
+        .zone = zone,
+        .blocks = mm->blocks,
+        .free_words = mm->free_bits->word,
+        .backed_words = mm->options.lazy_backing ? mm->backed_bits->word : NULL,
+    };
+    unsigned refused = 0;
+    for (unsigned i = 0; i < count;) {
+        uint32_t frame = frames[i];
+        if (i + QY_GIVE_AHEAD < count)
+            qy_buddy_prefetch(mm, frames[i + QY_GIVE_AHEAD]);
+        if (i + 1 < count && (frame ^ frames[i + 1]) < QY_WORD_BITS) {
+            i += give_together(&giving, frames + i, count - i, &refused);
+            continue;
+        }
+        refused += !give_word(&giving, frame, UINT64_C(1) << frame % QY_WORD_BITS, 1);
+        i++;
+    }
+    settle(&giving, 0);
+    zone->nr_given += count - refused;
+    return refused;
+}
+
+/* ---- those with memory ---- */
+
+unsigned qy_buddy_take_backed_locked(struct qy_mm *mm, struct qy_zone *zone, uint32_t block,
+                                     struct qy_bits512 *which)
+{
+    struct qy_pageblock *pb = &mm->blocks[block];
+    unsigned taken = pb->nr_backed;
+    if (taken == 0)
+        return 0;
+    qy_block_split_pair(mm, zone, pb);
+    for (unsigned w = 0; w < QY_BITS_WORDS; w++) {
+        which->word[w] = mm->backed_bits[block].word[w];
+        if (which->word[w] != 0)
+            qy_block_clear_bits(mm, zone, block, w, which->word[w]);
+    }
+    qy_block_account(mm, zone, pb, -(int)taken, qy_block_largest_order(pb));
+    return taken;
+}
+
+void qy_buddy_return_locked(struct qy_mm *mm, struct qy_zone *zone, uint32_t block,
+                            const struct qy_bits512 *which, bool fresh)
+{
+    struct qy_pageblock *pb = &mm->blocks[block];
+    unsigned returned = qy_bits_count(which);
+    if (returned == 0)
+        return; /* it may be half of a pair by now, which qy_block_account() must not see */
+    for (unsigned w = 0; w < QY_BITS_WORDS; w++)
+        if (which->word[w] != 0)
+            qy_block_set_bits(mm, zone, block, w, which->word[w], fresh);
+    qy_block_account(mm, zone, pb, (int)returned, qy_block_largest_order(pb));
+}
