@@ -131,6 +131,11 @@ static bool has_grown(const struct qy_mm *mm)
            atomic_exchange_explicit(&seen, managed, memory_order_relaxed) != 0;
 }
 
+void qy_malloc_decay_in_child(void)
+{
+    atomic_store(&deciding, false);
+}
+
 void qy_malloc_decay(struct qy_mm *mm)
 {
     static _Thread_local unsigned calls __attribute__((tls_model("initial-exec")));

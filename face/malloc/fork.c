@@ -92,6 +92,7 @@ static void in_child(void)
     qy_linux_slots_after_fork(mm);
     qy_cpus_resume(&mm->cpus, qy_described_frames(mm), mm->small_bytes);
     reset(&mm->cpus_lock);
+    qy_malloc_decay_in_child();
     atomic_store(&qy_malloc_cpu.busy, was_busy);
 }
 
