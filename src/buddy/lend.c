@@ -121,6 +121,22 @@ qy_pfn_t qy_lend_block(struct qy_mm *mm, qy_gfp_t gfp, enum qy_lend promise, uns
     return pfn;
 }
 
+qy_pfn_t qy_lend_gap(struct qy_mm *mm, struct qy_zone *zone, unsigned below, unsigned *order)
+{
+    qy_pfn_t pfn = QY_PFN_NONE;
+    qy_lock(&zone->lock);
+    unsigned lists = zone->nonempty[QY_MIGRATE_MOVABLE] & ((1u << below) - 1);
+    if (lists != 0) {
+        bool fresh;
+        unsigned smallest = (unsigned)__builtin_ctz(lists);
+        *order = smallest < *order ? smallest : *order;
+        pfn = qy_buddy_take_locked(mm, zone, QY_MIGRATE_MOVABLE, *order, &fresh);
+        mark_lent_locked(mm, qy_frame_index(mm, pfn), UINT64_C(1) << *order);
+    }
+    qy_unlock(&zone->lock);
+    return pfn;
+}
+
 /** Single frames of one zone; the last resort is a block of order 0. */
 static unsigned take_frames_locked(struct qy_mm *mm, struct qy_zone *zone, enum qy_lend promise,
                                    const struct qy_request *request, unsigned count,

@@ -29,7 +29,13 @@ enum qy_lend {
 QY_MUST_CHECK qy_pfn_t qy_lend_block(struct qy_mm *mm, qy_gfp_t gfp, enum qy_lend promise,
                                      unsigned order, bool *fresh);
 
-/** The same for up to @count single frames: indexes in the span, some with QY_FRAME_FRESH
+/** Of one zone, frames in movable pageblocks whose largest free block is below order @below, out of
+ *  the smallest: 2^*order of them, or as many as there are in one piece, which *order then says.
+ *  Blocks of order @below stay whole. QY_PFN_NONE: there is none. */
+QY_MUST_CHECK qy_pfn_t qy_lend_gap(struct qy_mm *mm, struct qy_zone *zone, unsigned below,
+                                   unsigned *order);
+
+/** As qy_lend_block(), up to @count single frames: indexes in the span, some with QY_FRAME_FRESH
  *  (buddy.h). Returns how many. */
 QY_MUST_CHECK unsigned qy_lend_frames(struct qy_mm *mm, qy_gfp_t gfp, enum qy_lend promise,
                                       unsigned count, uint32_t *frames);

@@ -5,48 +5,67 @@
  *         must be copied, much if it must be written. The search slides over the region and
  *         keeps the sums of a window: what enters is added, what leaves is taken away. Where a
  *         frame cannot be had, or is out, a new window begins behind it. The cheapest window
- *         wins, the lowest of equals; one that costs nothing ends the search.
+ *         wins, the lowest of equals.
  *
  *            f f m m X f f d f f f f      a window of 4:  ----   cannot
  *                      ------             f f d f: 1
  *                          -------        f f f f: 0, taken
+ *
+ *         Where every window has frames that cannot be had, a second search finds the one with
+ *         the fewest, so that the request can say who has them.
  *
  * RULES   none of its own; N1 says which windows are open.
  *
  * LOCKS   cma->lock. Prices are read without the owners' locks, and may be out of date at once:
  *         they choose, they do not decide.
  *
- * COST    Two looks at each frame of the region: its bit, its tag, and if it is lent its folio.
- *         The leaving frame is remembered in a ring rather than looked at again where the
- *         window is small enough for the ring.
+ * COST    Two looks at each frame: its bit, its tag, and if it is lent its folio; 64 free ones
+ *         are one look. Looking is no cheaper than it is worth: windows begin a sixteenth of
+ *         their length apart, and the search ends when it has looked so long that the best
+ *         window could have been half taken meanwhile.
  *
  * WHY     Linux takes the first window and tries again where it fails; one frame that is pinned
  *         for seconds costs it all of that (mm/cma.c, cma_alloc).
  */
+#include "base/errno.h"
 #include "move/cma.h"
 #include "move/move.h"
 
 /** Prices, in drops: dropping is bookkeeping, a copy of 4 KiB some ten times that, writing a page
- *  to its file some hundred times. */
-static const uint16_t price_of[] = {
+ *  to its file some hundred times. What cannot be had outweighs every window. */
+static const uint64_t price_of[] = {
     [QY_COST_FREE] = 0,
     [QY_COST_DROP] = 1,
     [QY_COST_MOVE] = 10,
     [QY_COST_WRITE] = 100,
+    [QY_COST_NEVER] = UINT64_C(1) << 36,
 };
 
-/** Sums of a window: how many frames of each kind. */
+#define NR_COSTS (QY_COST_NEVER + 1)
+
+/** Half of what dropping a frame takes, over what looking at one takes. */
+#define LOOKS_A_DROP 8
+
+/** Places where a window may begin, within its length. */
+#define STARTS 16
+
+/** Of a window: how many frames of each kind. */
 struct sums {
-    uint64_t count[QY_COST_NEVER];
+    uint64_t count[NR_COSTS];
 };
 
 struct search {
     const struct qy_cma *cma;
     const struct qy_cma_part *part;
     const struct qy_cma_avoid *avoid;
-    uint64_t nr_frames, align; /* of the window */
-    qy_pfn_t end;              /* of the part, or below */
-    bool first_fit;
+    uint64_t nr_frames, align, step; /* of the window */
+    qy_pfn_t end;                    /* of the part, or below */
+    qy_pfn_t closed;                 /* the next frame that is out or avoided, or end */
+    uint64_t most;                   /* frames that may be moved or written */
+    bool first_fit;                  /* prices do not matter */
+    bool through;                    /* frames that cannot be had do not end a window */
+    bool too_much;                   /* a window came to nothing because of most */
+    uint64_t looks;                  /* so far */
     struct qy_cma_window best;
     struct sums best_sums;
     uint64_t best_price; /* UINT64_MAX: none yet */
@@ -55,30 +74,32 @@ struct search {
 static uint64_t price(const struct sums *sums)
 {
     uint64_t sum = 0;
-    for (unsigned cost = 0; cost < QY_COST_NEVER; cost++)
+    for (unsigned cost = 0; cost < NR_COSTS; cost++)
         sum += sums->count[cost] * price_of[cost];
     return sum;
 }
 
-static bool is_avoided(const struct qy_cma_avoid *avoid, qy_pfn_t pfn)
+/** The first frame from pfn on that is out, or avoided. */
+static qy_pfn_t next_closed(const struct search *search, qy_pfn_t pfn)
 {
-    for (unsigned i = 0; avoid != NULL && i < avoid->count; i++)
-        if (avoid->pfn[i] == pfn)
-            return true;
-    return false;
-}
-
-static bool is_out(const struct search *search, qy_pfn_t pfn)
-{
-    uint64_t bit = (pfn - search->part->pfn) >> search->cma->order_per_bit;
-    return search->part->bitmap[bit / 64] >> bit % 64 & 1;
-}
-
-static enum qy_folio_cost cost_of(const struct search *search, qy_pfn_t pfn)
-{
-    if (is_out(search, pfn) || is_avoided(search->avoid, pfn))
-        return QY_COST_NEVER;
-    return qy_move_cost(search->cma->mm, qy_frame_index(search->cma->mm, pfn));
+    unsigned order = search->cma->order_per_bit;
+    uint64_t bit = (pfn - search->part->pfn) >> order;
+    uint64_t end = search->part->nr_frames >> order;
+    qy_pfn_t closed = search->end;
+    while (bit < end) {
+        uint64_t word = search->part->bitmap[bit / 64] >> bit % 64;
+        if (word != 0) {
+            bit += (unsigned)__builtin_ctzll(word);
+            break;
+        }
+        bit = (bit / 64 + 1) * 64;
+    }
+    if (bit < end && search->part->pfn + (bit << order) < closed)
+        closed = search->part->pfn + (bit << order);
+    for (unsigned i = 0; search->avoid != NULL && i < search->avoid->count; i++)
+        if (search->avoid->pfn[i] >= pfn && search->avoid->pfn[i] < closed)
+            closed = search->avoid->pfn[i];
+    return closed > pfn ? closed : pfn;
 }
 
 /** The first start of a window at or behind pfn. */
@@ -87,22 +108,50 @@ static qy_pfn_t aligned(const struct search *search, qy_pfn_t pfn)
     return (pfn + search->align - 1) & ~(search->align - 1);
 }
 
-/** Add up [from, to). Returns to, or the frame that cannot be had. */
-static qy_pfn_t add_up(const struct search *search, struct sums *sums, qy_pfn_t from, qy_pfn_t to)
+/** A frame of a region that carries no tag is free, or will be in a moment: trim has it. */
+static enum qy_folio_cost cost_of(const struct qy_mm *mm, uint64_t index)
 {
-    for (qy_pfn_t pfn = from; pfn < to; pfn++) {
-        enum qy_folio_cost cost = cost_of(search, pfn);
-        if (cost == QY_COST_NEVER)
+    enum qy_folio_cost cost = qy_move_cost(mm, index);
+    bool away = cost == QY_COST_NEVER && qy_tag_get(&mm->tags[index]) == QY_TAG_NONE;
+    return away ? QY_COST_MOVE : cost;
+}
+
+QY_RACY static bool all_free(const struct qy_mm *mm, uint64_t index)
+{
+    return mm->free_bits[index / QY_PAGEBLOCK_FRAMES]
+               .word[index % QY_PAGEBLOCK_FRAMES / QY_WORD_BITS] == ~UINT64_C(0);
+}
+
+/** Add up [from, to). Returns to, or the frame that cannot be had. */
+static qy_pfn_t add_up(struct search *search, struct sums *sums, qy_pfn_t from, qy_pfn_t to)
+{
+    const struct qy_mm *mm = search->cma->mm;
+    qy_pfn_t last = to < search->closed ? to : search->closed;
+    for (qy_pfn_t pfn = from; pfn < last; search->looks++) {
+        uint64_t index = qy_frame_index(mm, pfn);
+        if (index % QY_WORD_BITS == 0 && last - pfn >= QY_WORD_BITS && all_free(mm, index)) {
+            sums->count[QY_COST_FREE] += QY_WORD_BITS;
+            pfn += QY_WORD_BITS;
+            continue;
+        }
+        enum qy_folio_cost cost = search->first_fit ? QY_COST_MOVE : cost_of(mm, index);
+        if (cost == QY_COST_NEVER && !search->through)
             return pfn;
         sums->count[cost]++;
+        pfn++;
     }
-    return to;
+    return last;
 }
 
 static void keep_if_cheaper(struct search *search, unsigned part, qy_pfn_t pfn,
                             const struct sums *sums)
 {
     uint64_t asked = price(sums);
+    uint64_t work = sums->count[QY_COST_MOVE] + sums->count[QY_COST_WRITE];
+    if (search->most != 0 && !search->first_fit && work > search->most) {
+        search->too_much |= !search->through;
+        return;
+    }
     if (asked >= search->best_price)
         return;
     search->best_price = asked;
@@ -110,33 +159,47 @@ static void keep_if_cheaper(struct search *search, unsigned part, qy_pfn_t pfn,
     search->best = (struct qy_cma_window){.part = part, .pfn = pfn, .nr_frames = search->nr_frames};
 }
 
-/** Slide over one part. Frames that leave are added up anew: if their price has changed since they
- *  entered, the window's sums begin again. */
-static void slide(struct search *search, unsigned part)
+/** Would looking on cost more than it can be worth? */
+static bool is_enough(const struct search *search)
 {
-    qy_pfn_t start = aligned(search, search->part->pfn);
+    if (search->best_price == UINT64_MAX)
+        return false;
+    return search->first_fit || search->looks / LOOKS_A_DROP >= search->best_price;
+}
+
+/** The window goes on to @next: what is left behind is taken away, at the price of now. False: the
+ *  price has changed since it entered, and the sums are worth nothing. */
+static bool leave(struct search *search, struct sums *sums, qy_pfn_t start, qy_pfn_t next)
+{
+    struct sums left = {{0}};
+    bool same = add_up(search, &left, start, next) == next;
+    for (unsigned cost = 0; cost < NR_COSTS; cost++) {
+        same = same && left.count[cost] <= sums->count[cost];
+        sums->count[cost] -= left.count[cost];
+    }
+    return same;
+}
+
+/** Slide over one part, from pfn on. */
+static void slide(struct search *search, unsigned part, qy_pfn_t pfn)
+{
+    qy_pfn_t start = aligned(search, pfn);
     qy_pfn_t summed = start; /* sums are of [start, summed) */
     struct sums sums = {{0}};
-    while (start + search->nr_frames <= search->end && search->best_price != 0) {
+    search->closed = next_closed(search, start);
+    while (start + search->nr_frames <= search->end && !is_enough(search)) {
         qy_pfn_t end = start + search->nr_frames;
         qy_pfn_t reached = add_up(search, &sums, summed, end);
         if (reached < end) {
             start = summed = aligned(search, reached + 1);
+            search->closed = next_closed(search, start);
             sums = (struct sums){{0}};
             continue;
         }
         keep_if_cheaper(search, part, start, &sums);
-        if (search->first_fit)
-            return;
-        qy_pfn_t next = start + search->align;
-        struct sums left = {{0}};
-        bool same = next < end && add_up(search, &left, start, next) == next;
-        for (unsigned cost = 0; cost < QY_COST_NEVER; cost++) {
-            same = same && left.count[cost] <= sums.count[cost];
-            sums.count[cost] -= left.count[cost];
-        }
+        qy_pfn_t next = start + search->step;
         summed = end;
-        if (!same) {
+        if (next >= end || !leave(search, &sums, start, next)) {
             sums = (struct sums){{0}};
             summed = next;
         }
@@ -144,30 +207,47 @@ static void slide(struct search *search, unsigned part)
     }
 }
 
-bool qy_cma_choose(const struct qy_cma *cma, const struct qy_cma_request *request,
-                   const struct qy_cma_avoid *avoid, struct qy_cma_window *window,
-                   struct qy_cma_report *expected)
+static void search_parts(struct search *search, const struct qy_cma_request *request)
+{
+    const struct qy_cma *cma = search->cma;
+    const struct qy_cma_avoid *avoid = search->avoid;
+    unsigned first = search->first_fit && avoid != NULL ? avoid->last.part : 0;
+    search->looks = 0;
+    for (unsigned i = first; i < cma->nr_parts && !is_enough(search); i++) {
+        search->part = &cma->part[i];
+        search->end = search->part->pfn + search->part->nr_frames;
+        if (request->below != 0 && request->below < search->end)
+            search->end = request->below;
+        bool behind = search->first_fit && avoid != NULL && i == first && avoid->last.nr_frames;
+        slide(search, i, behind ? avoid->last.pfn + search->align : search->part->pfn);
+    }
+}
+
+int qy_cma_choose(const struct qy_cma *cma, const struct qy_cma_request *request,
+                  const struct qy_cma_avoid *avoid, struct qy_cma_window *window,
+                  struct qy_cma_report *expected)
 {
     uint64_t bit = UINT64_C(1) << cma->order_per_bit, align = UINT64_C(1) << request->align_order;
     struct search search = {
         .cma = cma,
         .avoid = avoid,
-        .nr_frames = (request->nr_frames + bit - 1) / bit * bit,
+        .nr_frames = qy_cma_frames(cma, request->nr_frames),
         .align = align > bit ? align : bit,
+        .most = request->most_moved,
         .first_fit = request->flags & QY_CMA_FIRST_FIT,
         .best_price = UINT64_MAX,
     };
-    bool found = false;
-    for (unsigned i = 0; i < cma->nr_parts && !(found && search.first_fit); i++) {
-        search.part = &cma->part[i];
-        search.end = search.part->pfn + search.part->nr_frames;
-        if (request->below != 0 && request->below < search.end)
-            search.end = request->below;
-        slide(&search, i);
-        found = search.best_price != UINT64_MAX;
-    }
-    if (!found)
-        return false;
+    uint64_t starts = search.nr_frames / STARTS / search.align;
+    search.step = search.align * (starts > 1 ? starts : 1);
+    search_parts(&search, request);
+    if (search.best_price == UINT64_MAX && search.too_much)
+        return -QY_ETIME;
+    search.most = 0;
+    search.through = search.best_price == UINT64_MAX && !search.first_fit;
+    if (search.through)
+        search_parts(&search, request);
+    if (search.best_price == UINT64_MAX)
+        return -QY_ENOMEM;
     *window = search.best;
     if (expected != NULL) {
         expected->free = search.best_sums.count[QY_COST_FREE];
@@ -175,5 +255,5 @@ bool qy_cma_choose(const struct qy_cma *cma, const struct qy_cma_request *reques
         expected->moved = search.best_sums.count[QY_COST_MOVE];
         expected->written = search.best_sums.count[QY_COST_WRITE];
     }
-    return true;
+    return search.through ? -QY_EBUSY : 0;
 }

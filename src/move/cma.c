@@ -58,18 +58,19 @@ bool qy_cma_is_marked(const struct qy_cma *cma, const struct qy_cma_window *wind
     return true;
 }
 
-/** Choose a window and set its bits. */
-static bool reserve(struct qy_cma *cma, const struct qy_cma_request *request,
-                    const struct qy_cma_avoid *avoid, struct qy_cma_window *window)
+/** Choose a window; its bits are set if the request is more than a dry run. */
+static int reserve(struct qy_cma *cma, const struct qy_cma_request *request,
+                   const struct qy_cma_avoid *avoid, struct qy_cma_window *window,
+                   struct qy_cma_report *expected)
 {
     unsigned ticket = qy_grace_enter(&cma->mm->grace);
     qy_lock(&cma->lock);
-    bool found = qy_cma_choose(cma, request, avoid, window, NULL);
-    if (found)
+    int code = qy_cma_choose(cma, request, avoid, window, expected);
+    if (code == 0 && !(request->flags & QY_CMA_DRY_RUN))
         qy_cma_mark(cma, window, true);
     qy_unlock(&cma->lock);
     qy_grace_leave(&cma->mm->grace, ticket);
-    return found;
+    return code;
 }
 
 static void unreserve(struct qy_cma *cma, const struct qy_cma_window *window)
@@ -92,10 +93,12 @@ static bool can_ever_serve(const struct qy_cma *cma, const struct qy_cma_request
            !(request->flags & ~(QY_CMA_DRY_RUN | QY_CMA_PARTIAL | QY_CMA_FIRST_FIT));
 }
 
-/** What stood in the way of the last window is avoided by the next. */
+/** What stood in the way of the last window is avoided by the next. As Linux does, the first fit
+ *  learns nothing but where to begin. */
 static void avoid_stuck(struct qy_cma_avoid *avoid, const struct qy_cma_report *report,
                         const struct qy_cma_window *window)
 {
+    avoid->last = *window;
     unsigned named =
         report->nr_stuck < QY_CMA_MAX_STUCK ? (unsigned)report->nr_stuck : QY_CMA_MAX_STUCK;
     for (unsigned i = 0; i < named && avoid->count < QY_CMA_MAX_STUCK; i++)
@@ -103,38 +106,77 @@ static void avoid_stuck(struct qy_cma_avoid *avoid, const struct qy_cma_report *
             avoid->pfn[avoid->count++] = report->stuck[i].pfn;
 }
 
+/** The frames that stand in the way of the window that has the fewest. */
+static void name_holders(struct qy_move *move, const struct qy_cma_window *window)
+{
+    uint64_t first = qy_frame_index(move->mm, window->pfn);
+    unsigned ticket = qy_grace_enter(&move->mm->grace);
+    for (uint64_t index = first; index < first + window->nr_frames; index++)
+        if (qy_move_cost(move->mm, index) == QY_COST_NEVER)
+            qy_move_stuck(move, move->mm->start_pfn + index, qy_move_reason(move->mm, index));
+    qy_grace_leave(&move->mm->grace, ticket);
+}
+
+/** Try one window, whose bits are set. 0: it is taken; else its bits are clear again. */
+static int try_window(struct qy_cma *cma, struct qy_move *move, const struct qy_cma_window *window,
+                      struct qy_cma_avoid *avoid)
+{
+    struct qy_cma_report *report = move->report;
+    struct qy_cma_report of_this = {0};
+    move->report = &of_this;
+    int code = qy_isolate(move, window->pfn, window->nr_frames);
+    move->report = report;
+    report->windows_tried++;
+    report->moved += of_this.moved;
+    report->dropped += of_this.dropped;
+    report->written += of_this.written;
+    if (code == 0) {
+        report->free = window->nr_frames - of_this.moved - of_this.dropped;
+        return 0;
+    }
+    unreserve(cma, window);
+    avoid_stuck(avoid, &of_this, window);
+    if (report->nr_stuck == 0) {
+        report->nr_stuck = of_this.nr_stuck;
+        __builtin_memcpy(report->stuck, of_this.stuck, sizeof(report->stuck));
+    }
+    return code;
+}
+
+/** Windows that are tried before a request fails: what was in the way of one may have gone, and
+ *  the same one be chosen again. */
+#define MOST_WINDOWS (QY_CMA_MAX_STUCK + 4)
+
+/** Is it worth another window? The first fit tries all. */
+static bool goes_on(const struct qy_cma_request *request, struct qy_cma_avoid *avoid,
+                    uint64_t tried)
+{
+    if (request->flags & QY_CMA_FIRST_FIT) {
+        avoid->count = 0;
+        return true;
+    }
+    return tried < MOST_WINDOWS && avoid->count < QY_CMA_MAX_STUCK;
+}
+
 /** One window after the other, until one comes. */
 static int take_back(struct qy_cma *cma, const struct qy_cma_request *request, struct qy_move *move,
                      qy_pfn_t *pfn)
 {
-    struct qy_cma_report *report = move->report;
     struct qy_cma_avoid avoid = {0};
     struct qy_cma_window window;
     int code = -QY_ENOMEM;
-    while (avoid.count < QY_CMA_MAX_STUCK && reserve(cma, request, &avoid, &window)) {
-        struct qy_cma_report of_this = {0};
-        move->report = &of_this;
-        code = qy_isolate(move, window.pfn, window.nr_frames);
-        move->report = report;
-        report->windows_tried++;
-        report->moved += of_this.moved;
-        report->dropped += of_this.dropped;
-        report->written += of_this.written;
-        if (code == 0) {
-            report->free = window.nr_frames - of_this.moved - of_this.dropped;
+    for (uint64_t i = 0; goes_on(request, &avoid, i); i++) {
+        int chosen = reserve(cma, request, &avoid, &window, NULL);
+        if (chosen != 0 && i > 0)
+            return code; /* why the first window did not come says more */
+        if (chosen == -QY_EBUSY)
+            name_holders(move, &window);
+        if (chosen != 0)
+            return chosen;
+        code = try_window(cma, move, &window, &avoid);
+        if (code == 0)
             *pfn = window.pfn;
-            return 0;
-        }
-        unreserve(cma, &window);
-        if (report->nr_stuck == 0 && of_this.nr_stuck != 0) {
-            report->nr_stuck = of_this.nr_stuck;
-            __builtin_memcpy(report->stuck, of_this.stuck, sizeof(report->stuck));
-        }
         if (code != -QY_EBUSY)
-            return code;
-        unsigned before = avoid.count;
-        avoid_stuck(&avoid, &of_this, &window);
-        if (avoid.count == before)
             return code;
     }
     return code;
@@ -145,12 +187,11 @@ static int dry_run(struct qy_cma *cma, const struct qy_cma_request *request,
                    struct qy_cma_report *report)
 {
     struct qy_cma_window window;
-    unsigned ticket = qy_grace_enter(&cma->mm->grace);
-    qy_lock(&cma->lock);
-    bool found = qy_cma_choose(cma, request, NULL, &window, report);
-    qy_unlock(&cma->lock);
-    qy_grace_leave(&cma->mm->grace, ticket);
-    return found ? 0 : -QY_ENOMEM;
+    struct qy_move move = {.mm = cma->mm, .report = report};
+    int code = reserve(cma, request, NULL, &window, report);
+    if (code == -QY_EBUSY)
+        name_holders(&move, &window);
+    return code;
 }
 
 static unsigned bucket_of(uint64_t ns)
@@ -197,8 +238,7 @@ int qy_cma_alloc(struct qy_cma *cma, const struct qy_cma_request *request, qy_pf
     };
     int code = take_back(cma, request, &move, pfn);
     report->ns = qy_port_clock_exact_ns() - started;
-    uint64_t bit = UINT64_C(1) << cma->order_per_bit;
-    count(cma, report, (request->nr_frames + bit - 1) / bit * bit, code);
+    count(cma, report, qy_cma_frames(cma, request->nr_frames), code);
     return code;
 }
 
@@ -214,6 +254,19 @@ static void add_report(struct qy_cma_report *sum, const struct qy_cma_report *on
         sum->nr_stuck = one->nr_stuck;
         __builtin_memcpy(sum->stuck, one->stuck, sizeof(sum->stuck));
     }
+}
+
+/** Of the request's time and work, a next block has what is left; false: nothing is. */
+static bool limit_rest(struct qy_cma_request *block, const struct qy_cma_request *request,
+                       const struct qy_cma_report *done)
+{
+    uint64_t work = done->moved + done->written;
+    if ((request->deadline_ns != 0 && done->ns >= request->deadline_ns) ||
+        (request->most_moved != 0 && work >= request->most_moved))
+        return false;
+    block->deadline_ns = request->deadline_ns != 0 ? request->deadline_ns - done->ns : 0;
+    block->most_moved = request->most_moved != 0 ? request->most_moved - work : 0;
+    return true;
 }
 
 int qy_cma_alloc_partial(struct qy_cma *cma, const struct qy_cma_request *request, qy_pfn_t *pfns,
@@ -234,9 +287,9 @@ int qy_cma_alloc_partial(struct qy_cma *cma, const struct qy_cma_request *reques
     while ((uint64_t)got < wanted) {
         code = qy_cma_alloc(cma, &block, &pfns[got], &one);
         add_report(report, &one);
-        if (code != 0)
+        got += code == 0;
+        if (code != 0 || !limit_rest(&block, request, report))
             break;
-        got++;
     }
     return got > 0 ? got : code;
 }
@@ -245,7 +298,7 @@ static bool find_window(const struct qy_cma *cma, qy_pfn_t pfn, uint64_t nr_fram
                         struct qy_cma_window *window)
 {
     uint64_t bit = UINT64_C(1) << cma->order_per_bit;
-    nr_frames = (nr_frames + bit - 1) / bit * bit;
+    nr_frames = qy_cma_frames(cma, nr_frames);
     for (unsigned i = 0; i < cma->nr_parts; i++) {
         const struct qy_cma_part *part = &cma->part[i];
         if (pfn >= part->pfn && pfn - part->pfn < part->nr_frames &&

@@ -47,19 +47,29 @@ void qy_cma_mark(struct qy_cma *cma, const struct qy_cma_window *window, bool ou
 /** Are all bits of the window as @out says? lock held. */
 bool qy_cma_is_marked(const struct qy_cma *cma, const struct qy_cma_window *window, bool out);
 
-/** Windows that were tried in vain: the next search keeps clear of these frames. */
+/** What was tried in vain: the next search keeps clear of these frames, and with FIRST_FIT begins
+ *  behind the last window's first frame. */
 struct qy_cma_avoid {
     unsigned count;
     qy_pfn_t pfn[QY_CMA_MAX_STUCK];
+    struct qy_cma_window last; /* nr_frames 0: there was none */
 };
 
 /**
  * Choose a window none of whose bits are set: the cheapest, or the first with FIRST_FIT.
- * lock held. *expected (may be NULL) gets what it would cost. False: there is none but with frames
- * that cannot move, or none at all.
+ * lock held, inside mm->grace. *expected (may be NULL) gets what it would cost.
+ * 0; -ENOMEM: there is none; -EBUSY: there are, and each has frames that cannot move: *window is
+ * the one with the fewest; -ETIME: each needs more work than the request allows.
  */
-bool qy_cma_choose(const struct qy_cma *cma, const struct qy_cma_request *request,
-                   const struct qy_cma_avoid *avoid, struct qy_cma_window *window,
-                   struct qy_cma_report *expected);
+QY_MUST_CHECK int qy_cma_choose(const struct qy_cma *cma, const struct qy_cma_request *request,
+                                const struct qy_cma_avoid *avoid, struct qy_cma_window *window,
+                                struct qy_cma_report *expected);
+
+/** A request's frames, rounded up to whole bits. */
+static inline uint64_t qy_cma_frames(const struct qy_cma *cma, uint64_t nr_frames)
+{
+    uint64_t bit = UINT64_C(1) << cma->order_per_bit;
+    return (nr_frames + bit - 1) / bit * bit;
+}
 
 #endif

@@ -17,20 +17,13 @@
 
 #include "base/assert.h"
 #include "base/errno.h"
+#include "buddy/alloc.h"
 #include "buddy/lend.h"
 
 #include <quarry/buddy.h>
 
 /** Rounds in which nothing came, before what is left is called busy. */
 #define MOST_IDLE_ROUNDS 8
-
-bool qy_move_is_over(const struct qy_move *move)
-{
-    const struct qy_cma_report *report = move->report;
-    if (move->most != 0 && report->moved + report->written >= move->most)
-        return true;
-    return move->deadline_ns != 0 && qy_port_clock_exact_ns() >= move->deadline_ns;
-}
 
 static bool is_wanted(const struct qy_move *move, uint64_t index)
 {
@@ -40,14 +33,14 @@ static bool is_wanted(const struct qy_move *move, uint64_t index)
            __atomic_load_n(&folio->holder, __ATOMIC_RELAXED) == move->claim;
 }
 
-/** Ask the owners of all wanted frames once. */
+/** Ask the owners of all wanted frames once, or until there is no room for what they have. */
 static int ask_owners(struct qy_move *move, qy_pfn_t pfn, uint64_t nr_frames)
 {
     struct qy_mm *mm = move->mm;
     uint64_t index = qy_frame_index(mm, pfn), end = index + nr_frames;
     unsigned ticket = qy_grace_enter(&mm->grace);
     int code = 0;
-    while (index < end && code >= 0) {
+    while (index < end && code >= 0 && move->no_target == 0) {
         uint64_t next = index;
         while (next < end && is_wanted(move, next))
             next++;
@@ -80,16 +73,14 @@ static bool settle(struct qy_move *move, const struct qy_claimed *found)
     return true;
 }
 
-static enum qy_cma_reason reason_of(const struct qy_move *move, uint64_t index)
+/** There was no frame to move one to: somebody gives something up, or it is stuck. Not inside
+ *  mm->grace, for who gives up memory may wait until nobody is. */
+static void find_room(struct qy_move *move)
 {
-    if (!is_wanted(move, index))
-        return QY_CMA_UNMOVABLE;
-    unsigned ticket = qy_grace_enter(&move->mm->grace);
-    const struct qy_folio *folio = &move->mm->folios[index];
-    const struct qy_mapping *mapping = atomic_load_explicit(&folio->mapping, memory_order_acquire);
-    bool pinned = mapping != NULL && mapping->ops->cost(mapping, folio) == QY_COST_NEVER;
-    qy_grace_leave(&move->mm->grace, ticket);
-    return pinned ? QY_CMA_PINNED : QY_CMA_BUSY;
+    qy_pfn_t pfn = move->no_target;
+    move->no_target = 0;
+    if (move->zone != NULL || !qy_reclaim_again(move->mm, QY_GFP_KERNEL, 0, &move->reclaims))
+        qy_move_stuck(move, pfn, QY_CMA_NO_TARGET);
 }
 
 /** Name what did not come. */
@@ -100,7 +91,7 @@ static void name_stuck(struct qy_move *move, qy_pfn_t pfn, uint64_t nr_frames)
         bool free = qy_bits_test(&move->mm->free_bits[i / QY_PAGEBLOCK_FRAMES],
                                  (unsigned)(i % QY_PAGEBLOCK_FRAMES));
         if (!free && !qy_claim_holds(move->mm, move->claim, move->mm->start_pfn + i, 1))
-            qy_move_stuck(move, move->mm->start_pfn + i, reason_of(move, i));
+            qy_move_stuck(move, move->mm->start_pfn + i, qy_move_reason(move->mm, i));
     }
 }
 
@@ -121,9 +112,12 @@ int qy_isolate(struct qy_move *move, qy_pfn_t pfn, uint64_t nr_frames)
         qy_claim(move->mm, move->claim, pfn, nr_frames, &found);
         if (found.held == nr_frames)
             return 0;
-        if (move->report->nr_stuck != 0)
-            return give_up(move, pfn, nr_frames, -QY_EBUSY);
+        if (move->report->nr_stuck != 0) {
+            qy_unclaim(move->mm, move->claim, pfn, nr_frames);
+            return -QY_EBUSY;
+        }
         idle = found.held > held ? 0 : idle + 1;
+        move->reclaims = idle == 0 ? 0 : move->reclaims;
         held = found.held;
         if (idle > MOST_IDLE_ROUNDS || (found.stuck != 0 && !settle(move, &found)))
             return give_up(move, pfn, nr_frames, -QY_EBUSY);
@@ -132,5 +126,7 @@ int qy_isolate(struct qy_move *move, qy_pfn_t pfn, uint64_t nr_frames)
         int code = ask_owners(move, pfn, nr_frames);
         if (code != 0)
             return give_up(move, pfn, nr_frames, code);
+        if (move->no_target != 0)
+            find_room(move);
     }
 }

@@ -19,7 +19,6 @@
 
 #include "base/assert.h"
 #include "base/errno.h"
-#include "buddy/alloc.h"
 #include "buddy/lend.h"
 
 #define MOST_AT_ONCE QY_PAGEBLOCK_FRAMES
@@ -39,17 +38,26 @@ static unsigned run_of(const struct qy_mm *mm, qy_pfn_t pfn, uint64_t count,
     return length > 0 ? length : 1;
 }
 
-/** Frames for up to @count pages, in one piece: 2^*order of them. */
-static qy_pfn_t lend_target(struct qy_mm *mm, unsigned count, unsigned *order)
+/** Frames for up to @count pages, in one piece: 2^*order of them. Outside of regions if there are
+ *  any: those in regions would be moved again. What is claimed is not free, so they are never in
+ *  the window itself. */
+static qy_pfn_t lend_target(const struct qy_move *move, unsigned count, unsigned *order)
 {
-    bool fresh;
-    *order = 31 - (unsigned)__builtin_clz(count);
-    for (;;) {
-        qy_pfn_t pfn = qy_lend_block(mm, QY_GFP_NOWAIT, QY_LEND_OUTSIDE, *order, &fresh);
-        if (pfn != QY_PFN_NONE || *order == 0)
-            return pfn;
-        --*order;
-    }
+    static const enum qy_lend promises[] = {QY_LEND_OUTSIDE, QY_LEND_MOVABLE};
+    unsigned largest = 31 - (unsigned)__builtin_clz(count);
+    *order = largest;
+    if (move->zone != NULL)
+        return qy_lend_gap(move->mm, move->zone, move->order, order);
+    for (unsigned i = 0; i < 2; i++)
+        for (*order = largest;; --*order) {
+            bool fresh;
+            qy_pfn_t pfn = qy_lend_block(move->mm, QY_GFP_NOWAIT, promises[i], *order, &fresh);
+            if (pfn != QY_PFN_NONE)
+                return pfn;
+            if (*order == 0)
+                break;
+        }
+    return QY_PFN_NONE;
 }
 
 /** Isolated pages go on to new frames. Returns how many did; the others are back in place. */
@@ -60,7 +68,7 @@ static unsigned move_isolated(struct qy_move *move, struct qy_mapping *mapping, 
     unsigned done = 0;
     while (done < count) {
         unsigned order;
-        qy_pfn_t to = lend_target(mm, count - done, &order);
+        qy_pfn_t to = lend_target(move, count - done, &order);
         if (to == QY_PFN_NONE)
             break;
         unsigned frames = 1u << order;
@@ -74,6 +82,7 @@ static unsigned move_isolated(struct qy_move *move, struct qy_mapping *mapping, 
             continue;
         }
         move->report->moved += frames;
+        move->work += frames;
         done += frames;
     }
     if (done < count) {
@@ -84,20 +93,22 @@ static unsigned move_isolated(struct qy_move *move, struct qy_mapping *mapping, 
     return done;
 }
 
-/** There is no frame to move it to. What can be written can then be dropped; else somebody has to
- *  give something up, and the next round tries again. */
+/** There is no frame to move it to. What can be written can then be dropped; else the round ends
+ *  here, somebody has to give something up, and the next one tries again. */
 static void make_room(struct qy_move *move, struct qy_mapping *mapping, uint32_t index,
                       qy_pfn_t pfn)
 {
     const struct qy_mapping_ops *ops = mapping->ops;
-    int code = ops->clean != NULL ? ops->clean(mapping, index, pfn) : -QY_EINVAL;
+    bool may_write = ops->clean != NULL && move->zone == NULL;
+    int code = may_write ? ops->clean(mapping, index, pfn) : -QY_EINVAL;
     if (code == 0) {
+        move->work++;
         move->report->written++;
         move->report->dropped += ops->drop(mapping, index, pfn, 1) == 1;
     } else if (code != -QY_EINVAL) {
         qy_move_stuck(move, pfn, QY_CMA_WRITE_FAILED);
-    } else if (!qy_reclaim_again(move->mm, QY_GFP_KERNEL, 0, &move->reclaims)) {
-        qy_move_stuck(move, pfn, QY_CMA_NO_TARGET);
+    } else {
+        move->no_target = pfn;
     }
 }
 
@@ -120,14 +131,18 @@ int qy_migrate(struct qy_move *move, qy_pfn_t pfn, uint64_t count)
     struct qy_mapping *mapping;
     uint32_t index;
     unsigned length = run_of(move->mm, pfn, count, &mapping, &index);
-    if (qy_move_is_over(move))
+    uint64_t left = move->most == 0 ? length : move->most - move->work;
+    if (move->deadline_ns != 0 && qy_port_clock_exact_ns() >= move->deadline_ns)
         return -QY_ETIME;
     if (mapping == NULL)
         return (int)length; /* on its way into a mapping, or out of it */
-    int dropped = mapping->ops->drop != NULL ? mapping->ops->drop(mapping, index, pfn, length) : 0;
-    if (dropped > 0) {
+    bool may_drop = mapping->ops->drop != NULL && move->zone == NULL;
+    int dropped = may_drop ? mapping->ops->drop(mapping, index, pfn, length) : 0;
+    if (dropped > 0)
         move->report->dropped += (unsigned)dropped;
-        return dropped;
-    }
-    return (int)move_run(move, mapping, index, pfn, length);
+    if (dropped > 0 || dropped == -QY_EBUSY)
+        return dropped > 0 ? dropped : 1;
+    if (left == 0)
+        return -QY_ETIME;
+    return (int)move_run(move, mapping, index, pfn, length < left ? length : (unsigned)left);
 }

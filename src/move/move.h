@@ -16,12 +16,13 @@ struct qy_move {
     uint32_t claim;       /* number of the claim that holds and wants the frames */
     uint64_t deadline_ns; /* by qy_port_clock_exact_ns(); 0: none */
     uint64_t most;        /* frames that may be moved or written; 0: any number */
-    unsigned reclaims;    /* how often others were asked to give something up */
+    uint64_t work;        /* and how many were */
+    unsigned reclaims;    /* how often others were asked to give something up, in vain */
+    qy_pfn_t no_target;   /* there was no frame to move this one to; 0: there always was */
+    struct qy_zone *zone; /* compaction: nothing is dropped, and what moves stays in this zone, */
+    unsigned order;       /* in free blocks below this order. NULL: anywhere */
     struct qy_cma_report *report;
 };
-
-/** Has the work taken as long, or as much, as it may? */
-bool qy_move_is_over(const struct qy_move *move);
 
 /** A frame cannot be had: the report names it, once. */
 void qy_move_stuck(struct qy_move *move, qy_pfn_t pfn, enum qy_cma_reason reason);
@@ -33,6 +34,9 @@ void qy_move_stuck(struct qy_move *move, qy_pfn_t pfn, enum qy_cma_reason reason
  * none of them. No lock held, and not in a slot; a mapping's callbacks may sleep.
  */
 QY_MUST_CHECK int qy_isolate(struct qy_move *move, qy_pfn_t pfn, uint64_t nr_frames);
+
+/** Why a frame that is not free cannot be had just now. */
+enum qy_cma_reason qy_move_reason(struct qy_mm *mm, uint64_t index);
 
 /** What it would take to have this frame. Racy. The caller is inside mm->grace. */
 enum qy_folio_cost qy_move_cost(const struct qy_mm *mm, uint64_t index);

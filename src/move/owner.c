@@ -49,6 +49,18 @@ static uint8_t tag_before(const struct qy_mm *mm, uint64_t index)
     return tag;
 }
 
+enum qy_cma_reason qy_move_reason(struct qy_mm *mm, uint64_t index)
+{
+    if (qy_tag_get(&mm->tags[index]) != QY_TAG_FOLIO)
+        return tag_before(mm, index) == QY_TAG_NONE ? QY_CMA_BUSY : QY_CMA_UNMOVABLE;
+    unsigned ticket = qy_grace_enter(&mm->grace);
+    const struct qy_folio *folio = &mm->folios[index];
+    const struct qy_mapping *mapping = atomic_load_explicit(&folio->mapping, memory_order_acquire);
+    bool pinned = mapping != NULL && mapping->ops->cost(mapping, folio) == QY_COST_NEVER;
+    qy_grace_leave(&mm->grace, ticket);
+    return pinned ? QY_CMA_PINNED : QY_CMA_BUSY;
+}
+
 static const char *owner_of(const struct qy_mm *mm, uint64_t index)
 {
     uint8_t tag = tag_before(mm, index);

@@ -189,12 +189,22 @@ static void free_region(struct qy_cma *cma)
     qy_kfree(cma->mm, cma);
 }
 
-/** On to the chain, and open to borrowers; false: the name is taken. */
+/** Did its frames become another region's after they were looked at? All of them are held now, so
+ *  it does not happen any more. */
+static bool overlaps(const struct qy_cma *cma)
+{
+    for (unsigned i = 0; i < cma->nr_parts; i++)
+        if (!is_one_zone(cma->mm, cma->part[i].pfn, cma->part[i].nr_frames))
+            return true;
+    return false;
+}
+
+/** On to the chain, and open to borrowers; false: name or frames are another's. */
 static bool publish(struct qy_cma *cma)
 {
     struct qy_mm *mm = cma->mm;
     qy_lock(&mm->chain_lock);
-    bool is_new = find_locked(mm, cma->name) == NULL;
+    bool is_new = find_locked(mm, cma->name) == NULL && !overlaps(cma);
     if (is_new) {
         set_types(cma, type_for(cma->policy));
         atomic_store_explicit(&cma->next, atomic_load_explicit(&mm->regions, memory_order_relaxed),
@@ -236,7 +246,8 @@ struct qy_cma *qy_cma_create(struct qy_mm *mm, const struct qy_cma_options *opti
         return NULL;
     }
     if (!publish(cma)) {
-        qy_error_set(error, -QY_EEXIST, "there is a region of this name", UINT64_MAX, "");
+        qy_error_set(error, -QY_EEXIST, "there is a region of this name, or of these frames",
+                     UINT64_MAX, "");
         free_region(cma);
         return NULL;
     }
