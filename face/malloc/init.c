@@ -166,7 +166,7 @@ static struct qy_mm *make(const struct qy_malloc_settings *settings)
                                                 QY_SLAB_RANDOM | QY_SLAB_CHECK_FREE
                                           : 0,
     };
-    struct qy_mm *mm = qy_linux_mm_create(&options, NULL);
+    struct qy_mm *mm = qy_linux_heap_create(&options, NULL);
     if (mm == NULL)
         return NULL;
     if (settings->check && !qy_malloc_know(mm))

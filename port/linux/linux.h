@@ -19,6 +19,9 @@ struct qy_linux_window {
     bool reserved;
 };
 
+/** As qy_linux_mm_create(), for who never lends frames: malloc is not linked with what moves them. */
+struct qy_mm *qy_linux_heap_create(const struct qy_linux_options *options, struct qy_error *error);
+
 /** A range that nobody uses, as far as a look at both ends tells. 0 or -ENOMEM: none was found. */
 int qy_linux_window_find(struct qy_linux_window *window, size_t bytes);
 /** Reserve @bytes, or as many as there are but at least @least. 0 or -ENOMEM. */

@@ -14,6 +14,8 @@
 
 #include "memory/fault.h"
 #include "memory/mm.h"
+#include "move/compact.h"
+#include "slab/boot.h"
 #include "slab/cache.h"
 #include "slab/magazine.h"
 
@@ -78,7 +80,7 @@ static struct qy_mm *create_in(const struct qy_linux_window *window, uint64_t wa
     else if (options->fixed && qy_port_commit(NULL, window->start, span) != 0)
         qy_error_set(error, -ENOMEM, "no memory for a fixed span of bytes: ", span, "");
     else
-        mm = qy_mm_create(&map, &core, error);
+        mm = qy_boot(&map, &core, error);
     if (mm == NULL) {
         qy_linux_unshare(window->start);
         qy_linux_window_release(window);
@@ -102,7 +104,7 @@ static struct qy_mm *create(struct qy_linux_window *window, uint64_t wanted,
     return NULL;
 }
 
-struct qy_mm *qy_linux_mm_create(const struct qy_linux_options *options, struct qy_error *error)
+struct qy_mm *qy_linux_heap_create(const struct qy_linux_options *options, struct qy_error *error)
 {
     static const struct qy_linux_options defaults;
     struct qy_linux_window window;
@@ -121,6 +123,14 @@ struct qy_mm *qy_linux_mm_create(const struct qy_linux_options *options, struct 
     mm->port_window = window.start;
     mm->port_window_bytes = window.bytes;
     qy_linux_slots_open(mm);
+    return mm;
+}
+
+struct qy_mm *qy_linux_mm_create(const struct qy_linux_options *options, struct qy_error *error)
+{
+    struct qy_mm *mm = qy_linux_heap_create(options, error);
+    if (mm != NULL)
+        qy_compact_open(mm);
     return mm;
 }
 

@@ -6,7 +6,8 @@
  *           2. the zones of the zonelist, while they stay above the low watermark
  *           3. more memory is brought online, where the instance may grow
  *           4. the zones again, down to min; urgent requests below it
- *           5. reclaim, then 4 again, as long as something comes of it
+ *           5. for a block, compaction; then reclaim; then 4 again, as long as something comes
+ *              of it
  *         Within a zone: the lists of the request's own migratetype, then a pageblock taken
  *         over from another (Linux: fallbacks[], steal_suitable_fallback), then single
  *         blocks out of others' pageblocks.
@@ -307,8 +308,13 @@ static qy_pfn_t alloc_with_reclaim(struct qy_mm *mm, const struct qy_request *re
     qy_drain_all_pages(mm); /* what others' lists hold is free, too */
     pfn = take_to_min(mm, request, fresh);
     unsigned rounds = 0;
-    while (pfn == QY_PFN_NONE && qy_reclaim_again(mm, request->gfp, request->order, &rounds))
+    while (pfn == QY_PFN_NONE) {
+        if (qy_compact_again(mm, request->gfp, request->order))
+            pfn = take_to_min(mm, request, fresh);
+        if (pfn != QY_PFN_NONE || !qy_reclaim_again(mm, request->gfp, request->order, &rounds))
+            break;
         pfn = take_to_min(mm, request, fresh);
+    }
     return pfn;
 }
 

@@ -76,6 +76,14 @@ static inline void qy_wake_reclaimer(struct qy_mm *mm, qy_gfp_t gfp)
         qy_port_wake(&mm->background);
 }
 
+/** A block could not be had: are there enough free frames, and could they be brought together? The
+ *  caller is in no slot and holds no lock. */
+static inline bool qy_compact_again(struct qy_mm *mm, qy_gfp_t gfp, unsigned order)
+{
+    return (gfp & QY_GFP_DIRECT_RECLAIM) && order > 0 && mm->compact != NULL &&
+           mm->compact(mm, gfp, order);
+}
+
 /** A run of frames of any length, without tags; contig.c. The caller is in no slot. */
 QY_MUST_CHECK qy_pfn_t qy_take_run(struct qy_mm *mm, const struct qy_request *request,
                                    uint64_t nr_frames, unsigned align_order, bool *fresh);

@@ -349,8 +349,13 @@ qy_pfn_t qy_alloc_pages_exact(struct qy_mm *mm, qy_gfp_t gfp, uint64_t nr_frames
         pfn = qy_take_run(mm, &request, nr_frames, align_order, &fresh);
     }
     unsigned rounds = 0;
-    while (pfn == QY_PFN_NONE && qy_reclaim_again(mm, gfp, order_of(nr_frames), &rounds))
+    while (pfn == QY_PFN_NONE) {
+        if (qy_compact_again(mm, gfp, order_of(nr_frames)))
+            pfn = qy_take_run(mm, &request, nr_frames, align_order, &fresh);
+        if (pfn != QY_PFN_NONE || !qy_reclaim_again(mm, gfp, order_of(nr_frames), &rounds))
+            break;
         pfn = qy_take_run(mm, &request, nr_frames, align_order, &fresh);
+    }
     if (pfn == QY_PFN_NONE)
         return pfn;
     tag_run(mm, pfn, nr_frames);

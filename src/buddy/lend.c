@@ -123,14 +123,18 @@ qy_pfn_t qy_lend_block(struct qy_mm *mm, qy_gfp_t gfp, enum qy_lend promise, uns
 
 qy_pfn_t qy_lend_gap(struct qy_mm *mm, struct qy_zone *zone, unsigned below, unsigned *order)
 {
+    static const uint8_t types[] = {QY_MIGRATE_MOVABLE, QY_MIGRATE_RECLAIMABLE,
+                                    QY_MIGRATE_UNMOVABLE};
     qy_pfn_t pfn = QY_PFN_NONE;
     qy_lock(&zone->lock);
-    unsigned lists = zone->nonempty[QY_MIGRATE_MOVABLE] & ((1u << below) - 1);
-    if (lists != 0) {
+    for (unsigned i = 0; i < sizeof(types) && pfn == QY_PFN_NONE; i++) {
+        unsigned lists = zone->nonempty[types[i]] & ((1u << below) - 1);
+        if (lists == 0)
+            continue;
         bool fresh;
         unsigned smallest = (unsigned)__builtin_ctz(lists);
         *order = smallest < *order ? smallest : *order;
-        pfn = qy_buddy_take_locked(mm, zone, QY_MIGRATE_MOVABLE, *order, &fresh);
+        pfn = qy_buddy_take_locked(mm, zone, types[i], *order, &fresh);
         mark_lent_locked(mm, qy_frame_index(mm, pfn), UINT64_C(1) << *order);
     }
     qy_unlock(&zone->lock);

@@ -29,9 +29,9 @@ enum qy_lend {
 QY_MUST_CHECK qy_pfn_t qy_lend_block(struct qy_mm *mm, qy_gfp_t gfp, enum qy_lend promise,
                                      unsigned order, bool *fresh);
 
-/** Of one zone, frames in movable pageblocks whose largest free block is below order @below, out of
- *  the smallest: 2^*order of them, or as many as there are in one piece, which *order then says.
- *  Blocks of order @below stay whole. QY_PFN_NONE: there is none. */
+/** Of one zone, frames in pageblocks whose largest free block is below order @below, the smallest
+ *  first, and those for movable pages first: 2^*order frames, or fewer in one piece, as *order then
+ *  says. Blocks of order @below stay whole. QY_PFN_NONE: there is none. */
 QY_MUST_CHECK qy_pfn_t qy_lend_gap(struct qy_mm *mm, struct qy_zone *zone, unsigned below,
                                    unsigned *order);
 

@@ -134,6 +134,9 @@ struct qy_mm {
      *  him: buddy/alloc.h. */
     _Atomic uint32_t background;
 
+    /** See that a block of this order becomes free; false: it did not. NULL: nothing can be moved. */
+    bool (*compact)(struct qy_mm *mm, qy_gfp_t gfp, unsigned order); /* (i) */
+
     struct qy_grace grace;            /* who follows a folio's mapping is inside */
     _Atomic uint32_t claims;          /* numbers given out by qy_claim_number() */
     struct qy_vmscan *_Atomic vmscan; /* (h) for writing; reclaim/; NULL: nothing was ever cached */

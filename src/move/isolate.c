@@ -25,12 +25,11 @@
 /** Rounds in which nothing came, before what is left is called busy. */
 #define MOST_IDLE_ROUNDS 8
 
-static bool is_wanted(const struct qy_move *move, uint64_t index)
+QY_RACY static bool is_wanted(const struct qy_move *move, uint64_t index)
 {
     const struct qy_folio *folio = &move->mm->folios[index];
-    return qy_tag_get(&move->mm->tags[index]) == QY_TAG_FOLIO &&
-           __atomic_load_n(&folio->state, __ATOMIC_RELAXED) == QY_FOLIO_WANTED &&
-           __atomic_load_n(&folio->holder, __ATOMIC_RELAXED) == move->claim;
+    return qy_tag_get(&move->mm->tags[index]) == QY_TAG_FOLIO && folio->state == QY_FOLIO_WANTED &&
+           folio->holder == move->claim;
 }
 
 /** Ask the owners of all wanted frames once, or until there is no room for what they have. */
@@ -88,9 +87,8 @@ static void name_stuck(struct qy_move *move, qy_pfn_t pfn, uint64_t nr_frames)
 {
     uint64_t index = qy_frame_index(move->mm, pfn);
     for (uint64_t i = index; i < index + nr_frames; i++) {
-        bool free = qy_bits_test(&move->mm->free_bits[i / QY_PAGEBLOCK_FRAMES],
-                                 (unsigned)(i % QY_PAGEBLOCK_FRAMES));
-        if (!free && !qy_claim_holds(move->mm, move->claim, move->mm->start_pfn + i, 1))
+        if (!qy_move_is_free(move->mm, i) &&
+            !qy_claim_holds(move->mm, move->claim, move->mm->start_pfn + i, 1))
             qy_move_stuck(move, move->mm->start_pfn + i, qy_move_reason(move->mm, i));
     }
 }

@@ -35,6 +35,9 @@ void qy_move_stuck(struct qy_move *move, qy_pfn_t pfn, enum qy_cma_reason reason
  */
 QY_MUST_CHECK int qy_isolate(struct qy_move *move, qy_pfn_t pfn, uint64_t nr_frames);
 
+/** Racy. */
+bool qy_move_is_free(const struct qy_mm *mm, uint64_t index);
+
 /** Why a frame that is not free cannot be had just now. */
 enum qy_cma_reason qy_move_reason(struct qy_mm *mm, uint64_t index);
 

@@ -1,8 +1,8 @@
 /*
- * boot.c - qy_mm_create(): the storeys, bottom first
+ * boot.c - qy_boot(): the storeys, bottom first
  *
  * WHAT    Map, zones, free frames, slabs. It stands here because this is the highest layer
- *         that it needs.
+ *         that it needs; qy_mm_create() adds what memory that can be moved needs (move/boot.c).
  *
  * RULES   M2  in memory/memmap.c: nothing is built from a bad map.
  *
@@ -13,6 +13,7 @@
 #include "base/errno.h"
 #include "buddy/alloc.h"
 #include "memory/fault.h"
+#include "slab/boot.h"
 #include "slab/cache.h"
 #include "slab/guarded.h"
 
@@ -35,8 +36,8 @@ static void open_slots(struct qy_mm *mm)
     qy_unlock(&mm->cpus_lock);
 }
 
-struct qy_mm *qy_mm_create(const struct qy_memmap *map, const struct qy_mm_options *options,
-                           struct qy_error *error)
+struct qy_mm *qy_boot(const struct qy_memmap *map, const struct qy_mm_options *options,
+                      struct qy_error *error)
 {
     struct qy_layout layout;
     if (qy_layout_read(&layout, map, error) != 0)

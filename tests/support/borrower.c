@@ -7,6 +7,7 @@
 #include "buddy/lend.h"
 #include "memory.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,7 +42,8 @@ static void check_page(struct borrower *borrower, uint32_t page)
                       (unsigned long long)borrower->written[page]);
 }
 
-static enum qy_folio_cost cost(const struct qy_mapping *mapping, const struct qy_folio *folio)
+QY_RACY static enum qy_folio_cost cost(const struct qy_mapping *mapping,
+                                       const struct qy_folio *folio)
 {
     const struct borrower *borrower = borrower_of(mapping);
     uint32_t page = atomic_load(&folio->index);
@@ -60,6 +62,15 @@ static int state_of(const struct borrower *borrower, uint32_t page, qy_pfn_t pfn
         borrower->kind[page] == BORROWED_ISOLATED || borrower->pfn[page] != pfn)
         return -QY_EAGAIN;
     return borrower->pinned[page] ? -QY_EBUSY : 0;
+}
+
+static void forget(struct borrower *borrower, uint32_t page)
+{
+    borrower->kind[page] = BORROWED_NOTHING;
+    borrower->pinned[page] = 0;
+    borrower->nr_pages--;
+    if (page < borrower->first_empty)
+        borrower->first_empty = page;
 }
 
 static int isolate(struct qy_mapping *mapping, uint32_t index, qy_pfn_t pfn, unsigned count)
@@ -110,9 +121,8 @@ static int drop(struct qy_mapping *mapping, uint32_t index, qy_pfn_t pfn, unsign
     for (; done < count && state_of(borrower, index + done, pfn + done) == 0 &&
            borrower->kind[index + done] == BORROWED_CLEAN;
          done++) {
-        borrower->kind[index + done] = BORROWED_NOTHING;
+        forget(borrower, index + done);
         qy_folio_disown(qy_folio_of(mapping->mm, pfn + done));
-        borrower->nr_pages--;
         borrower->dropped++;
     }
     qy_unlock(&mapping->lock);
@@ -167,19 +177,29 @@ void borrower_return(struct borrower *borrower, uint32_t page)
         borrower->kind[page] != BORROWED_NOTHING && borrower->kind[page] != BORROWED_ISOLATED;
     if (had) {
         check_page(borrower, page);
-        borrower->kind[page] = BORROWED_NOTHING;
+        forget(borrower, page);
         qy_folio_disown(qy_folio_of(mm, pfn));
-        borrower->nr_pages--;
     }
     qy_unlock(&borrower->mapping.lock);
     if (had)
         qy_lend_return(mm, pfn, 1);
 }
 
+static bool borrower_has(struct borrower *borrower, uint32_t page)
+{
+    qy_lock(&borrower->mapping.lock);
+    bool has = borrower->kind[page] != BORROWED_NOTHING;
+    qy_unlock(&borrower->mapping.lock);
+    return has;
+}
+
 void borrower_destroy(struct borrower *borrower)
 {
     for (uint32_t page = 0; page < BORROWER_PAGES; page++)
-        borrower_return(borrower, page);
+        while (borrower_has(borrower, page)) {
+            borrower_return(borrower, page);
+            sched_yield(); /* isolated: it comes back */
+        }
     qy_grace_wait(&borrower->mapping.mm->grace);
     free(borrower);
 }
@@ -193,9 +213,10 @@ uint32_t borrower_borrow(struct borrower *borrower, enum borrowed kind)
     if (pfn == QY_PFN_NONE)
         return UINT32_MAX;
     qy_lock(&borrower->mapping.lock);
-    uint32_t page = 0;
+    uint32_t page = borrower->first_empty;
     while (page < BORROWER_PAGES && borrower->kind[page] != BORROWED_NOTHING)
         page++;
+    borrower->first_empty = page;
     if (page < BORROWER_PAGES) {
         borrower->pfn[page] = pfn;
         borrower->kind[page] = (uint8_t)kind;
@@ -224,6 +245,17 @@ bool borrower_write(struct borrower *borrower, uint32_t page)
     }
     qy_unlock(&borrower->mapping.lock);
     return writable;
+}
+
+bool borrower_pin(struct borrower *borrower, uint32_t page, bool pinned)
+{
+    qy_lock(&borrower->mapping.lock);
+    bool there =
+        borrower->kind[page] != BORROWED_NOTHING && borrower->kind[page] != BORROWED_ISOLATED;
+    if (there)
+        borrower->pinned[page] = pinned;
+    qy_unlock(&borrower->mapping.lock);
+    return there;
 }
 
 void borrower_check(struct borrower *borrower)

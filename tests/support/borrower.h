@@ -27,6 +27,7 @@ struct borrower {
     uint8_t pinned[BORROWER_PAGES];
     uint64_t written[BORROWER_PAGES];
     uint64_t nr_pages;
+    uint32_t first_empty; /* no page below it is */
     uint64_t moved, dropped, cleaned;
     bool putback_fails; /* the host allows no more mappings */
     bool clean_fails;   /* the backing does not take it */
@@ -43,6 +44,8 @@ uint32_t borrower_borrow(struct borrower *borrower, enum borrowed kind);
 void borrower_return(struct borrower *borrower, uint32_t page);
 /** Write to a page; false: it is isolated. */
 bool borrower_write(struct borrower *borrower, uint32_t page);
+/** Hold a page in place, or no more; false: it is not there, or isolated. */
+bool borrower_pin(struct borrower *borrower, uint32_t page, bool pinned);
 /** Every page has its own bytes, or the test ends here. */
 void borrower_check(struct borrower *borrower);
 

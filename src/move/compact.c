@@ -1,0 +1,198 @@
+/*
+ * compact.c - free frames come together: pageblocks that are almost empty are emptied
+ *
+ * WHAT    A block of an order is wanted. Of all places where one could be, those are emptied
+ *         whose frames can all be moved and of which the fewest are used: first those with an
+ *         eighth, then a quarter, a half, three quarters. What is in them goes into the
+ *         smallest gaps there are (qy_lend_gap()), never into a block that is large enough
+ *         itself; where there are no such gaps any more, nothing can be gained.
+ *
+ *           order 2     |. x . .|x x . x|x . x x|. . x .|
+ *                         `-------->'       ^-------'
+ *           afterwards  |. . . .|x x x x|x x x x|. . . .|
+ *
+ * RULES   none of its own: qy_isolate() holds a block until it is whole, then it is let go.
+ *
+ * LOCKS   none; see isolate.c.
+ *
+ * COST    For each zone up to four passes over the bits of its free frames, a look at the folios
+ *         of what may be emptied, and the copies. A request that fails otherwise pays for four
+ *         blocks at most.
+ *
+ * WHY     Linux moves from one end of a zone to the other (mm/compaction.c): that needs no search,
+ *         and copies full pageblocks as well as empty ones.
+ */
+#include "base/assert.h"
+#include "base/errno.h"
+#include "buddy/alloc.h"
+#include "buddy/lend.h"
+#include "move/compact.h"
+#include "move/move.h"
+
+#include <quarry/buddy.h>
+
+/** In eighths of a block: how much of it may be used, pass by pass. */
+static const uint8_t passes[] = {1, 2, 4, 6};
+#define NR_PASSES (sizeof(passes) / sizeof(passes[0]))
+
+struct compaction {
+    struct qy_move move;
+    struct qy_cma_report found;
+    uint64_t frames; /* of a block */
+    uint64_t wanted; /* blocks; then it is enough */
+    uint64_t gained; /* blocks */
+};
+
+/** How many frames of a block are free. */
+QY_RACY static uint64_t count_free(const struct qy_mm *mm, uint64_t index, uint64_t frames)
+{
+    uint64_t block = index / QY_PAGEBLOCK_FRAMES;
+    if (frames > QY_PAGEBLOCK_FRAMES)
+        return (uint64_t)mm->blocks[block].nr_free + mm->blocks[block + 1].nr_free;
+    if (frames == QY_PAGEBLOCK_FRAMES || mm->blocks[block].nr_free == 0)
+        return mm->blocks[block].nr_free;
+    uint64_t free = 0;
+    for (uint64_t done = 0; done < frames; done += QY_WORD_BITS) {
+        uint64_t at = (index + done) % QY_PAGEBLOCK_FRAMES;
+        uint64_t word = mm->free_bits[block].word[at / QY_WORD_BITS] >> at % QY_WORD_BITS;
+        if (frames < QY_WORD_BITS)
+            word &= (UINT64_C(1) << frames) - 1;
+        free += qy_word_count(word);
+    }
+    return free;
+}
+
+/** Are its pageblocks the zone's, and of one type that is not a region's? */
+QY_RACY static bool may_hold(const struct qy_mm *mm, const struct qy_zone *zone, uint64_t index,
+                             uint64_t frames)
+{
+    const struct qy_pageblock *first = &mm->blocks[index / QY_PAGEBLOCK_FRAMES];
+    const struct qy_pageblock *last = &mm->blocks[(index + frames - 1) / QY_PAGEBLOCK_FRAMES];
+    return (first->flags & last->flags & QY_BLOCK_ONLINE) && first->zone == zone->index &&
+           last->zone == zone->index && first->migratetype == last->migratetype &&
+           first->migratetype < QY_MIGRATE_HIGHATOMIC;
+}
+
+static bool can_be_emptied(struct qy_mm *mm, uint64_t index, uint64_t frames)
+{
+    unsigned ticket = qy_grace_enter(&mm->grace);
+    uint64_t at = index;
+    while (at < index + frames && qy_move_cost(mm, at) != QY_COST_NEVER)
+        at++;
+    qy_grace_leave(&mm->grace, ticket);
+    return at == index + frames;
+}
+
+/** Empty one block. False: it makes no sense to go on. */
+static bool empty(struct compaction *compaction, uint64_t index)
+{
+    struct qy_move *move = &compaction->move;
+    qy_pfn_t pfn = move->mm->start_pfn + index;
+    compaction->found.nr_stuck = 0;
+    int code = qy_isolate(move, pfn, compaction->frames);
+    if (code == 0) {
+        qy_unclaim(move->mm, move->claim, pfn, compaction->frames);
+        compaction->gained++;
+    }
+    bool no_gaps =
+        compaction->found.nr_stuck != 0 && compaction->found.stuck[0].reason == QY_CMA_NO_TARGET;
+    return code != -QY_ETIME && !no_gaps && compaction->gained < compaction->wanted;
+}
+
+/** All blocks of the zone of which at most so many frames are used. */
+static bool pass(struct compaction *compaction, struct qy_zone *zone, uint64_t most_used)
+{
+    struct qy_mm *mm = compaction->move.mm;
+    uint64_t frames = compaction->frames;
+    uint64_t end = qy_frame_index(mm, zone->end_pfn);
+    for (uint64_t index = qy_frame_index(mm, zone->start_pfn); index + frames <= end;
+         index += frames) {
+        uint64_t used = frames - count_free(mm, index, frames);
+        if (used == 0 || used > most_used || !may_hold(mm, zone, index, frames) ||
+            !can_be_emptied(mm, index, frames))
+            continue;
+        if (!empty(compaction, index))
+            return false;
+    }
+    return true;
+}
+
+static void compact_zone(struct compaction *compaction, struct qy_zone *zone)
+{
+    compaction->move.zone = zone;
+    for (unsigned i = 0; i < NR_PASSES; i++)
+        if (!pass(compaction, zone, compaction->frames * passes[i] / 8))
+            return;
+}
+
+/** Zones begin where sections do, so blocks of every order lie in them as they do in memory. */
+static void begin(struct compaction *compaction, struct qy_mm *mm, unsigned order, uint64_t most)
+{
+    qy_drain_all_pages(mm);
+    *compaction = (struct compaction){
+        .move = {.mm = mm, .claim = qy_claim_number(mm), .order = order, .most = most},
+        .frames = UINT64_C(1) << order,
+        .wanted = UINT64_MAX,
+    };
+    compaction->move.report = &compaction->found;
+}
+
+/** Free blocks of this size in all zones. */
+static uint64_t count_whole(const struct qy_mm *mm, uint64_t frames)
+{
+    uint64_t whole = 0;
+    for (unsigned i = 0; i < qy_nr_zones(mm); i++) {
+        const struct qy_zone *zone = &mm->zones[i];
+        uint64_t index = qy_frame_index(mm, zone->start_pfn);
+        uint64_t end = qy_frame_index(mm, zone->end_pfn);
+        for (; qy_zone_populated(zone) && index + frames <= end; index += frames)
+            whole += may_hold(mm, zone, index, frames) && count_free(mm, index, frames) == frames;
+    }
+    return whole;
+}
+
+uint64_t qy_compact(struct qy_mm *mm, unsigned order, uint64_t most_moved,
+                    struct qy_compact_report *report)
+{
+    struct compaction compaction;
+    uint64_t started = qy_port_clock_exact_ns();
+    if (report != NULL)
+        *report = (struct qy_compact_report){0};
+    if (mm->folios == NULL || order == 0 || order > QY_MAX_ORDER)
+        return 0;
+    begin(&compaction, mm, order, most_moved);
+    uint64_t before = count_whole(mm, compaction.frames);
+    uint64_t blocks_before = count_whole(mm, QY_PAGEBLOCK_FRAMES);
+    for (unsigned i = 0; i < qy_nr_zones(mm); i++)
+        if (qy_zone_populated(&mm->zones[i]))
+            compact_zone(&compaction, &mm->zones[i]);
+    uint64_t after = count_whole(mm, compaction.frames);
+    uint64_t blocks_after = count_whole(mm, QY_PAGEBLOCK_FRAMES);
+    if (report != NULL) {
+        report->moved = compaction.found.moved;
+        report->blocks_gained = blocks_after > blocks_before ? blocks_after - blocks_before : 0;
+        report->ns = qy_port_clock_exact_ns() - started;
+    }
+    return after > before ? after - before : 0;
+}
+
+static bool compact_for(struct qy_mm *mm, qy_gfp_t gfp, unsigned order)
+{
+    struct compaction compaction;
+    struct qy_request request;
+    order = order < QY_MAX_ORDER ? order : QY_MAX_ORDER;
+    if (!qy_request_read(&request, 0, gfp, order))
+        return false;
+    begin(&compaction, mm, order, UINT64_C(4) << order);
+    compaction.wanted = 1;
+    for (unsigned i = 0; i < qy_nr_zones(mm) && compaction.gained == 0; i++)
+        if (qy_zone_room(&mm->zones[i], &request, QY_WMARK_MIN) >= compaction.frames)
+            compact_zone(&compaction, &mm->zones[i]);
+    return compaction.gained != 0;
+}
+
+void qy_compact_open(struct qy_mm *mm)
+{
+    if (mm->folios != NULL)
+        mm->compact = compact_for;
+}
