@@ -161,12 +161,12 @@ static struct qy_mm *make(const struct qy_malloc_settings *settings)
 {
     struct qy_linux_options options = {
         .limit_bytes = settings->limit_bytes,
-        .movable = qy_malloc_reserve != NULL,
         .kmalloc_flags = settings->harden ? QY_SLAB_RED_ZONE | QY_SLAB_ZERO_ON_FREE |
                                                 QY_SLAB_RANDOM | QY_SLAB_CHECK_FREE
                                           : 0,
     };
-    struct qy_mm *mm = qy_linux_heap_create(&options, NULL);
+    struct qy_mm *mm = qy_malloc_create_movable != NULL ? qy_malloc_create_movable(&options)
+                                                        : qy_linux_heap_create(&options, NULL);
     if (mm == NULL)
         return NULL;
     if (settings->check && !qy_malloc_know(mm))

@@ -48,6 +48,9 @@ uint64_t qy_malloc_parse_bytes(const char *name, const char *value);
 _Noreturn void qy_malloc_refuse(const char *name, const char *value, const char *expected);
 /** Reserve the region that QUARRY_CMA asks for: ../whole/whole.c. NULL in libquarry-malloc.so. */
 void qy_malloc_reserve(struct qy_mm *mm, const char *name, const char *value) __attribute__((weak));
+/** A memory whose frames can be lent and moved: ../whole/whole.c. NULL in libquarry-malloc.so. */
+struct qy_mm *qy_malloc_create_movable(const struct qy_linux_options *options)
+    __attribute__((weak));
 /** The value in NAME=value; NULL: another name. Used for getenv(), whose page of the C library a
  *  tiny program need not touch. */
 const char *qy_malloc_value_of(const char *entry, const char *name);

@@ -25,6 +25,13 @@ struct qy_mm *qy_malloc_memory(void)
     return qy_malloc_get_mm();
 }
 
+struct qy_mm *qy_malloc_create_movable(const struct qy_linux_options *options)
+{
+    struct qy_linux_options movable = *options;
+    movable.movable = true;
+    return qy_linux_mm_create(&movable, NULL);
+}
+
 static bool read_policy(const char *text, enum qy_cma_policy *policy)
 {
     static const char *const names[] = {
