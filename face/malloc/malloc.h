@@ -8,6 +8,7 @@
 #include "report.h"
 #include "slab/magazine.h"
 
+#include <quarry/linux.h>
 #include <quarry/types.h>
 
 /** This thread's slot: in static thread-local storage, so that the fast path finds it by one
