@@ -193,9 +193,9 @@ static uint64_t give_way(struct qy_vmscan *vmscan, qy_gfp_t gfp, unsigned order)
     }
     if (frames < wanted)
         frames += shrink_files(vmscan, wanted - frames, ordinary, false);
-    if (frames < wanted)
-        frames += qy_shrink_others(vmscan, wanted - frames);
-    if (frames < wanted)
+    uint64_t others = frames < wanted ? qy_shrink_others(vmscan, wanted - frames) : 0;
+    frames += others;
+    if (frames < wanted || others > 0) /* what others freed are objects: their slabs have to follow */
         frames += vmscan->next_reclaim(vmscan->mm, gfp, order);
     if (frames == 0 && ask_for_more(vmscan, gfp, order))
         frames = 1;
