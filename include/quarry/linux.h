@@ -32,6 +32,39 @@ QY_API QY_MUST_CHECK struct qy_mm *qy_linux_mm_create(const struct qy_linux_opti
                                                       struct qy_error *error);
 
 /**
+ * A memory out of 2 MiB hugepages of the system's pool, under the frame numbers that the machine
+ * gives them: what qy_alloc_pages_exact() or a contiguous region (cma.h) hands out as one run is
+ * one run for a device, at pfn << 12, and for the program, at qy_page_address(). Zones are DMA32
+ * (below 4 GiB) and Normal. All pages are taken, cleared and mapped at once; none comes later,
+ * and none goes back before qy_linux_mm_destroy().
+ *
+ * @bytes    rounded up to 2 MiB; at most 4 TiB
+ * @options  kmalloc_flags, movable and min_free_kbytes count (0: Linux's formula); NULL: none.
+ *           shared is movable here: regions and cached files, but no spaces, whose pages of
+ *           4 KiB no system maps out of a hugepage
+ *
+ * Runs of neighbouring pages are kept together, the longest QY_MAX_RANGES of them: what is left
+ * is given back, and *error then says how much, with code 0. How long runs are is the system's
+ * doing: it hands out pages without free neighbours first, so reserve at boot (hugepages=N), or
+ * ask for more than is needed.
+ *
+ * Returns NULL with *error saying what to do: EPERM (only root, CAP_SYS_ADMIN, may see frame
+ * numbers), ENOMEM (too few free hugepages: sysctl vm.nr_hugepages; or no addresses), ENOENT (no
+ * /proc), ENOTSUP (a kernel without such pages), EFBIG (RLIMIT_FSIZE), EAGAIN (a page was moved
+ * meanwhile), EINVAL. Nothing is held then, and qy_linux_mm_create() serves with the same options.
+ *
+ * The system moves a hugepage only when its memory is taken offline, fails, or is moved by
+ * migrate_pages(2) and the like; frame numbers are not followed then. A device driver pins what it
+ * is given (VFIO), and ends that.
+ *
+ * A child that fork() makes has none of the frames (MADV_DONTFORK), and must not use the instance:
+ * touching one ends it by SIGSEGV. They stay the parent's alone.
+ */
+QY_API QY_MUST_CHECK struct qy_mm *qy_linux_hugepages_create(uint64_t bytes,
+                                                             const struct qy_linux_options *options,
+                                                             struct qy_error *error);
+
+/**
  * Let the threads of this process have slots of an instance that qy_mm_create() made: per-CPU
  * lists and magazines, which they use without a lock. Without this every call goes to the
  * zones and slabs. qy_linux_mm_create() does it by itself.
