@@ -19,6 +19,7 @@
 
 #include "buddy/alloc.h"
 #include "slab/holes.h"
+#include "slab/run_depot.h"
 
 #include <quarry/buddy.h>
 #include <quarry/slab.h>
@@ -51,6 +52,9 @@ static struct held look(const struct qy_mm *mm)
         held.used += zone->managed - atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
         held.backed += __atomic_load_n(&zone->nr_backed, __ATOMIC_RELAXED);
     }
+    uint64_t kept = qy_run_depot_frames(mm);
+    held.used -= kept < held.used ? kept : held.used;
+    held.backed += kept;
     return held;
 }
 
@@ -74,6 +78,7 @@ static void shrink(uint64_t now)
 static uint64_t drop(struct qy_mm *mm, const struct held *held)
 {
     uint64_t allowed = allowance(held);
+    qy_run_depot_drain(mm);
     uint64_t frames = qy_trim_whole(mm, allowed / 2);
     if (held->backed - frames <= allowed)
         return frames;

@@ -31,6 +31,7 @@ static _Thread_local uint32_t was_busy;
 static void for_each_lock(struct qy_mm *mm, void (*work)(struct qy_lock *))
 {
     work(&mm->chain_lock);
+    work(&mm->run_depot.lock);
     for (unsigned tag = 0; tag < QY_NR_TAGS; tag++)
         if (mm->cache_of[tag] != NULL)
             work(&mm->cache_of[tag]->lock);

@@ -23,6 +23,7 @@ enum qy_lock_rank {
     QY_RANK_LRU,        /* the lists of pages that reclaim scans; shrinkers */
     QY_RANK_CPUS,       /* mm->cpus_lock: the slots and who drains them; nothing else held */
     QY_RANK_CHAIN,      /* mm->chain_lock: the chain of caches */
+    QY_RANK_RUNS,       /* mm->run_depot.lock: freed runs that all slots share */
     QY_RANK_CACHE,      /* cache->lock: its slabs and shared depot */
     QY_RANK_QUARANTINE, /* mm->quarantine.lock: freed guarded runs */
     QY_RANK_GROW,       /* mm->grow_lock: sections coming online */

@@ -15,7 +15,7 @@
  *         The first three, 160 bytes for 2 MiB (0.008 %), are all that free memory costs.
  *
  * LOCKS   (i) fixed since creation; (g) grow_lock; (p) cpus_lock; (h) chain_lock;
- *         (q) quarantine.lock.
+ *         (q) quarantine.lock; (r) run_depot.lock.
  */
 #ifndef QY_MEMORY_MM_H
 #define QY_MEMORY_MM_H
@@ -83,9 +83,26 @@ struct qy_quarantine {
 
 struct qy_vmscan;
 struct qy_cma;
+struct qy_run_chunk;
 struct qy_mm;
 
 typedef uint64_t (*qy_reclaim_t)(struct qy_mm *mm, qy_gfp_t gfp, unsigned order);
+
+/** Runs of one class that the depot had no room for. */
+struct qy_turned_away {
+    uint32_t frames; /* (r) of them all, not wanted again so far */
+    uint32_t length; /* (r) for writing; of each of them */
+};
+
+/** Freed runs that all slots share: slab/run_depot.c. */
+struct qy_run_depot {
+    struct qy_lock lock;
+    unsigned next;                              /* (r) the class that gives runs back next */
+    _Atomic uint64_t frames;                    /* (r) for writing; R3 */
+    uint64_t most;                              /* (r) R3 */
+    struct qy_turned_away away[QY_RUN_CLASSES]; /* (r) */
+    struct qy_run_chunk *chunk[QY_RUN_CLASSES]; /* (r) for writing */
+};
 
 struct qy_mm {
     qy_pfn_t start_pfn;           /* (i) first frame of the span, a multiple of a section */
@@ -162,7 +179,8 @@ struct qy_mm {
 
     /* Tables last, and what is most seldom used at their end: a small instance touches three pages. */
     struct qy_kmem_cache *cache_of[QY_NR_TAGS]; /* (h) for writing; by tag */
-    struct qy_span hotplug[QY_MAX_RANGES];      /* (i) */
+    struct qy_run_depot run_depot;
+    struct qy_span hotplug[QY_MAX_RANGES]; /* (i) */
     struct qy_zone zones[QY_MAX_ZONES];
     struct qy_span reserved[QY_MAX_RANGES]; /* (i) within the hotplug ranges; sorted */
 };

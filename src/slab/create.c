@@ -20,6 +20,7 @@
 #include "memory/fault.h"
 #include "slab/kmalloc.h"
 #include "slab/magazine.h"
+#include "slab/run_depot.h"
 
 #define TAG_OF_SLABS QY_TAG_CACHE
 #define TAG_OF_MAGAZINES (QY_TAG_CACHE + 1)
@@ -345,6 +346,7 @@ size_t qy_kmem_cache_shrink_all(struct qy_mm *mm)
 {
     uint64_t before = qy_free_frames(mm);
     qy_for_each_stopped_cpu(mm, qy_slot_empty);
+    qy_run_depot_drain(mm);
     qy_lock(&mm->chain_lock);
     qy_list_for_each (link, &mm->chain) {
         struct qy_kmem_cache *cache = qy_list_entry(link, struct qy_kmem_cache, chain);

@@ -89,7 +89,7 @@ static inline void qy_kept_push(struct qy_kept *kept, unsigned class, uint64_t i
  *  there is none. */
 bool qy_kept_take(struct qy_cpu *cpu, uint64_t nr_frames, struct qy_kept_run *run);
 
-/** Keep a run. What no longer fits goes back to the buddy; so may this one. */
+/** Keep a run. What no longer fits goes to the depot; too long a one back to the buddy. */
 void qy_kept_give(struct qy_cpu *cpu, uint64_t index, uint64_t nr_frames);
 
 /** Give all of them back. */

@@ -26,6 +26,7 @@
 #include "memory/fault.h"
 #include "slab/guarded.h"
 #include "slab/magazine.h"
+#include "slab/run_depot.h"
 #include "slab/runs.h"
 
 /** With red zones a class serves so many bytes less. */
@@ -46,6 +47,7 @@ void qy_kmalloc_boot(struct qy_mm *mm, unsigned tag, uint32_t flags)
 {
     mm->kmalloc_tag = (uint8_t)tag;
     mm->kmalloc_end = (uint8_t)(tag + QY_KMALLOC_CLASSES);
+    qy_run_depot_init(&mm->run_depot);
     for (unsigned i = 0; i < sizeof(mm->class_of); i++)
         mm->class_of[i] = (uint8_t)(mm->kmalloc_tag + qy_kmalloc_class((i + 1) * QY_SMALL_STEP));
     mm->small_bytes = QY_SMALL_BYTES;

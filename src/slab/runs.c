@@ -15,6 +15,7 @@
 #include "base/assert.h"
 #include "buddy/alloc.h"
 #include "buddy/buddy.h"
+#include "slab/run_depot.h"
 
 #include <quarry/slab.h>
 
@@ -66,6 +67,7 @@ void *qy_run_alloc(struct qy_mm *mm, uint64_t nr_frames, unsigned align_order, q
     }
     if (nr_frames > mm->nr_frames || !qy_request_read(&request, 0, gfp, 0))
         return NULL;
+    qy_run_depot_missed(mm, nr_frames);
     qy_pfn_t pfn = qy_take_run(mm, &request, nr_frames, align_order, &fresh);
     if (pfn == QY_PFN_NONE)
         return NULL;

@@ -20,6 +20,7 @@
 #include "base/errno.h"
 #include "memory/fault.h"
 #include "slab/magazine.h"
+#include "slab/run_depot.h"
 
 #define RECIPROCAL_SHIFT 40
 /** Full slabs of a cache from which on new ones are filled with memory at once. */
@@ -289,6 +290,7 @@ static int grow(struct qy_kmem_cache *cache, struct qy_cpu *cpu, const struct qy
 
 int qy_slab_grow(struct qy_kmem_cache *cache, struct qy_cpu *cpu)
 {
+    qy_run_depot_make_way(cache->mm, UINT64_C(1) << cache->order);
     return grow(cache, cpu, &cache->request);
 }
 

@@ -1,5 +1,5 @@
 /*
- * rules_slab.c - the rules of objects and of kept runs: T3, S1..S5, K6, G1, G2, R2
+ * rules_slab.c - the rules of objects and of kept runs: T3, S1..S5, K6, G1, G2, R2, R3
  *
  * WHAT    Each slab of each cache is compared with its bits, its list, and the tags of its
  *         frames; each object in a magazine with the slab that it comes from.
@@ -15,6 +15,7 @@
 #include "slab/kept.h"
 #include "slab/kmalloc.h"
 #include "slab/magazine.h"
+#include "slab/run_depot.h"
 
 /** The frame of an address; one past the span if it lies outside. */
 static uint64_t frame_of(const struct qy_mm *mm, const void *address)
@@ -242,14 +243,15 @@ void qy_check_magazines(struct qy_ruling *ruling)
 
 /* ---- kept runs ---- */
 
-/** A run that a slot keeps: online, and neither free in the buddy nor allocated. */
-static void check_kept_run(struct qy_ruling *ruling, uint64_t head, uint64_t count)
+/** A run that a slot or the depot keeps: online, and neither free in the buddy nor allocated. */
+static void check_kept_run(struct qy_ruling *ruling, const char *rule, uint64_t head,
+                           uint64_t count)
 {
     const struct qy_mm *mm = ruling->mm;
     for (uint64_t i = 0; i < count; i++)
         if (!qy_frame_is_online(mm, head + i) || qy_frame_is_free(mm, head + i) ||
             mm->tags[head + i] != QY_TAG_NONE) {
-            qy_broken(ruling, "R2", "frame", mm->start_pfn + head + i,
+            qy_broken(ruling, rule, "frame", mm->start_pfn + head + i,
                       "is kept, and free or allocated");
             return;
         }
@@ -278,7 +280,7 @@ static void check_kept(struct qy_ruling *ruling, const struct qy_kept *kept)
         for (unsigned i = 1; i <= run[0].index && i <= QY_KEPT_PLACES; i++) {
             frames += run[i].frames;
             runs++;
-            check_kept_run(ruling, run[i].index, run[i].frames);
+            check_kept_run(ruling, "R2", run[i].index, run[i].frames);
             if (overlaps_another(kept, &run[i]))
                 qy_broken(ruling, "R2", "class", class, "keeps frames that another run has");
             if (qy_run_class(run[i].frames) != class || run[i].tag != qy_run_tag(run[i].frames))
@@ -291,8 +293,32 @@ static void check_kept(struct qy_ruling *ruling, const struct qy_kept *kept)
         qy_broken(ruling, "R2", "frames:", frames, "more than a slot keeps");
 }
 
+static void check_run_depot(struct qy_ruling *ruling)
+{
+    struct qy_run_depot *depot = &ruling->mm->run_depot;
+    uint64_t frames = 0;
+    qy_lock(&depot->lock);
+    for (unsigned class = 0; class < QY_RUN_CLASSES; class ++) {
+        const struct qy_run_chunk *chunk = depot->chunk[class];
+        for (; chunk != NULL; chunk = chunk->next)
+            for (unsigned i = 0; i < chunk->count && i < QY_RUNS_A_CHUNK; i++) {
+                frames += chunk->run[i].frames;
+                check_kept_run(ruling, "R3", chunk->run[i].index, chunk->run[i].frames);
+                if (qy_run_class(chunk->run[i].frames) != class)
+                    qy_broken(ruling, "R3", "class", class, "has a run of another length");
+            }
+    }
+    if (qy_run_depot_frames(ruling->mm) != frames)
+        qy_broken(ruling, "R3", "frames:", qy_run_depot_frames(ruling->mm),
+                  "is not the sum of the depot's runs");
+    if (frames > depot->most)
+        qy_broken(ruling, "R3", "frames:", frames, "more than the depot has room for");
+    qy_unlock(&depot->lock);
+}
+
 void qy_check_kept(struct qy_ruling *ruling)
 {
+    check_run_depot(ruling);
     qy_list_for_each (link, &ruling->mm->cpus) {
         const struct qy_cpu *cpu = qy_list_entry(link, struct qy_cpu, link);
         if (cpu->kept != NULL)

@@ -4,6 +4,7 @@
 #include "breaking.h"
 
 #include "slab/kmalloc.h"
+#include "slab/run_depot.h"
 
 #include <pthread.h>
 
@@ -155,6 +156,23 @@ static void kept_runs(void **state)
     BREAK(mm, "R2", run[1].index, 8 * 512);
     BREAK(mm, "R2", run[1].index, 64 * MIB / PAGE);
     BREAK(mm, "R2", run[1].index, run[2].index);
+
+    struct qy_cpu *cpu = qy_slot_enter(mm);
+    struct qy_kept_run handed[2];
+    for (unsigned i = 0; i < COUNT_OF(handed); i++)
+        assert_true(qy_kept_take(cpu, 21, &handed[i]));
+    unsigned class = qy_run_class(21);
+    mm->run_depot.most = 2 * 30;
+    qy_run_depot_give(cpu, class, handed, COUNT_OF(handed));
+    qy_cpu_leave(cpu);
+    struct qy_run_depot *depot = &mm->run_depot;
+    struct qy_run_chunk *chunk = depot->chunk[class];
+    BREAK(mm, "R3", depot->frames, 0);
+    BREAK(mm, "R3", depot->most, 1);
+    BREAK(mm, "R3", chunk->count, 1);
+    BREAK(mm, "R3", chunk->run[0].index, held);
+    BREAK(mm, "R3", chunk->run[0].index, 8 * 512);
+    BREAK(mm, "R3", chunk->run[0].frames, 40);
     test_memory_free(&memory);
 }
 

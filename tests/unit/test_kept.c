@@ -4,7 +4,9 @@
 #include "support.h"
 
 #include "buddy/alloc.h"
+#include "slab/cache.h"
 #include "slab/kept.h"
+#include "slab/run_depot.h"
 
 #include <quarry/buddy.h>
 #include <quarry/slab.h>
@@ -17,13 +19,18 @@ static int build(void **state)
     (void)state;
     test_memory_simple(&memory, 4 * GIB, 128 * MIB, true);
     cpu = qy_slot_enter(memory.mm);
-    return cpu == NULL;
+    assert_non_null(cpu);
+    /* The depot's chunks have a slab from now on: free frames change by those of runs alone. */
+    struct qy_kmem_cache *chunks = qy_cache_of_magazines(memory.mm);
+    qy_slab_give_one(chunks, qy_slab_take_one(chunks, cpu, false));
+    return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
     qy_kept_drain(cpu);
+    qy_run_depot_drain(memory.mm);
     qy_cpu_leave(cpu);
     test_rules(memory.mm);
     test_memory_free(&memory);
@@ -108,26 +115,83 @@ static void a_slot_keeps_so_much_and_no_more(void **state)
     assert_int_equal(free_frames(), before);
 }
 
-/* Wrong if it failed: a full stack would write over the next one, or drop a run. */
-static void a_full_stack_gives_up_its_oldest(void **state)
+/* Wrong if it failed: a full stack would write over the next one, or drop a run; what it
+ * hands to the depot would not be found again. */
+static void a_full_stack_hands_on_its_oldest(void **state)
 {
     uint64_t runs[QY_KEPT_PLACES + 1], index, got, before = free_frames();
     (void)state;
+    memory.mm->run_depot.most = QY_RUN_BATCH * 30;
     for (unsigned i = 0; i < COUNT_OF(runs); i++)
         runs[i] = new_run(30);
     for (unsigned i = 0; i < QY_KEPT_PLACES; i++)
         assert_true(try_give(runs[i], 30));
     assert_false(try_give(runs[QY_KEPT_PLACES], 30));
-    assert_int_equal(cpu->kept->frames, QY_KEPT_PLACES * 30);
     qy_kept_give(cpu, runs[QY_KEPT_PLACES], 30);
-    assert_int_equal(cpu->kept->frames, QY_KEPT_PLACES * 30);
-    for (unsigned i = QY_KEPT_PLACES; i >= 1; i--) {
+    assert_int_equal(cpu->kept->frames, (COUNT_OF(runs) - QY_RUN_BATCH) * 30);
+    assert_int_equal(qy_run_depot_frames(memory.mm), QY_RUN_BATCH * 30);
+    for (unsigned i = COUNT_OF(runs); i-- > 0;) {
         assert_true(take(30, &index, &got));
         assert_int_equal(index, runs[i]);
         qy_give_run(memory.mm, memory.mm->start_pfn + index, got, false);
     }
     assert_false(take(30, &index, &got));
     assert_int_equal(free_frames(), before);
+}
+
+/** New runs, handed to the depot. */
+static void hand_in(uint64_t frames, unsigned count)
+{
+    struct qy_kept_run runs[QY_RUN_BATCH];
+    assert_true(count <= QY_RUN_BATCH);
+    for (unsigned i = 0; i < count; i++)
+        runs[i] = (struct qy_kept_run){.index = (uint32_t)new_run(frames),
+                                       .frames = (uint16_t)frames,
+                                       .tag = qy_run_tag(frames)};
+    qy_run_depot_give(cpu, qy_run_class(frames), runs, count);
+}
+
+/* Wrong if it failed: the depot would grow without need, or have no room for who makes and
+ * drops many blocks in turn, or keep lengths for ever that nobody wants again. */
+static void the_depot_has_room_for_what_comes_again(void **state)
+{
+    struct qy_run_depot *depot = &memory.mm->run_depot;
+    uint64_t before = free_frames();
+    (void)state;
+    hand_in(20, 8);
+    assert_int_equal(depot->frames, 0);
+    for (unsigned i = 0; i < 10; i++)
+        qy_run_depot_missed(memory.mm, 20);
+    qy_run_depot_missed(memory.mm, 19);
+    assert_int_equal(depot->most, 8 * 20);
+    hand_in(20, 8);
+    assert_int_equal(depot->frames, 8 * 20);
+    assert_int_equal(free_frames(), before - 8 * 20);
+    hand_in(50, 1); /* turned away, and its room with it: the others were pushed out */
+    assert_int_equal(depot->most, 8 * 20 - 50);
+    assert_int_equal(depot->frames, 0);
+    for (unsigned i = 0; i < 10; i++)
+        qy_run_depot_missed(memory.mm, 20);
+    assert_int_equal(depot->most, 16 * 20 - 50); /* they are remembered, too */
+    hand_in(QY_RUN_CLASS_LONGEST, 1);
+    qy_run_depot_missed(memory.mm, QY_RUN_CLASS_LONGEST);
+    assert_int_equal(depot->most, 16 * 20 - 50); /* too long to be worth it */
+    qy_run_depot_drain(memory.mm);
+    assert_int_equal(depot->most, 0);
+    assert_int_equal(free_frames(), before);
+}
+
+/* Wrong if it failed: more memory would be used than ever before while freed runs lie idle. */
+static void the_depot_makes_way(void **state)
+{
+    (void)state;
+    qy_give_run(memory.mm, memory.mm->start_pfn + new_run(300), 300, false);
+    memory.mm->run_depot.most = 200;
+    hand_in(200, 1);
+    qy_run_depot_make_way(memory.mm, 100);
+    assert_int_equal(qy_run_depot_frames(memory.mm), 200);
+    qy_run_depot_make_way(memory.mm, 101);
+    assert_int_equal(qy_run_depot_frames(memory.mm), 0);
 }
 
 /* Wrong if it failed: malloc would hand out a run that is too short, or that free does not know. */
@@ -199,7 +263,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_run_serves_requests_a_little_shorter, build, tear_down),
         cmocka_unit_test_setup_teardown(a_slot_keeps_so_much_and_no_more, build, tear_down),
-        cmocka_unit_test_setup_teardown(a_full_stack_gives_up_its_oldest, build, tear_down),
+        cmocka_unit_test_setup_teardown(a_full_stack_hands_on_its_oldest, build, tear_down),
+        cmocka_unit_test_setup_teardown(the_depot_has_room_for_what_comes_again, build, tear_down),
+        cmocka_unit_test_setup_teardown(the_depot_makes_way, build, tear_down),
         cmocka_unit_test_setup_teardown(the_newest_comes_out_with_its_tag, build, tear_down),
         cmocka_unit_test(every_length_has_one_class),
         cmocka_unit_test_setup_teardown(too_long_a_run_goes_back_at_once, build, tear_down),
