@@ -1,5 +1,5 @@
 /*
- * test_space.c - memory under plain pointers: areas, faults, moves, pins, in a process
+ * test_touched.c - memory under plain pointers: areas, faults, moves, pins, in a process
  */
 #include "support.h"
 
@@ -27,7 +27,7 @@ static int setup(void **state)
     mm = qy_linux_mm_create(&options, &error);
     if (mm == NULL)
         fail_msg("%s", error.text);
-    space = qy_space_create(mm, "test", 0, &error);
+    space = qy_space_create(mm, "test", 256 * MIB, &error);
     if (space == NULL)
         fail_msg("%s", error.text);
     return 0;

@@ -1,0 +1,247 @@
+/*
+ * test_mappings.c - port/linux: the host allows no more mappings, and faults that are not a space's
+ *
+ * Each test is a process of its own: handlers are installed once.
+ */
+#include "support.h"
+
+#include "buddy/lend.h"
+#include "space/space.h"
+
+#include <quarry/linux.h>
+#include <quarry/space.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define MINE 7
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition))                                                                          \
+            test_fail("%s:%d: %s", __FILE__, __LINE__, #condition);                                \
+    } while (0)
+
+static struct qy_mm *mm;
+static struct qy_space *space;
+static sigjmp_buf back;
+
+static char *begin(size_t bytes, uint32_t prot, uint32_t flags)
+{
+    const struct qy_linux_options options = {.shared = true, .span_bytes = GIB};
+    struct qy_error error = {0};
+    mm = qy_linux_mm_create(&options, &error);
+    space = mm ? qy_space_create(mm, "limited", 0, &error) : NULL;
+    char *area = space ? qy_space_map(space, bytes, prot, flags, &error) : NULL;
+    if (area == NULL)
+        test_fail("%s", error.text);
+    return area;
+}
+
+/* How a child ends that does this. */
+static int end_of(void (*work)(void))
+{
+    int status;
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+        signal(SIGSEGV, SIG_DFL);
+        signal(SIGABRT, SIG_DFL);
+        work();
+        _exit(0);
+    }
+    CHECK(waitpid(child, &status, 0) == child);
+    return status;
+}
+
+static bool ended_by(int status, int signal)
+{
+    return WIFSIGNALED(status) && WTERMSIG(status) == signal;
+}
+
+/* ---- the program's own faults ---- */
+
+static volatile char *volatile nowhere = (char *)64;
+
+static void with_info(int signal, siginfo_t *info, void *context)
+{
+    sigset_t mask;
+    (void)context;
+    sigprocmask(SIG_SETMASK, NULL, &mask);
+    _exit(signal == SIGSEGV && info->si_addr == nowhere && sigismember(&mask, SIGSEGV) &&
+                  sigismember(&mask, SIGUSR1)
+              ? MINE
+              : 1);
+}
+
+static void siginfo_before(void)
+{
+    struct sigaction action = {.sa_sigaction = with_info, .sa_flags = SA_SIGINFO};
+    sigaddset(&action.sa_mask, SIGUSR1);
+    sigaction(SIGSEGV, &action, NULL);
+    begin(MIB, QY_PROT_WRITE, 0)[5] = 1;
+    *nowhere = 1;
+}
+
+static void plain(int signal)
+{
+    (void)signal;
+    siglongjmp(back, 1);
+}
+
+static void jumps_out(void)
+{
+    signal(SIGSEGV, plain);
+    volatile char *area = begin(MIB, QY_PROT_READ, 0);
+    volatile int jumps = 0;
+    if (sigsetjmp(back, 1) == 0)
+        *nowhere = 1;
+    jumps++;
+    if (sigsetjmp(back, 1) == 0)
+        area[70000] = 1; /* it may only be read */
+    jumps++;
+    if (jumps == 2 && area[70000] == 0)
+        _exit(MINE);
+}
+
+static void by_default(void)
+{
+    begin(MIB, QY_PROT_WRITE, 0)[5] = 1;
+    *nowhere = 1;
+}
+
+static void behind_an_area(void)
+{
+    begin(MIB, QY_PROT_WRITE, 0)[MIB] = 1;
+}
+
+static void ignored(void)
+{
+    signal(SIGSEGV, SIG_IGN);
+    begin(MIB, QY_PROT_WRITE, 0)[5] = 1;
+    raise(SIGSEGV);
+    _exit(MINE);
+}
+
+static void sent(void)
+{
+    begin(MIB, QY_PROT_WRITE, 0)[5] = 1;
+    raise(SIGSEGV);
+}
+
+/* Wrong if it failed: a program would lose its own way of handling faults by using a space, or a
+ * wrong pointer would hang it. */
+static void others_faults_go_on(void **state)
+{
+    (void)state;
+    assert_int_equal(WEXITSTATUS(end_of(siginfo_before)), MINE);
+    assert_int_equal(WEXITSTATUS(end_of(jumps_out)), MINE);
+    assert_int_equal(WEXITSTATUS(end_of(ignored)), MINE);
+    assert_true(ended_by(end_of(by_default), SIGSEGV));
+    assert_true(ended_by(end_of(behind_an_area), SIGSEGV));
+    assert_true(ended_by(end_of(sent), SIGSEGV));
+}
+
+static char *parents;
+
+static void touch_parents(void)
+{
+    parents[0] = 2;
+}
+
+static void forks(void)
+{
+    parents = begin(MIB, QY_PROT_WRITE, 0);
+    parents[0] = 1;
+    CHECK(ended_by(end_of(touch_parents), SIGSEGV));
+    CHECK(parents[0] == 1);
+    parents[MIB / 2] = 1;
+    test_rules(mm);
+    _exit(MINE);
+}
+
+/* Wrong if it failed: a child would write into its parent's memory, where that may be moved. */
+static void a_child_has_nothing(void **state)
+{
+    (void)state;
+    assert_int_equal(WEXITSTATUS(end_of(forks)), MINE);
+}
+
+/* ---- the host's limit ---- */
+
+#define MANY (272 * MIB)
+
+static void no_more_mappings(void)
+{
+    int lines[2];
+    char text[4096];
+    char *area = begin(MANY, QY_PROT_WRITE, QY_AREA_POPULATE | QY_AREA_HUGE);
+    char *other = qy_space_map(space, MIB, QY_PROT_WRITE, 0, NULL);
+    CHECK(pipe(lines) == 0 && dup2(lines[1], STDERR_FILENO) >= 0);
+    for (size_t i = 0; i < MANY; i += PAGE)
+        area[i] = (char)(i / PAGE % 127);
+    size_t at = 0;
+    int code = 0;
+    while (code == 0 && at < MANY) /* every other page needs a mapping of its own */
+        code = qy_space_protect(space, area + (at += 2 * PAGE), PAGE, QY_PROT_READ);
+    CHECK(code == -ENOMEM);
+    test_rules(mm);
+    area[at] = 1; /* may be written still */
+    area[at] = (char)(at / PAGE % 127);
+    qy_pfn_t pfn = qy_space_translate(space, area + at + 20 * PAGE);
+    uint32_t page = (uint32_t)qy_space_page(space, area + at + 20 * PAGE);
+    for (unsigned left = 0; left < 8; left++) /* the last ones */
+        code = qy_space_ops.isolate(&space->mapping, page + 2 * left, pfn + 2 * left, 1);
+    CHECK(code == -ENOMEM);
+    code = 0;
+    for (size_t i = 0; i < MIB && code == 0; i += 64 * 1024)
+        code = qy_space_fault(space, other + i, true);
+    CHECK(code == 0 || code == -ENOMEM);
+    test_rules(mm);
+    for (size_t i = 0; i < MANY; i += PAGE)
+        CHECK(area[i] == (char)(i / PAGE % 127));
+    ssize_t length = read(lines[0], text, sizeof(text) - 1);
+    CHECK(length > 0);
+    text[length] = '\0';
+    CHECK(strstr(text, "space limited") && strstr(text, "vm.max_map_count"));
+    CHECK(strchr(text, '\n') == text + length - 1); /* once */
+    for (unsigned left = 0; left < 8; left++)
+        if (qy_pte_is_isolated(qy_pgtable_get(&space->table, page + 2 * left)))
+            CHECK(qy_space_ops.putback(&space->mapping, page + 2 * left, pfn + 2 * left,
+                                       pfn + 2 * left, 1) == 0);
+    CHECK(qy_space_unmap(space, area, MANY) == 0);
+    CHECK(qy_space_fault(space, other, true) == 0);
+    other[0] = 1;
+    test_rules(mm);
+    CHECK(qy_space_destroy(space) == 0);
+    _exit(MINE);
+}
+
+/* Wrong if it failed: a program that has as many mappings as the host allows would crash, or lose
+ * what its pages hold. */
+static void the_hosts_limit(void **state)
+{
+    long limit = 0;
+    FILE *file = fopen("/proc/sys/vm/max_map_count", "r");
+    (void)state;
+    if (file == NULL || fscanf(file, "%ld", &limit) != 1 || limit > 66000) {
+        print_message("skipped: vm.max_map_count is not 65,530\n");
+        skip();
+    }
+    fclose(file);
+    assert_int_equal(WEXITSTATUS(end_of(no_more_mappings)), MINE);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(others_faults_go_on),
+        cmocka_unit_test(a_child_has_nothing),
+        cmocka_unit_test(the_hosts_limit),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
