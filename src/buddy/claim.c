@@ -96,7 +96,7 @@ static void hold_locked(struct qy_mm *mm, uint64_t index, uint64_t end, uint32_t
 {
     for (uint64_t i = index; i < end; i++) {
         qy_tag_set(&mm->tags[i], QY_TAG_FOLIO);
-        mm->folios[i] = (struct qy_folio){.state = QY_FOLIO_HELD, .holder = number};
+        qy_folio_begin(&mm->folios[i], QY_FOLIO_HELD, number);
     }
 }
 

@@ -32,7 +32,7 @@ static void mark_lent_locked(struct qy_mm *mm, uint64_t index, uint64_t count)
     for (uint64_t i = index; i < index + count; i++) {
         qy_assert(mm->tags[i] == QY_TAG_NONE, "T4");
         qy_tag_set(&mm->tags[i], QY_TAG_FOLIO);
-        mm->folios[i] = (struct qy_folio){.state = QY_FOLIO_LENT};
+        qy_folio_begin(&mm->folios[i], QY_FOLIO_LENT, 0);
     }
 }
 

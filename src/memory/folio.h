@@ -43,6 +43,8 @@ enum qy_folio_state {
 #define QY_FOLIO_ERROR 0x10u      /* could not be written */
 #define QY_FOLIO_WRITE_PIN 0x20u  /* whoever has it pinned may write at any time */
 
+#define QY_FOLIO_UNUSED 0x40u /* nobody has used it since it came */
+
 /** Which LRU list it is on. */
 enum qy_lru {
     QY_LRU_NONE,
@@ -60,8 +62,23 @@ struct qy_folio {
     uint8_t flags;                      /* (m) QY_FOLIO_DIRTY ... */
     uint8_t lru;                        /* (l) enum qy_lru */
     uint8_t state;                      /* (z) enum qy_folio_state */
-    uint8_t reserved;
+    uint8_t place;                      /* (l) of which pair of lists: reclaim/vmscan.h */
 };
+
+/** A frame that is nobody's gets a folio, in no mapping. Who follows an old hint may read it just
+ *  now: so the words that are hints are stored as such, and never torn. zone->lock held. */
+static inline void qy_folio_begin(struct qy_folio *folio, enum qy_folio_state state,
+                                  uint32_t holder)
+{
+    atomic_store_explicit(&folio->mapping, NULL, memory_order_relaxed);
+    atomic_store_explicit(&folio->index, 0, memory_order_relaxed);
+    folio->holder = holder;
+    folio->next = folio->prev = 0;
+    folio->pins = folio->long_pins = 0;
+    folio->flags = 0;
+    folio->lru = QY_LRU_NONE;
+    folio->state = (uint8_t)state;
+}
 
 _Static_assert(sizeof(struct qy_folio) == 32, "two folios a cache line");
 

@@ -20,6 +20,7 @@
 #include "memory/fault.h"
 #include "move/cma.h"
 #include "move/move.h"
+#include "reclaim/vmscan.h"
 
 #include <quarry/slab.h>
 
@@ -285,6 +286,7 @@ int qy_cma_destroy(struct qy_cma *cma)
     set_types(cma, QY_MIGRATE_MOVABLE);
     set_eager_locked(mm);
     qy_unlock(&mm->chain_lock);
+    qy_lru_sort(mm);
     free_region(cma);
     return 0;
 }

@@ -107,9 +107,11 @@ void qy_file_clear_dirty(struct qy_file *file, uint32_t page, uint32_t frame);
 /** It was used. */
 void qy_file_used(struct qy_file *file, uint32_t page, uint32_t frame);
 
-/** Give up a clean page that nobody uses: it may live on in a guaranteed region. True: its frame
- *  is free. False: it is in use, dirty, or pinned. */
-bool qy_file_evict(struct qy_file *file, uint32_t page, uint32_t frame);
+/** Give up a clean page that nobody uses. @keep: it may live on in a guaranteed region. True: its
+ *  frame is free. False: it is in use, dirty, or pinned. */
+bool qy_file_evict(struct qy_file *file, uint32_t page, uint32_t frame, bool keep);
+/** Frames of guaranteed regions that nobody has. Racy. */
+uint64_t qy_guaranteed_idle(const struct qy_mm *mm);
 
 /** Another frame takes the BUSY page over; the bytes were copied. The old one goes back. */
 void qy_file_replace(struct qy_file *file, uint32_t page, uint32_t from, uint32_t to);

@@ -38,17 +38,22 @@ bool qy_frame_in_region(const struct qy_mm *mm, uint32_t frame)
     return type == QY_MIGRATE_CMA || type == QY_MIGRATE_GUARANTEED;
 }
 
-static struct qy_lru_list *list_of(struct qy_vmscan *vmscan, uint32_t frame, unsigned lru)
+static enum qy_lru_place place_of_frame(const struct qy_mm *mm, uint32_t frame)
 {
-    bool region = qy_frame_in_region(vmscan->mm, frame);
-    return &vmscan->list[region ? QY_LRU_REGION : QY_LRU_ORDINARY][lru];
+    unsigned type = type_of(mm, frame);
+    return type == QY_MIGRATE_GUARANTEED ? QY_LRU_GUARANTEED
+           : type == QY_MIGRATE_CMA      ? QY_LRU_REGION
+                                         : QY_LRU_ORDINARY;
 }
 
-static void add(struct qy_vmscan *vmscan, struct qy_lru_list *list, uint32_t frame, unsigned lru)
+static void add(struct qy_vmscan *vmscan, uint32_t frame, enum qy_lru lru)
 {
     struct qy_folio *folio = &vmscan->mm->folios[frame];
+    enum qy_lru_place place = place_of_frame(vmscan->mm, frame);
+    struct qy_lru_list *list = &vmscan->list[place][lru];
     qy_assert(folio->lru == QY_LRU_NONE, "W1");
-    folio->lru = (uint8_t)lru;
+    __atomic_store_n(&folio->lru, (uint8_t)lru, __ATOMIC_RELAXED);
+    folio->place = (uint8_t)place;
     folio->prev = QY_NO_FRAME;
     folio->next = list->newest;
     if (list->newest != QY_NO_FRAME)
@@ -59,9 +64,17 @@ static void add(struct qy_vmscan *vmscan, struct qy_lru_list *list, uint32_t fra
     atomic_store_explicit(&list->count, qy_figure(&list->count) + 1, memory_order_relaxed);
 }
 
-static void unlink(struct qy_vmscan *vmscan, struct qy_lru_list *list, uint32_t frame)
+void qy_lru_add_locked(struct qy_vmscan *vmscan, uint32_t frame, enum qy_lru lru)
+{
+    add(vmscan, frame, lru);
+}
+
+void qy_lru_remove_locked(struct qy_vmscan *vmscan, uint32_t frame)
 {
     struct qy_folio *folio = &vmscan->mm->folios[frame];
+    struct qy_lru_list *list = &vmscan->list[folio->place][folio->lru];
+    if (folio->lru == QY_LRU_NONE)
+        return;
     if (folio->prev != QY_NO_FRAME)
         vmscan->mm->folios[folio->prev].next = folio->next;
     else
@@ -70,48 +83,63 @@ static void unlink(struct qy_vmscan *vmscan, struct qy_lru_list *list, uint32_t 
         vmscan->mm->folios[folio->next].prev = folio->prev;
     else
         list->oldest = folio->prev;
-    folio->lru = QY_LRU_NONE;
+    __atomic_store_n(&folio->lru, (uint8_t)QY_LRU_NONE, __ATOMIC_RELAXED);
     atomic_store_explicit(&list->count, qy_figure(&list->count) - 1, memory_order_relaxed);
 }
 
-void qy_lru_add_locked(struct qy_vmscan *vmscan, uint32_t frame, enum qy_lru lru)
+/** Up to @most of the oldest frames go to the newest end, which may by now be another list's. */
+static unsigned turn_locked(struct qy_vmscan *vmscan, enum qy_lru_place place, enum qy_lru lru,
+                            uint64_t most, uint32_t *frames)
 {
-    add(vmscan, list_of(vmscan, frame, lru), frame, lru);
-}
-
-void qy_lru_remove_locked(struct qy_vmscan *vmscan, uint32_t frame)
-{
-    unsigned lru = vmscan->mm->folios[frame].lru;
-    if (lru != QY_LRU_NONE)
-        unlink(vmscan, list_of(vmscan, frame, lru), frame);
+    struct qy_lru_list *list = &vmscan->list[place][lru];
+    uint64_t there = qy_figure(&list->count), count = there < most ? there : most;
+    for (uint64_t i = 0; i < count; i++) {
+        uint32_t frame = list->oldest;
+        qy_lru_remove_locked(vmscan, frame);
+        add(vmscan, frame, lru);
+        if (frames != NULL)
+            frames[i] = frame;
+    }
+    return (unsigned)count;
 }
 
 unsigned qy_lru_oldest(struct qy_vmscan *vmscan, enum qy_lru_place place, enum qy_lru lru,
                        unsigned most, uint32_t *frames)
 {
-    struct qy_lru_list *list = &vmscan->list[place][lru];
     qy_lock(&vmscan->lock);
-    uint64_t there = qy_figure(&list->count);
-    unsigned count = there < most ? (unsigned)there : most;
-    for (unsigned i = 0; i < count; i++) {
-        frames[i] = list->oldest;
-        unlink(vmscan, list, frames[i]);
-        add(vmscan, list, frames[i], lru);
-    }
+    unsigned count = turn_locked(vmscan, place, lru, most, frames);
     qy_unlock(&vmscan->lock);
     return count;
 }
 
-uint64_t qy_lru_pages(const struct qy_vmscan *vmscan, enum qy_lru_place place)
+void qy_lru_sort(struct qy_mm *mm)
 {
-    return qy_figure(&vmscan->list[place][QY_LRU_INACTIVE].count) +
-           qy_figure(&vmscan->list[place][QY_LRU_ACTIVE].count);
+    struct qy_vmscan *vmscan = qy_vmscan_peek(mm);
+    if (vmscan == NULL)
+        return;
+    qy_lock(&vmscan->lock);
+    for (unsigned place = 0; place < QY_NR_LRU_PLACES; place++)
+        for (unsigned lru = QY_LRU_INACTIVE; lru < QY_NR_LRUS; lru++)
+            turn_locked(vmscan, (enum qy_lru_place)place, (enum qy_lru)lru, UINT64_MAX, NULL);
+    qy_unlock(&vmscan->lock);
+}
+
+uint64_t qy_lru_pages(const struct qy_vmscan *vmscan, unsigned places)
+{
+    uint64_t count = 0;
+    for (unsigned place = 0; place < QY_NR_LRU_PLACES; place++)
+        if (places >> place & 1)
+            count += qy_figure(&vmscan->list[place][QY_LRU_INACTIVE].count) +
+                     qy_figure(&vmscan->list[place][QY_LRU_ACTIVE].count);
+    return count;
 }
 
 uint64_t qy_lru_count(const struct qy_vmscan *vmscan, enum qy_lru lru)
 {
-    return qy_figure(&vmscan->list[QY_LRU_ORDINARY][lru].count) +
-           qy_figure(&vmscan->list[QY_LRU_REGION][lru].count);
+    uint64_t count = 0;
+    for (unsigned place = 0; place < QY_NR_LRU_PLACES; place++)
+        count += qy_figure(&vmscan->list[place][lru].count);
+    return count;
 }
 
 /* ---- what is gone ---- */
@@ -147,7 +175,7 @@ bool qy_evicted_lately_locked(struct qy_vmscan *vmscan, uint32_t file, uint32_t 
     struct qy_evicted *evicted = place_of(vmscan, hash);
     evicted->hash = 0;
     qy_count(&vmscan->refaults, 1);
-    uint64_t pages = qy_lru_pages(vmscan, QY_LRU_ORDINARY) + qy_lru_pages(vmscan, QY_LRU_REGION);
+    uint64_t pages = qy_lru_pages(vmscan, QY_LRU_ALL_PLACES);
     if (vmscan->evictions - evicted->when > pages)
         return false;
     qy_count(&vmscan->activated, 1);
@@ -156,7 +184,7 @@ bool qy_evicted_lately_locked(struct qy_vmscan *vmscan, uint32_t file, uint32_t 
 
 void qy_evicted_grow(struct qy_vmscan *vmscan)
 {
-    uint64_t pages = qy_lru_pages(vmscan, QY_LRU_ORDINARY) + qy_lru_pages(vmscan, QY_LRU_REGION);
+    uint64_t pages = qy_lru_pages(vmscan, QY_LRU_ALL_PLACES);
     uint64_t places = __atomic_load_n(&vmscan->evicted_mask, __ATOMIC_RELAXED);
     if (qy_likely(pages <= places) || pages > UINT32_MAX / 2)
         return;

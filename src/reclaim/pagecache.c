@@ -57,7 +57,7 @@ void qy_file_insert(struct qy_file *file, uint32_t page, uint32_t frame)
 {
     struct qy_folio *folio = qy_file_folio(file, frame);
     qy_assert(folio->lru == QY_LRU_NONE && folio->pins == 0, "W1");
-    folio->flags = QY_FOLIO_BUSY;
+    folio->flags = QY_FOLIO_BUSY | QY_FOLIO_UNUSED;
     qy_index_set(&file->index, page, frame);
     qy_folio_own(folio, &file->mapping, page);
     file->nr_pages++;
@@ -138,11 +138,15 @@ void qy_file_clear_dirty(struct qy_file *file, uint32_t page, uint32_t frame)
     atomic_fetch_sub_explicit(&file->vmscan->nr_dirty, 1, memory_order_relaxed);
 }
 
-/** The same page again is the same use: who reads it in pieces has not come back to it. */
+/** The first use is what it came for, and the same page again is the same use: who reads it in
+ *  pieces has not come back to it. */
 void qy_file_used(struct qy_file *file, uint32_t page, uint32_t frame)
 {
-    if (page != file->last_page)
-        qy_file_folio(file, frame)->flags |= QY_FOLIO_REFERENCED;
+    struct qy_folio *folio = qy_file_folio(file, frame);
+    if (folio->flags & QY_FOLIO_UNUSED)
+        folio->flags &= (uint8_t)~QY_FOLIO_UNUSED;
+    else if (page != file->last_page)
+        folio->flags |= QY_FOLIO_REFERENCED;
     file->last_page = page;
 }
 
@@ -176,7 +180,8 @@ int qy_file_move_out(struct qy_file *file, uint32_t page, uint32_t *frame, bool 
     qy_unlock(&file->mapping.lock);
     enum qy_lend promise = pinned ? QY_LEND_PINNED : QY_LEND_OUTSIDE;
     qy_pfn_t pfn = qy_lend_block(mm, QY_GFP_NOWAIT, promise, 0, &fresh);
-    struct qy_scan scan = {.vmscan = file->vmscan, .wanted = 32, .ordinary = true, .write = true};
+    struct qy_scan scan = {
+        .vmscan = file->vmscan, .wanted = 32, .places = 1u << QY_LRU_ORDINARY, .write = true};
     if (pfn == QY_PFN_NONE && qy_shrink_cache(&scan) > 0)
         pfn = qy_lend_block(mm, QY_GFP_NOWAIT, promise, 0, &fresh);
     if (pfn != QY_PFN_NONE)
@@ -192,14 +197,19 @@ int qy_file_move_out(struct qy_file *file, uint32_t page, uint32_t *frame, bool 
 
 /* ---- giving up ---- */
 
+uint64_t qy_guaranteed_idle(const struct qy_mm *mm)
+{
+    uint64_t idle = 0;
+    for (unsigned z = 0; z < qy_nr_zones(mm); z++)
+        idle += __atomic_load_n(&mm->zones[z].nr_free_of[QY_MIGRATE_GUARANTEED], __ATOMIC_RELAXED);
+    return idle;
+}
+
 /** A frame of a guaranteed region, if one is idle; QY_NO_FRAME. */
 static uint32_t guaranteed_frame(struct qy_mm *mm)
 {
-    uint64_t idle = 0;
     bool fresh;
-    for (unsigned z = 0; z < qy_nr_zones(mm); z++)
-        idle += __atomic_load_n(&mm->zones[z].nr_free_of[QY_MIGRATE_GUARANTEED], __ATOMIC_RELAXED);
-    if (idle == 0)
+    if (qy_guaranteed_idle(mm) == 0)
         return QY_NO_FRAME;
     qy_pfn_t pfn = qy_lend_block(mm, 0, QY_LEND_DROPPABLE, 0, &fresh);
     if (pfn == QY_PFN_NONE)
@@ -211,13 +221,14 @@ static uint32_t guaranteed_frame(struct qy_mm *mm)
     return QY_NO_FRAME;
 }
 
-bool qy_file_evict(struct qy_file *file, uint32_t page, uint32_t frame)
+bool qy_file_evict(struct qy_file *file, uint32_t page, uint32_t frame, bool keep)
 {
     struct qy_mm *mm = file->mapping.mm;
     const struct qy_folio *folio = qy_file_folio(file, frame);
     if (folio->pins != 0 || (folio->flags & (QY_FOLIO_BUSY | QY_FOLIO_WRITEBACK | QY_FOLIO_DIRTY)))
         return false;
-    uint32_t to = qy_frame_in_guaranteed(mm, frame) ? QY_NO_FRAME : guaranteed_frame(mm);
+    keep = keep && !qy_frame_in_guaranteed(mm, frame);
+    uint32_t to = keep ? guaranteed_frame(mm) : QY_NO_FRAME;
     if (to != QY_NO_FRAME) {
         __builtin_memcpy(qy_file_address(file, to), qy_file_address(file, frame), QY_PAGE_BYTES);
         qy_file_replace(file, page, frame, to);

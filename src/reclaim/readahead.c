@@ -1,9 +1,10 @@
 /*
  * readahead.c - reading pages in, and how many of them
  *
- * WHAT    Who asks for the page behind the last one that was read, or for one whose neighbour is
- *         there already, reads in sequence: he gets a window, twice as long as the one before,
- *         from 128 KiB up to 512 KiB. Anybody else gets what he asked for. (Linux: mm/readahead.c.)
+ * WHAT    Who asks for the page behind the last one that was read reads in sequence: he gets a
+ *         window, twice as long as the one before, from 128 KiB up to 512 KiB. Who comes behind
+ *         some pages that are there may do so, beside others: he gets as many as these.
+ *         Anybody else gets what he asked for. (Linux: mm/readahead.c.)
  *
  *           asked    0 | 32 | 96 | 224 ...
  *           window   32   64   128   128
@@ -26,6 +27,8 @@
 #include "reclaim/file.h"
 
 #define FIRST_WINDOW 32u
+/** Fewer neighbours may be there by chance. */
+#define LEAST_BEFORE 4u
 
 /* ---- frames ---- */
 
@@ -66,8 +69,11 @@ static unsigned window_of(struct qy_file *file, uint32_t page, uint64_t wanted)
     if (page == file->ahead_page && page != 0) {
         uint64_t twice = 2 * (uint64_t)file->ahead_window;
         pages = twice > FIRST_WINDOW ? twice : FIRST_WINDOW;
-    } else if (page == 0 || pages_before(file, page, 2) == 2) {
+    } else if (page == 0) {
         pages = pages > FIRST_WINDOW ? pages : FIRST_WINDOW;
+    } else {
+        uint64_t before = pages_before(file, page, FIRST_WINDOW);
+        pages = before >= LEAST_BEFORE && before > pages ? before : pages;
     }
     pages = pages < QY_BATCH ? pages : QY_BATCH;
     return (unsigned)(pages < left ? pages : left);

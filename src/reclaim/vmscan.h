@@ -15,7 +15,9 @@
  *                         given up -- came back soon ------^
  *
  *         Frames of contiguous regions have two lists of their own: who needs memory that cannot
- *         move is not helped by them.
+ *         move is not helped by them. Those of guaranteed regions again: pages come there by being
+ *         copied when they are given up elsewhere, and so stay longer (Park et al., "GCMA:
+ *         guaranteed contiguous memory allocator", 2015).
  *
  * RULES   W1  A page is on a list exactly when it is in a file, and has been read.
  *         W2  The counts of lists and files agree with what is in them.
@@ -33,8 +35,10 @@
 enum qy_lru_place {
     QY_LRU_ORDINARY,
     QY_LRU_REGION,
+    QY_LRU_GUARANTEED,
     QY_NR_LRU_PLACES
 };
+#define QY_LRU_ALL_PLACES ((1u << QY_NR_LRU_PLACES) - 1)
 
 struct qy_lru_list {
     uint32_t newest, oldest; /* (l) frame indexes; QY_NO_FRAME: none */
@@ -103,7 +107,7 @@ static inline uint64_t qy_figure(const _Atomic uint64_t *counter)
 
 /* ---- lru.c: the lists ---- */
 
-/** Is the frame one of a contiguous region? Fixed while somebody has the frame. */
+/** Is the frame one of a contiguous region? */
 bool qy_frame_in_region(const struct qy_mm *mm, uint32_t frame);
 bool qy_frame_in_guaranteed(const struct qy_mm *mm, uint32_t frame);
 
@@ -116,8 +120,11 @@ void qy_lru_remove_locked(struct qy_vmscan *vmscan, uint32_t frame);
 unsigned qy_lru_oldest(struct qy_vmscan *vmscan, enum qy_lru_place place, enum qy_lru lru,
                        unsigned most, uint32_t *frames);
 
-/** Pages on all lists of a place. Racy. */
-uint64_t qy_lru_pages(const struct qy_vmscan *vmscan, enum qy_lru_place place);
+/** Pageblocks became a region, or ceased to be one: each page goes to the list that it belongs on. */
+void qy_lru_sort(struct qy_mm *mm);
+
+/** Pages on all lists of these places (bits). Racy. */
+uint64_t qy_lru_pages(const struct qy_vmscan *vmscan, unsigned places);
 uint64_t qy_lru_count(const struct qy_vmscan *vmscan, enum qy_lru lru);
 
 /** A page was given up. lock held. */
@@ -132,7 +139,7 @@ void qy_evicted_grow(struct qy_vmscan *vmscan);
 struct qy_scan {
     struct qy_vmscan *vmscan;
     uint64_t wanted; /* frames */
-    bool ordinary;   /* those of regions do not help */
+    unsigned places; /* bits: which ones help */
     bool write;      /* dirty pages are written back */
     bool background;
     uint64_t scanned, reclaimed, dirty;

@@ -11,6 +11,9 @@
  *         It is claimed while that is done, so that no frame of it goes elsewhere before all are
  *         free. Dirty pages are written first. Who cannot be dropped but moved is move/'s.
  *
+ * WHY     One frame that cannot move spoils its pageblock for all who need a whole one. So what
+ *         will not move is first given room where others like it lie.
+ *
  * RULES   T5  in memory/folio.h.
  *
  * LOCKS   zone->lock through buddy/lend.h; mapping.lock through the mapping's ops; within
@@ -25,6 +28,8 @@
 
 /** Places that could be had, after which the cheapest is taken. */
 #define MOST_PLACES 64u
+/** Places that are looked at at all. */
+#define MOST_LOOKS 4096u
 #define COST_OF_ACTIVE 4u
 #define COST_OF_DIRTY 16u
 #define IMPOSSIBLE UINT64_MAX
@@ -34,10 +39,12 @@ struct window {
     uint64_t cost;
 };
 
-QY_RACY static bool serves(const struct qy_mm *mm, uint64_t index)
+/** May the window lie there? @mixed: only where others lie who cannot move. */
+QY_RACY static bool serves(const struct qy_mm *mm, uint64_t index, bool mixed)
 {
     const struct qy_pageblock *pb = &mm->blocks[index / QY_PAGEBLOCK_FRAMES];
-    return (pb->flags & QY_BLOCK_ONLINE) && pb->migratetype < QY_MIGRATE_HIGHATOMIC;
+    return (pb->flags & QY_BLOCK_ONLINE) && pb->migratetype < QY_MIGRATE_HIGHATOMIC &&
+           (!mixed || pb->migratetype != QY_MIGRATE_MOVABLE);
 }
 
 /** What it takes to have the frame. mm->grace is entered. */
@@ -47,7 +54,7 @@ QY_RACY static uint64_t cost_of(const struct qy_mm *mm, uint64_t index)
             (index % 64) &
         1)
         return 0;
-    if (qy_tag_get(&mm->tags[index]) != QY_TAG_FOLIO)
+    if (mm->tags[index] != QY_TAG_FOLIO)
         return IMPOSSIBLE;
     const struct qy_folio *folio = &mm->folios[index];
     struct qy_mapping *mapping = atomic_load_explicit(&folio->mapping, memory_order_acquire);
@@ -65,7 +72,7 @@ QY_RACY static uint64_t cost_of(const struct qy_mm *mm, uint64_t index)
 
 /** The window's cost, as far as it is below @most. *next: where the next one may begin. */
 static uint64_t window_cost(const struct qy_mm *mm, const struct window *window, uint64_t step,
-                            uint64_t most, uint64_t *next)
+                            bool mixed, uint64_t most, uint64_t *next)
 {
     uint64_t cost = 0, end = window->index + window->frames;
     *next = window->index + step;
@@ -73,7 +80,7 @@ static uint64_t window_cost(const struct qy_mm *mm, const struct window *window,
         if (i % QY_PAGEBLOCK_FRAMES == 0 || i == window->index) {
             bool other_zone = mm->blocks[i / QY_PAGEBLOCK_FRAMES].zone !=
                               mm->blocks[window->index / QY_PAGEBLOCK_FRAMES].zone;
-            if (!serves(mm, i) || other_zone) {
+            if (!serves(mm, i, mixed) || other_zone) {
                 *next = (i / QY_PAGEBLOCK_FRAMES + 1) * QY_PAGEBLOCK_FRAMES;
                 return IMPOSSIBLE;
             }
@@ -89,25 +96,28 @@ static uint64_t window_cost(const struct qy_mm *mm, const struct window *window,
 }
 
 /** The cheapest window, from where the last search ended; false: there is none. */
-static bool find(struct qy_vmscan *vmscan, uint64_t frames, struct window *best)
+static bool find(struct qy_vmscan *vmscan, uint64_t frames, bool mixed, struct window *best)
 {
     struct qy_mm *mm = vmscan->mm;
     uint64_t end = qy_described_frames(mm);
     uint64_t step = frames < QY_PAGEBLOCK_FRAMES ? frames : QY_PAGEBLOCK_FRAMES;
-    uint64_t start = (uint64_t)vmscan->window_block * QY_PAGEBLOCK_FRAMES, looked = 0;
-    unsigned places = 0;
+    uint64_t start = __atomic_load_n(&vmscan->window_block, __ATOMIC_RELAXED), looked = 0;
+    unsigned places = 0, looks = 0;
     *best = (struct window){.frames = frames, .cost = IMPOSSIBLE};
     if (frames > end)
         return false;
+    start *= QY_PAGEBLOCK_FRAMES;
     start = start + frames <= end ? start : 0;
-    for (uint64_t at = start; looked < end && places < MOST_PLACES && best->cost > frames / 16;) {
+    for (uint64_t at = start;
+         looked < end && looks < MOST_LOOKS && places < MOST_PLACES && best->cost > frames / 16;) {
         struct window window = {.index = at, .frames = frames};
         uint64_t next = end;
         if (at + frames <= end)
-            window.cost = window_cost(mm, &window, step, best->cost, &next);
+            window.cost = window_cost(mm, &window, step, mixed, best->cost, &next);
         else
             window.cost = IMPOSSIBLE;
         places += window.cost != IMPOSSIBLE;
+        looks++;
         if (window.cost < best->cost)
             *best = window;
         looked += next - at;
@@ -153,7 +163,9 @@ uint64_t qy_reclaim_window(struct qy_vmscan *vmscan, unsigned order)
         return 0;
     unsigned ticket = qy_grace_enter(&mm->grace);
     uint64_t frames = 0;
-    if (find(vmscan, UINT64_C(1) << order, &window)) {
+    uint64_t wanted = UINT64_C(1) << order;
+    bool small = wanted < QY_PAGEBLOCK_FRAMES;
+    if ((small && find(vmscan, wanted, true, &window)) || find(vmscan, wanted, false, &window)) {
         __atomic_store_n(&vmscan->window_block, (uint32_t)(window.index / QY_PAGEBLOCK_FRAMES),
                          __ATOMIC_RELAXED);
         frames = take(mm, &window);

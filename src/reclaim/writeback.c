@@ -156,7 +156,7 @@ void qy_file_balance(struct qy_file *file)
     uint64_t dirty = qy_figure(&vmscan->nr_dirty);
     if (dirty < QY_BATCH)
         return;
-    uint64_t pages = qy_lru_pages(vmscan, QY_LRU_ORDINARY) + qy_lru_pages(vmscan, QY_LRU_REGION);
+    uint64_t pages = qy_lru_pages(vmscan, QY_LRU_ALL_PLACES);
     uint64_t could_be = pages + qy_free_frames(vmscan->mm);
     uint64_t online = atomic_load_explicit(&vmscan->mm->managed, memory_order_relaxed);
     uint64_t limit = vmscan->mm->options.limit_pages;

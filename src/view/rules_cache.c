@@ -56,7 +56,7 @@ static uint64_t check_list(struct qy_ruling *ruling, const struct qy_lru_list *l
     uint64_t count = 0;
     for (uint32_t frame = list->newest; frame != QY_NO_FRAME && count <= mm->nr_frames; count++) {
         const struct qy_folio *folio = &mm->folios[frame];
-        if (folio->lru != lru || qy_frame_in_region(mm, frame) != (place == QY_LRU_REGION))
+        if (folio->lru != lru || folio->place != place)
             qy_broken(ruling, "W1", "frame", mm->start_pfn + frame, "is on a list of others");
         if (atomic_load_explicit(&folio->mapping, memory_order_relaxed) == NULL)
             qy_broken(ruling, "W1", "frame", mm->start_pfn + frame, "is on a list, and in no file");

@@ -109,7 +109,7 @@ static void movers(void **state)
     assert_int_equal(ops->isolate(&file->mapping, 1, other, 1), 1);
     assert_int_equal(ops->isolate(&file->mapping, 1, other, 1), -EAGAIN); /* V2 */
     assert_int_equal(ops->drop(&file->mapping, 1, other, 1), -EAGAIN);    /* V2 */
-    assert_false(qy_file_evict(file, 1, (uint32_t)qy_frame_index(mm, other)));
+    assert_false(qy_file_evict(file, 1, (uint32_t)qy_frame_index(mm, other), true));
     test_rules(mm);
     assert_int_equal(ops->putback(&file->mapping, 1, other, other, 1), 0);
     assert_int_equal(ops->drop(&file->mapping, 1, other, 1), 1);

@@ -1,0 +1,108 @@
+/*
+ * test_cache.c - the Nth call of the port fails while a file is cached, for N = 1, 2, 3 ...
+ *
+ * Memory grows as it is needed, so that a page, a node of the index, or the file itself may be what
+ * there is no memory for. Whatever fails: what a call said to have written is read again.
+ */
+#include "sim.h"
+#include "support.h"
+
+#include "backing.h"
+#include "memory/mm.h"
+
+#include <quarry/buddy.h>
+#include <quarry/slab.h>
+
+#include <sys/mman.h>
+
+#define BASE (4 * GIB)
+#define BYTES (32 * MIB)
+
+static struct backing backing;
+
+static struct qy_mm *create(char **frames, char **meta, size_t *meta_bytes)
+{
+    static const struct qy_range range = {.base = BASE, .bytes = BYTES, .type = QY_RANGE_HOTPLUG};
+    static const struct qy_memmap map = {.ranges = &range, .nr_ranges = 1, .nr_nodes = 1};
+    struct qy_mm_options options = {.grow = true,
+                                    .lazy_backing = true,
+                                    .meta_lazy = true,
+                                    .movable = true,
+                                    .limit_pages = 12 * MIB / PAGE};
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    *meta_bytes = qy_mm_meta_bytes(&map, &options);
+    *meta = mmap(NULL, *meta_bytes, PROT_NONE, flags, -1, 0);
+    *frames = mmap(NULL, BYTES + 4 * MIB, PROT_NONE, flags, -1, 0);
+    options.meta = *meta;
+    options.virt_offset = (((uintptr_t)*frames + 4 * MIB - 1) & ~(4 * MIB - 1)) - BASE;
+    return qy_mm_create(&map, &options, NULL);
+}
+
+static void live(struct qy_mm *mm)
+{
+    static unsigned char written[3 * MIB], buffer[PAGE];
+    uint64_t done = 0;
+    void *runs[20] = {NULL};
+    memset(&backing, 0, sizeof(backing));
+    struct qy_file *file = qy_file_create(mm, "array", &backing_ops, &backing, 0, NULL);
+    if (file == NULL)
+        return;
+    for (size_t i = 0; i < sizeof(written); i++)
+        written[i] = (unsigned char)(i / 100);
+    for (unsigned i = 0; i < 20; i++)
+        runs[i] = qy_kmalloc(mm, 300000, QY_GFP_KERNEL);
+    while (done < sizeof(written)) {
+        int64_t put = qy_file_write(file, written + done, sizeof(written) - done, done);
+        assert_true(put > 0 || put == -ENOMEM);
+        done += put > 0 ? (uint64_t)put : 0;
+        if (put <= 0)
+            break;
+    }
+    test_rules(mm);
+    assert_int_equal(qy_file_sync(file), 0);
+    assert_int_equal(backing.length, done);
+    assert_memory_equal(backing.bytes, written, done);
+    for (unsigned i = 0; i < 20; i++)
+        assert_int_equal(qy_kfree(mm, runs[i]), 0);
+    for (uint64_t at = 0; at + PAGE <= done; at += PAGE) {
+        int64_t got = qy_file_read(file, buffer, PAGE, at);
+        assert_true(got == PAGE || got == -ENOMEM);
+        if (got == PAGE)
+            assert_memory_equal(buffer, written + at, PAGE);
+    }
+    assert_int_equal(qy_file_close(file), 0);
+    test_rules(mm);
+}
+
+/* Wrong if it failed: memory that is refused once would lose pages, or frames. */
+static void nothing_is_lost(void **state)
+{
+    uint64_t nth = 0;
+    bool failed = true;
+    (void)state;
+    for (; failed; nth++) {
+        char *frames, *meta;
+        size_t meta_bytes;
+        qy_sim_reset();
+        qy_sim_cpu(0);
+        qy_sim_fail(nth);
+        struct qy_mm *mm = create(&frames, &meta, &meta_bytes);
+        if (mm != NULL) {
+            live(mm);
+            failed = nth == 0 || qy_sim_failed();
+            qy_sim_fail(0);
+            live(mm);
+            assert_int_equal(qy_sim_lines(), 0);
+        }
+        munmap(meta, meta_bytes);
+        munmap(frames, BYTES + 4 * MIB);
+    }
+    print_message("%llu calls failed, one at a time\n", (unsigned long long)nth - 2);
+    assert_true(nth > 10);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(nothing_is_lost)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
