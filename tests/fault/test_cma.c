@@ -1,0 +1,125 @@
+/*
+ * test_cma.c - the Nth call of the port fails while a region is made, lent and taken back
+ *
+ * Whatever failed, the errors are clean ones, nobody's bytes are lost, and in the end every frame
+ * is free again and in its place.
+ */
+#include "borrower.h"
+#include "sim.h"
+#include "support.h"
+
+#include "memory/mm.h"
+
+#include <quarry/buddy.h>
+#include <quarry/cma.h>
+#include <quarry/slab.h>
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#define BASE (4 * GIB)
+#define BYTES (32 * MIB)
+
+static char *reserve(size_t bytes)
+{
+    char *at = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    assert_true(at != MAP_FAILED);
+    return at;
+}
+
+/** Borrow, take back, give back, compact. */
+static void use(struct qy_mm *mm, struct qy_cma *cma, struct borrower *borrower)
+{
+    struct random random = {5};
+    for (unsigned i = 0; i < 3000; i++)
+        if (borrower_borrow(borrower, BORROWED_MOVABLE + i % 3) == UINT32_MAX)
+            break;
+    for (unsigned i = 0; i < 12; i++) {
+        const struct qy_cma_request request = {.nr_frames = 50 + 80 * i, .align_order = i % 6};
+        struct qy_cma_report report;
+        qy_pfn_t pfn;
+        int code = qy_cma_alloc(cma, &request, &pfn, &report);
+        assert_true(code == 0 || code == -EBUSY || code == -ENOMEM);
+        if (code == -EBUSY)
+            assert_true(report.nr_stuck > 0);
+        for (unsigned k = 0; k < 50; k++)
+            borrower_return(borrower, (uint32_t)random_below(&random, 3000));
+        if (code == 0)
+            assert_int_equal(qy_cma_release(cma, pfn, request.nr_frames), 0);
+    }
+    qy_compact(mm, 9, 0, NULL);
+    qy_mm_trim(mm, 0);
+    borrower_check(borrower);
+}
+
+/** Frames that are online and not free, once all is given back. */
+static uint64_t count_used(struct qy_mm *mm)
+{
+    struct qy_mm_stat stat;
+    qy_kmem_cache_shrink_all(mm);
+    qy_drain_all_pages(mm);
+    qy_mm_stat(mm, &stat);
+    return stat.managed - stat.free;
+}
+
+static void live(struct qy_mm *mm)
+{
+    const struct qy_cma_options options = {
+        .name = "camera", .ranges = {{QY_PFN_NONE, 2048}}, .nr_ranges = 1, .policy = QY_CMA_EAGER};
+    struct qy_error error = {0};
+    uint64_t used = count_used(mm);
+    struct qy_cma *cma = qy_cma_create(mm, &options, &error);
+    if (cma == NULL) {
+        assert_int_equal(error.code, -ENOMEM);
+    } else {
+        struct borrower *borrower = borrower_create(mm, "borrower");
+        use(mm, cma, borrower);
+        test_rules(mm);
+        borrower_destroy(borrower);
+        assert_int_equal(qy_cma_destroy(cma), 0);
+    }
+    test_rules(mm);
+    assert_true(count_used(mm) <= used + 16); /* slabs of the region's own may stay */
+}
+
+/** One life in which the @nth call fails; false: there were not so many. */
+static bool run(uint64_t nth)
+{
+    const struct qy_range range = {.base = BASE, .bytes = BYTES, .type = QY_RANGE_HOTPLUG};
+    const struct qy_memmap map = {.ranges = &range, .nr_ranges = 1, .nr_nodes = 1};
+    struct qy_mm_options options = {
+        .grow = true, .lazy_backing = true, .meta_lazy = true, .movable = true};
+    struct qy_error error = {0};
+    size_t meta_bytes = qy_mm_meta_bytes(&map, &options);
+    char *meta = reserve(meta_bytes), *window = reserve(BYTES + 4 * MIB);
+    options.meta = meta;
+    options.virt_offset = (((uintptr_t)window + 4 * MIB - 1) & ~(4 * MIB - 1)) - BASE;
+    qy_sim_fail(nth);
+    struct qy_mm *mm = qy_mm_create(&map, &options, &error);
+    if (mm != NULL)
+        live(mm);
+    else
+        assert_int_equal(error.code, -ENOMEM);
+    bool failed = qy_sim_failed();
+    munmap(meta, meta_bytes);
+    munmap(window, BYTES + 4 * MIB);
+    qy_sim_reset();
+    return failed;
+}
+
+/* Wrong if it failed: a host that refuses one call would cost frames, or somebody's bytes. */
+static void nothing_is_lost(void **state)
+{
+    uint64_t nth = 1;
+    (void)state;
+    while (run(nth))
+        nth++;
+    print_message("%llu calls that can fail\n", (unsigned long long)(nth - 1));
+    assert_true(nth > 10);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(nothing_is_lost)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
