@@ -113,10 +113,11 @@ static int look(struct qy_space *space, uint64_t page, uint32_t need, struct hol
     } else if (qy_pte_none(pte)) {
         measure_locked(space, area, page, QY_PAGEBLOCK_ORDER, hole);
         code = 1;
-    } else if (space->unrestored && (need & QY_PROT_WRITE) &&
-               qy_port_window_protect(space->mapping.mm, qy_space_address(space, page), 1,
-                                      area->prot) != 0) {
-        code = qy_space_no_mappings_locked(space);
+    } else if (space->unrestored && need != QY_PROT_NONE) {
+        /* The host may know less than the entry says. */
+        uint32_t prot = qy_pte_is_isolated(pte) ? QY_PROT_READ : area->prot;
+        if (qy_port_window_protect(space->mapping.mm, qy_space_address(space, page), 1, prot) != 0)
+            code = qy_space_no_mappings_locked(space);
     }
     qy_unlock(&space->mapping.lock);
     return code;
