@@ -335,7 +335,7 @@ qy_pfn_t qy_alloc_pages_node(struct qy_mm *mm, unsigned node, qy_gfp_t gfp, unsi
         pfn = alloc_with_reclaim(mm, &request, &fresh);
     if (qy_unlikely(pfn == QY_PFN_NONE))
         return pfn;
-    mm->tags[qy_frame_index(mm, pfn)] = (uint8_t)(QY_TAG_BLOCK + order);
+    qy_tag_set(&mm->tags[qy_frame_index(mm, pfn)], (uint8_t)(QY_TAG_BLOCK + order));
     if ((gfp & QY_GFP_ZERO) && !fresh)
         clear_frames(mm, pfn, UINT64_C(1) << order);
     return pfn;
@@ -353,7 +353,7 @@ qy_pfn_t qy_alloc_pages(struct qy_mm *mm, qy_gfp_t gfp, unsigned order)
             uint32_t frame = list->frame[count - 1] & ~QY_FRAME_FRESH;
             list->count = (uint16_t)(count - 1);
             qy_cpu_leave(cpu);
-            mm->tags[frame] = (uint8_t)(QY_TAG_BLOCK + order);
+            qy_tag_set(&mm->tags[frame], (uint8_t)(QY_TAG_BLOCK + order));
             return mm->start_pfn + frame;
         }
     }
@@ -372,7 +372,7 @@ static int untag(struct qy_mm *mm, qy_pfn_t pfn, unsigned order)
     }
     uint8_t *tag = &mm->tags[qy_frame_index(mm, pfn)];
     if (qy_likely(order <= QY_MAX_ORDER && *tag == QY_TAG_BLOCK + order)) {
-        *tag = QY_TAG_NONE;
+        qy_tag_set(tag, QY_TAG_NONE);
         return 0;
     }
     if (*tag == QY_TAG_NONE || *tag >= QY_TAG_RUN) {
@@ -414,7 +414,7 @@ int qy_free_pages(struct qy_mm *mm, qy_pfn_t pfn, unsigned order)
         unsigned count = list->count;
         if (qy_likely(*tag == QY_TAG_BLOCK + order && count < list->high &&
                       gives_to(cpu, &mm->blocks[index / QY_PAGEBLOCK_FRAMES]))) {
-            *tag = QY_TAG_NONE;
+            qy_tag_set(tag, QY_TAG_NONE);
             list->frame[count] = (uint32_t)index;
             list->count = (uint16_t)(count + 1);
             qy_cpu_leave(cpu);

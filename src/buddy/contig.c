@@ -292,7 +292,7 @@ static void tag_run(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames)
 {
     while (nr_frames > 0) {
         unsigned order = next_order(mm, pfn, nr_frames);
-        mm->tags[qy_frame_index(mm, pfn)] = (uint8_t)(QY_TAG_BLOCK + order);
+        qy_tag_set(&mm->tags[qy_frame_index(mm, pfn)], (uint8_t)(QY_TAG_BLOCK + order));
         pfn += UINT64_C(1) << order;
         nr_frames -= UINT64_C(1) << order;
     }
@@ -329,7 +329,7 @@ static bool untag_run(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames)
                 return false;
             at += UINT64_C(1) << order;
             if (pass == 1)
-                *tag = QY_TAG_NONE;
+                qy_tag_set(tag, QY_TAG_NONE);
         }
     tag_run(mm, head, pfn - head);
     return true;

@@ -158,7 +158,7 @@ int qy_slab_boot(struct qy_mm *mm, uint32_t kmalloc_flags)
     qy_pfn_t pfn = qy_take_pages(mm, NULL, &request, &fresh);
     if (pfn == QY_PFN_NONE)
         return -QY_ENOMEM;
-    mm->tags[qy_frame_index(mm, pfn)] = QY_TAG_BLOCK;
+    qy_tag_set(&mm->tags[qy_frame_index(mm, pfn)], QY_TAG_BLOCK);
     struct qy_kmem_cache *caches = qy_frame_address(mm, pfn);
     for (unsigned i = 0; i < sizeof(first) / sizeof(first[0]); i++) {
         lay_out(&caches[i], mm, &first[i]);

@@ -132,8 +132,8 @@ static void clear(struct qy_mm *mm, uint64_t index, uint64_t nr_frames)
 
 static void tag(struct qy_mm *mm, uint64_t index, uint8_t guards, uint8_t head)
 {
-    mm->tags[index - 1] = guards;
-    mm->tags[behind(mm, index)] = guards;
+    qy_tag_set(&mm->tags[index - 1], guards);
+    qy_tag_set(&mm->tags[behind(mm, index)], guards);
     __atomic_store_n(&mm->tags[index], head, __ATOMIC_RELEASE);
 }
 
@@ -317,9 +317,9 @@ static bool extend(struct qy_mm *mm, uint64_t index, uint64_t nr_frames)
         return false;
     }
     clear(mm, guard, more);
-    mm->tags[guard] = QY_TAG_NONE;
+    qy_tag_set(&mm->tags[guard], QY_TAG_NONE);
     mm->pages[index].run_frames = nr_frames;
-    mm->tags[guard + more] = QY_TAG_GUARD;
+    qy_tag_set(&mm->tags[guard + more], QY_TAG_GUARD);
     if (protected)
         qy_port_protect(mm, address_of(mm, guard + more), QY_PAGE_BYTES, false);
     return true;

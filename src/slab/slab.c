@@ -176,7 +176,7 @@ const char *qy_slab_give_locked(struct qy_kmem_cache *cache, void *object)
 static void tag_frames(struct qy_mm *mm, qy_pfn_t pfn, unsigned order, uint8_t tag)
 {
     for (uint64_t i = 0; i < UINT64_C(1) << order; i++)
-        mm->tags[qy_frame_index(mm, pfn) + i] = tag;
+        qy_tag_set(&mm->tags[qy_frame_index(mm, pfn) + i], tag);
 }
 
 static struct qy_slab *new_header(struct qy_kmem_cache *cache, struct qy_cpu *cpu, void *pages)
