@@ -2,6 +2,8 @@
 #
 #   tests/unit|model|rules|fault|race/test_NAME.c   a cmocka program, linked with the core, the model
 #                                                   and port/linux, or port/sim if it includes "sim.h"
+#   tests/torture/*.c                               one program, with and without failing.c; longer runs:
+#                                                   see test_torture.c
 #   tests/support/*.c                               linked into each of those and into the fuzzers
 #   tests/fuzz/fuzz_NAME.c                          a libFuzzer target; seeds in tests/fuzz/NAME/
 #   tests/contract/NAME.c|.cpp                      a plain program, run on libquarry-malloc.so:
@@ -79,6 +81,20 @@ if(NOT QUARRY_SANITIZE MATCHES thread)
 endif()
 if(NOT QUARRY_SANITIZE MATCHES address)
     quarry_programs(race 240)
+
+    # All kinds of use at once, twice: as it is, and with calls of the port that fail.
+    file(GLOB sources CONFIGURE_DEPENDS ${tests}/torture/*.c)
+    foreach(name failing random)
+        add_executable(test-torture-${name} ${sources})
+        quarry_link(test-torture-${name} ${tests}/torture/test_torture.c)
+        if(NOT QUARRY_SANITIZE)
+            quarry_test(torture ${name} 900 test-torture-${name})
+        endif()
+        list(FILTER sources EXCLUDE REGEX failing)
+    endforeach()
+    foreach(call commit decommit move window_map window_unmap window_protect)
+        target_link_options(test-torture-failing PRIVATE -Wl,--wrap=qy_port_${call})
+    endforeach()
 endif()
 
 # --- Fuzzers ---------------------------------------------------------------------------------
