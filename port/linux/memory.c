@@ -155,47 +155,54 @@ void qy_linux_window_release(const struct qy_linux_window *window)
 
 /** Written before anybody else knows the instance, and after all have forgotten it. */
 static struct shared {
-    const char *start;
+    const char *_Atomic start; /* NULL: the rest means nothing */
     size_t bytes;
     int fd;
     _Atomic bool used;
 } shared_windows[QY_LINUX_INSTANCES];
 
+/** A memfd of so many bytes, or a negative errno. */
+static int new_memfd(size_t bytes)
+{
+    struct rlimit largest;
+    if (getrlimit(RLIMIT_FSIZE, &largest) == 0 && largest.rlim_cur < bytes)
+        return -EFBIG; /* ftruncate would end the program */
+    int fd = memfd_create("quarry", MFD_CLOEXEC);
+    if (fd < 0 || ftruncate(fd, (off_t)bytes) == 0)
+        return fd < 0 ? -errno : fd;
+    int code = -errno;
+    close(fd);
+    return code;
+}
+
 int qy_linux_share(char *start, size_t bytes)
 {
-    int saved = errno, code = 0;
+    int saved = errno;
     unsigned place = 0;
     while (place < QY_LINUX_INSTANCES && atomic_exchange(&shared_windows[place].used, true))
         place++;
     if (place == QY_LINUX_INSTANCES)
         return -EAGAIN;
-    struct rlimit largest;
-    int fd = memfd_create("quarry", MFD_CLOEXEC);
-    if (fd < 0)
-        code = -errno;
-    else if (getrlimit(RLIMIT_FSIZE, &largest) == 0 && largest.rlim_cur < bytes)
-        code = -EFBIG; /* ftruncate would end the program */
-    else if (ftruncate(fd, (off_t)bytes) != 0)
-        code = -errno;
+    struct shared *shared = &shared_windows[place];
+    int fd = new_memfd(bytes);
     errno = saved;
-    if (code == 0) {
-        shared_windows[place].start = start;
-        shared_windows[place].bytes = bytes;
-        shared_windows[place].fd = fd;
-        return 0;
+    if (fd < 0) {
+        shared->used = false;
+        return fd;
     }
-    if (fd >= 0)
-        close(fd);
-    shared_windows[place].used = false;
-    return code;
+    shared->bytes = bytes;
+    shared->fd = fd;
+    atomic_store_explicit(&shared->start, start, memory_order_release);
+    return 0;
 }
 
 static struct shared *shared_at(const char *address)
 {
-    for (unsigned i = 0; i < QY_LINUX_INSTANCES; i++)
-        if (shared_windows[i].start != NULL &&
-            (uintptr_t)address - (uintptr_t)shared_windows[i].start < shared_windows[i].bytes)
+    for (unsigned i = 0; i < QY_LINUX_INSTANCES; i++) {
+        const char *start = atomic_load_explicit(&shared_windows[i].start, memory_order_acquire);
+        if (start != NULL && (uintptr_t)address - (uintptr_t)start < shared_windows[i].bytes)
             return &shared_windows[i];
+    }
     return NULL;
 }
 
@@ -204,7 +211,7 @@ int qy_linux_shared_fd(const void *address, uint64_t *offset)
     const struct shared *shared = shared_at(address);
     if (shared == NULL)
         return -1;
-    *offset = (uint64_t)((const char *)address - shared->start);
+    *offset = (uintptr_t)address - (uintptr_t)atomic_load(&shared->start);
     return shared->fd;
 }
 
