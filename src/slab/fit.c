@@ -62,12 +62,17 @@ static bool is_due(struct qy_fit *fit, uint64_t full)
                                        __ATOMIC_RELAXED);
 }
 
+/** As many bytes as are in full slabs, at some moment. */
+QY_RACY static size_t full_bytes(const struct qy_kmem_cache *cache)
+{
+    return (size_t)cache->slabs_full.count << (QY_PAGE_SHIFT + cache->order);
+}
+
 void qy_fit_look(struct qy_mm *mm, const struct qy_kmem_cache *cache, struct qy_fit *fit,
                  size_t bytes)
 {
     vote(fit, bytes);
-    size_t full = __atomic_load_n(&cache->slabs_full.count, __ATOMIC_RELAXED);
-    if (!is_due(fit, full << (QY_PAGE_SHIFT + cache->order)))
+    if (!is_due(fit, full_bytes(cache)))
         return;
     size_t size = (size_t)__atomic_load_n(&fit->steps, __ATOMIC_RELAXED) * QY_SMALL_STEP;
     if (__atomic_load_n(&fit->votes, __ATOMIC_RELAXED) >= LEAST_VOTES &&

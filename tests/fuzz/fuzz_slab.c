@@ -188,6 +188,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     nr_lives = 0;
     stamps = 0;
     test_memory_simple(&memory, 4 * GIB, FRAMES_BYTES, true);
+    test_make_classes(memory.mm);
     uint64_t before = frames_in_use();
     for (int i = 0; i < NR_CACHES; i++)
         create(&input, i);
