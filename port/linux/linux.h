@@ -27,6 +27,8 @@ int qy_linux_window_find(struct qy_linux_window *window, size_t bytes);
 /** Reserve @bytes, or as many as there are but at least @least. 0 or -ENOMEM. */
 int qy_linux_window_reserve(struct qy_linux_window *window, size_t bytes, size_t least);
 void qy_linux_window_release(const struct qy_linux_window *window);
+/** Does this address lie in a window that was reserved as a whole? */
+bool qy_linux_window_is_reserved(const char *address);
 
 /** The frames of [start, start + bytes) lie in a memfd from now on; before any is committed. 0 or
  *  -errno. */

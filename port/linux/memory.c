@@ -86,7 +86,7 @@ static int open_reserved(void *address, size_t bytes)
 /** Windows that had to be reserved; few, written before anybody else knows them. */
 static struct qy_linux_window reserved_windows[QY_LINUX_INSTANCES];
 
-static bool is_reserved(const char *address)
+bool qy_linux_window_is_reserved(const char *address)
 {
     for (unsigned i = 0; i < QY_LINUX_INSTANCES; i++)
         if (reserved_windows[i].start != NULL && address >= reserved_windows[i].start &&
@@ -237,7 +237,7 @@ static int map_shared(void *address, size_t bytes)
 {
     uint64_t offset = 0;
     int fd = qy_linux_shared_fd(address, &offset);
-    int fixed = is_reserved(address) ? MAP_FIXED : MAP_FIXED_NOREPLACE;
+    int fixed = qy_linux_window_is_reserved(address) ? MAP_FIXED : MAP_FIXED_NOREPLACE;
     int code = map_at(address, bytes, MAP_SHARED | MAP_NORESERVE | fixed, fd, offset);
     if (code == 0)
         madvise(address, bytes, MADV_DONTFORK);
@@ -251,7 +251,7 @@ int qy_port_commit(struct qy_mm *mm, void *address, size_t bytes)
     (void)mm;
     if (shared_at(address) != NULL)
         return map_shared(address, bytes);
-    return is_reserved(address) ? open_reserved(address, bytes) : map(address, bytes);
+    return qy_linux_window_is_reserved(address) ? open_reserved(address, bytes) : map(address, bytes);
 }
 
 int qy_port_decommit(struct qy_mm *mm, void *address, size_t bytes)

@@ -157,10 +157,39 @@ void qy_linux_mm_close(struct qy_mm *mm)
     qy_linux_slots_close(mm);
 }
 
+/** Sections of the span from *index on that are online; false: there are no more. */
+static bool next_online(const struct qy_mm *mm, uint64_t *index, uint64_t *end)
+{
+    uint64_t all = qy_described_frames(mm);
+    while (*index < all && !qy_frame_online(mm, *index))
+        *index += QY_SECTION_FRAMES;
+    *end = *index;
+    while (*end < all && qy_frame_online(mm, *end))
+        *end += QY_SECTION_FRAMES;
+    return *index < all;
+}
+
+/** What this instance has mapped, and no more: a window is not reserved, so others may have come to
+ *  lie in it. Its metadata go last, and of these itself. */
+static void unmap_own(struct qy_mm *mm)
+{
+    struct qy_meta_array meta[QY_NR_META];
+    __builtin_memcpy(meta, mm->meta, sizeof(meta));
+    uint64_t index = 0, end = 0;
+    for (; next_online(mm, &index, &end); index = end)
+        munmap((char *)mm->base + index * QY_PAGE_BYTES, (end - index) * QY_PAGE_BYTES);
+    for (unsigned which = QY_NR_META; which-- > 0;)
+        if (meta[which].committed != 0)
+            munmap(meta[which].start, meta[which].committed);
+}
+
 void qy_linux_mm_destroy(struct qy_mm *mm)
 {
     struct qy_linux_window window = {mm->port_window, mm->port_window_bytes, false};
     qy_linux_slots_close(mm);
     qy_linux_unshare(window.start);
-    qy_linux_window_release(&window);
+    if (qy_linux_window_is_reserved(window.start))
+        qy_linux_window_release(&window);
+    else
+        unmap_own(mm);
 }
