@@ -297,6 +297,8 @@ static void check_run_depot(struct qy_ruling *ruling)
 {
     struct qy_run_depot *depot = &ruling->mm->run_depot;
     uint64_t frames = 0;
+    if (ruling->mm->small_bytes == 0)
+        return; /* there is no kmalloc here */
     qy_lock(&depot->lock);
     for (unsigned class = 0; class < QY_RUN_CLASSES; class ++) {
         const struct qy_run_chunk *chunk = depot->chunk[class];
