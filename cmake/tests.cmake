@@ -8,6 +8,8 @@
 #   tests/fuzz/fuzz_NAME.c                          a libFuzzer target; seeds in tests/fuzz/NAME/
 #   tests/contract/NAME.c|.cpp                      a plain program, run on libquarry-malloc.so:
 #                                                   0 is a pass, 77 a skip; once more checked, and hardened
+#   tests/whole/NAME.c                              the same, linked with libquarry-whole.so: its heap,
+#                                                   files and region are in 64 MiB
 #   examples/NAME.c                                 a program on the public headers; 0 is a pass
 #   tests/spin/NAME.pml                             a spin model; NAME_must_fail.pml must find an error
 #   tests/FOLDER/run                                a script that prints 'N passed, M failed'; it gets
@@ -159,6 +161,22 @@ foreach(source ${sources})
         set_property(TEST ${config}.contract-checked.${name} APPEND PROPERTY ENVIRONMENT QUARRY_CHECK=1)
     endif()
     set_property(TEST ${config}.contract-hardened.${name} APPEND PROPERTY ENVIRONMENT QUARRY_HARDEN=1)
+endforeach()
+
+# --- malloc and the library in one: plain programs linked with libquarry-whole.so -------------
+
+file(GLOB sources CONFIGURE_DEPENDS ${tests}/whole/*.c)
+foreach(source ${sources})
+    get_filename_component(name ${source} NAME_WE)
+    if(NOT TARGET quarry-whole)
+        break()
+    endif()
+    add_executable(whole-${name} ${source})
+    target_compile_options(whole-${name} PRIVATE -O1 -fno-builtin)
+    target_link_libraries(whole-${name} PRIVATE quarry-whole Threads::Threads)
+    quarry_test(whole ${name} 240 whole-${name})
+    set_property(TEST ${config}.whole.${name} PROPERTY
+        ENVIRONMENT QUARRY_LIMIT=64M "QUARRY_CMA=16M,eager")
 endforeach()
 
 # --- Models of the lock-free protocols --------------------------------------------------------

@@ -86,6 +86,8 @@ static void in_parent(void)
 static void in_child(void)
 {
     struct qy_mm *mm = qy_malloc_get_mm();
+    if (qy_malloc_disown != NULL && mm != NULL)
+        qy_malloc_disown(mm, in_slow_half);
     if (in_slow_half)
         return;
     for_each_lock(mm, reset);

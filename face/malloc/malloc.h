@@ -52,6 +52,9 @@ void qy_malloc_reserve(struct qy_mm *mm, const char *name, const char *value) __
 /** A memory whose frames can be lent and moved: ../whole/whole.c. NULL in libquarry-malloc.so. */
 struct qy_mm *qy_malloc_create_movable(const struct qy_linux_options *options)
     __attribute__((weak));
+/** In a child of fork: leave alone what is the parent's, files and regions. @inside: a signal handler
+ *  forked, this thread may be in a call. ../whole/whole.c; NULL in libquarry-malloc.so. */
+void qy_malloc_disown(struct qy_mm *mm, bool inside) __attribute__((weak));
 /** The value in NAME=value; NULL: another name. Used for getenv(), whose page of the C library a
  *  tiny program need not touch. */
 const char *qy_malloc_value_of(const char *entry, const char *name);

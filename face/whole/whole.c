@@ -5,6 +5,11 @@
  *         from outside, and with a memory whose frames can be lent: so a program's heap, its
  *         caches and its contiguous region share one limit.
  *
+ *         A child of fork(2) has the parent's descriptors, but none of its threads: what they held
+ *         stays held, and a dirty page would be written twice, by the child over what the
+ *         parent wrote since. So the child leaves files, shrinkers and regions alone. Their pages stay
+ *         where they are, and count against its limit.
+ *
  * RULES   none of its own.
  *
  * LOCKS   none.
@@ -12,6 +17,8 @@
  * COST    32 bytes of metadata for each page of the heap.
  */
 #include "../malloc/malloc.h"
+
+#include "reclaim/vmscan.h"
 
 #include <quarry/cma.h>
 #include <quarry/malloc.h>
@@ -30,6 +37,16 @@ struct qy_mm *qy_malloc_create_movable(const struct qy_linux_options *options)
     struct qy_linux_options movable = *options;
     movable.movable = true;
     return qy_linux_mm_create(&movable, NULL);
+}
+
+void qy_malloc_disown(struct qy_mm *mm, bool inside)
+{
+    const struct qy_vmscan *vmscan = qy_vmscan_peek(mm);
+    mm->compact = NULL;
+    if (vmscan != NULL)
+        atomic_store(&mm->reclaim, vmscan->next_reclaim);
+    if (!inside)
+        mm->folios = NULL; /* new files and regions are refused: ENOTSUP */
 }
 
 static bool read_policy(const char *text, enum qy_cma_policy *policy)

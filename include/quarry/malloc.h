@@ -16,7 +16,11 @@ extern "C" {
 #endif
 
 /** malloc's memory, made with options.movable; it must not be destroyed. NULL: the system gives
- *  none. QUARRY_CMA=64M[,linux|eager|guaranteed] reserves a region in it, named "default". */
+ *  none. QUARRY_CMA=64M[,linux|eager|guaranteed] reserves a region in it, named "default".
+ *
+ * A child of fork(2) has malloc, and objects; the parent's files, shrinkers and regions are none of
+ * its own. It may not call on them, it gets no new ones (ENOTSUP), and pages that are cached stay as
+ * they are, within its limit; dirty ones are the parent's to write. */
 QY_API struct qy_mm *qy_malloc_memory(void);
 
 #ifdef __cplusplus
