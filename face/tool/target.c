@@ -215,8 +215,9 @@ int target_find(struct target *target, pid_t pid)
         return EXIT_NOT_PERMITTED;
     }
     if (base == 0) {
-        complain("process %d (%s) does not run on Quarry; start it with 'quarry run'", (int)pid,
-                 target->name);
+        complain(
+            "process %d (%s) does not run on Quarry; start it with 'quarry run', or link it with quarry-whole",
+            (int)pid, target->name);
         return EXIT_NOT_QUARRY;
     }
     return read_pointer(target, base);
