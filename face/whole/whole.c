@@ -62,22 +62,26 @@ static bool read_policy(const char *text, enum qy_cma_policy *policy)
     return *text == '\0';
 }
 
-/** SIZE[,POLICY] */
+/** SIZE[,POLICY]: the bytes, in whole steps. */
+static uint64_t read_size(const char *name, const char *value, enum qy_cma_policy *policy)
+{
+    static const char expected[] =
+        "expected a size, such as 64M or 64M,eager (linux, eager, guaranteed)";
+    char size[32] = "";
+    size_t length = strcspn(value, ",");
+    if (!read_policy(value[length] == ',' ? value + length + 1 : "", policy))
+        qy_malloc_refuse(name, value, expected);
+    for (size_t i = 0; i < length && i < sizeof(size) - 1; i++)
+        size[i] = value[i];
+    uint64_t bytes = qy_malloc_parse_bytes(name, size);
+    return (bytes + REGION_STEP - 1) / REGION_STEP * REGION_STEP;
+}
+
 void qy_malloc_reserve(struct qy_mm *mm, const char *name, const char *value)
 {
     struct qy_error error = {0};
     struct qy_cma_options options = {.name = "default", .nr_ranges = 1};
-    char size[32];
-    const char *comma = strchr(value, ',');
-    size_t length = comma != NULL ? (size_t)(comma - value) : strlen(value);
-    if (length == 0 || length >= sizeof(size) ||
-        !read_policy(comma != NULL ? comma + 1 : "", &options.policy))
-        qy_malloc_refuse(name, value,
-                         "expected a size, such as 64M or 64M,eager (linux, eager, guaranteed)");
-    memcpy(size, value, length);
-    size[length] = '\0';
-    uint64_t bytes = qy_malloc_parse_bytes(name, size);
-    bytes = (bytes + REGION_STEP - 1) / REGION_STEP * REGION_STEP;
+    uint64_t bytes = read_size(name, value, &options.policy);
     if (bytes == 0)
         return;
     options.ranges[0] = (struct qy_cma_range){QY_PFN_NONE, bytes >> QY_PAGE_SHIFT};
