@@ -164,7 +164,8 @@ static double share_got(struct qy_mm *mm)
     return (double)got / ((double)stat.free / QY_PAGEBLOCK_FRAMES) * 100;
 }
 
-/* All memory is used page by page; half of it is given back at random, a tenth then replaced ten times. */
+/* All memory is used page by page; pages are then unmapped at random, three quarters as many as there are: half of them are
+ * free in the end. */
 static void compaction(void)
 {
     struct world world = world_new(QY_CMA_LINUX, 0);

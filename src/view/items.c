@@ -14,6 +14,7 @@
  * COST    A cache: a walk along the slots. An item: at most a pass over all caches.
  */
 #include "base/text.h"
+#include "move/cma.h"
 #include "reclaim/vmscan.h"
 #include "slab/magazine.h"
 #include "view/live.h"
@@ -94,7 +95,7 @@ bool qy_live_cache(const struct qy_live *live, size_t index, struct qy_cache_vie
 struct totals {
     uint64_t managed, free, pcp, backed, taken, given, stolen;
     uint64_t slab, slab_reclaimable, refills, flushes;
-    uint64_t cma, cma_free;
+    uint64_t cma, cma_free, cma_success, cma_fail;
     uint64_t peak, limit, meta, faults;
     uint64_t cached, active, inactive, dirty, writeback;
     uint64_t scanned[2], reclaimed[2], refaults, activated;
@@ -132,6 +133,19 @@ static void count_pages(const struct qy_mm *mm, struct totals *totals)
     totals->activated = qy_figure(&vmscan->activated);
 }
 
+/** Their chain changes under a lock that who asks may hold; then requests are not counted. */
+QY_RACY static void count_regions(struct qy_mm *mm, struct totals *totals)
+{
+    if (!qy_trylock(&mm->chain_lock))
+        return;
+    const struct qy_cma *cma = atomic_load_explicit(&mm->regions, memory_order_acquire);
+    for (; cma != NULL; cma = atomic_load_explicit(&cma->next, memory_order_acquire)) {
+        totals->cma_success += cma->stat.requests - cma->stat.failures;
+        totals->cma_fail += cma->stat.failures;
+    }
+    qy_unlock(&mm->chain_lock);
+}
+
 static void count_all(const struct qy_live *live, struct totals *totals)
 {
     const struct qy_mm *mm = live->mm;
@@ -158,6 +172,7 @@ static void count_all(const struct qy_live *live, struct totals *totals)
     }
     count_caches(mm, totals);
     count_pages(mm, totals);
+    count_regions(live->mm, totals);
     uint64_t used = totals->managed - totals->free - totals->pcp;
     if (totals->peak < used) /* it is noted at slow paths */
         totals->peak = used;
@@ -196,6 +211,8 @@ enum figure {
     STOLEN,
     CMA,
     CMA_FREE,
+    CMA_SUCCESS,
+    CMA_FAIL,
     REFILLS,
     FLUSHES,
     FAULTS,
@@ -233,6 +250,8 @@ static uint64_t figure(const struct totals *totals, enum figure which)
         [STOLEN] = totals->stolen,
         [CMA] = totals->cma,
         [CMA_FREE] = totals->cma_free,
+        [CMA_SUCCESS] = totals->cma_success,
+        [CMA_FAIL] = totals->cma_fail,
         [REFILLS] = totals->refills,
         [FLUSHES] = totals->flushes,
         [FAULTS] = totals->faults,
@@ -285,6 +304,8 @@ static const struct {
     {"quarry_meta", QY_ITEMS_MEMINFO, META},
     {"nr_free_pages", QY_ITEMS_VMSTAT, FREE},
     {"nr_free_cma", QY_ITEMS_VMSTAT, CMA_FREE},
+    {"cma_alloc_success", QY_ITEMS_VMSTAT, CMA_SUCCESS},
+    {"cma_alloc_fail", QY_ITEMS_VMSTAT, CMA_FAIL},
     {"nr_inactive_file", QY_ITEMS_VMSTAT, INACTIVE},
     {"nr_active_file", QY_ITEMS_VMSTAT, ACTIVE},
     {"nr_slab_reclaimable", QY_ITEMS_VMSTAT, SLAB_RECLAIMABLE},

@@ -11,6 +11,7 @@
 #include <quarry/buddy.h>
 #include <quarry/cma.h>
 #include <quarry/slab.h>
+#include <quarry/view.h>
 
 #include <errno.h>
 
@@ -355,6 +356,60 @@ static void any_occupancy(void **state)
     tear_down(&fixture);
 }
 
+/** The number behind a name in what is printed. */
+static unsigned long long printed(struct qy_mm *mm, void (*print)(struct qy_mm *, struct qy_text *),
+                                  const char *name)
+{
+    static char buffer[1 << 16];
+    struct qy_text text = {.buffer = buffer, .bytes = sizeof(buffer)};
+    unsigned long long value;
+    print(mm, &text);
+    const char *at = strstr(buffer, name);
+    if (at == NULL || sscanf(at + strlen(name), "%llu", &value) != 1)
+        test_fail("%s is not printed", name);
+    return value;
+}
+
+/* Wrong if it failed: free(1) and exporters would miss a region, or be told another's figures. */
+static void shown(void **state)
+{
+    struct fixture fixture = set_up(32 * MIB, 2048, QY_CMA_EAGER, 0);
+    struct qy_mm *mm = fixture.mm;
+    qy_pfn_t pfn;
+    (void)state;
+    assert_int_equal(take(&fixture, 1024, &pfn, NULL), 0);
+    assert_int_equal(take(&fixture, 2048, &pfn, NULL), -ENOMEM);
+    assert_int_equal(printed(mm, qy_print_meminfo, "CmaTotal:"), 8192);
+    assert_int_equal(printed(mm, qy_print_meminfo, "CmaFree:"), 4096);
+    assert_int_equal(printed(mm, qy_print_vmstat, "nr_free_cma"), 1024);
+    assert_int_equal(printed(mm, qy_print_vmstat, "cma_alloc_success"), 1);
+    assert_int_equal(printed(mm, qy_print_vmstat, "cma_alloc_fail"), 1);
+    assert_int_equal(qy_cma_release(fixture.cma, pfn, 1024), 0);
+    tear_down(&fixture);
+}
+
+/* Wrong if it failed: a request in parts would take as long, or move as much, for each of them. */
+static void limits_of_all_parts(void **state)
+{
+    struct fixture fixture = set_up(32 * MIB, 2048, QY_CMA_EAGER, 0);
+    struct qy_cma_report report;
+    qy_pfn_t pfns[32];
+    (void)state;
+    fill_region(&fixture, BORROWED_MOVABLE, 0);
+    struct qy_cma_request request = {
+        .nr_frames = 2048, .align_order = 6, .most_moved = 200, .flags = QY_CMA_PARTIAL};
+    int got = qy_cma_alloc_partial(fixture.cma, &request, pfns, &report);
+    assert_int_equal(got, 3); /* of 64 frames each */
+    assert_int_equal(report.moved, 192);
+    while (got > 0)
+        assert_int_equal(qy_cma_release(fixture.cma, pfns[--got], 64), 0);
+    fill_region(&fixture, BORROWED_MOVABLE, 0);
+    request = (struct qy_cma_request){.nr_frames = 2048, .deadline_ns = 1};
+    assert_int_equal(qy_cma_alloc(fixture.cma, &request, pfns, &report), -ETIME);
+    test_rules(fixture.mm);
+    tear_down(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -366,6 +421,8 @@ int main(void)
         cmocka_unit_test(windows),
         cmocka_unit_test(refused),
         cmocka_unit_test(any_occupancy),
+        cmocka_unit_test(shown),
+        cmocka_unit_test(limits_of_all_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
