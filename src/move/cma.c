@@ -221,7 +221,7 @@ static void count(struct qy_cma *cma, const struct qy_cma_report *report, uint64
 int qy_cma_alloc(struct qy_cma *cma, const struct qy_cma_request *request, qy_pfn_t *pfn,
                  struct qy_cma_report *report)
 {
-    struct qy_cma_report own;
+    struct qy_cma_report own = {0};
     report = report != NULL ? report : &own;
     *report = (struct qy_cma_report){0};
     if (!can_ever_serve(cma, request) || (request->flags & QY_CMA_PARTIAL))
@@ -272,7 +272,7 @@ static bool limit_rest(struct qy_cma_request *block, const struct qy_cma_request
 int qy_cma_alloc_partial(struct qy_cma *cma, const struct qy_cma_request *request, qy_pfn_t *pfns,
                          struct qy_cma_report *report)
 {
-    struct qy_cma_report own, one;
+    struct qy_cma_report own = {0}, one = {0};
     struct qy_cma_request block = *request;
     uint64_t wanted = request->nr_frames >> request->align_order;
     int code = -QY_EINVAL;
