@@ -80,8 +80,8 @@ static uint64_t remap(void)
         uint64_t started = now(), away = (i + 1) % 2 * REGION;
         for (uint64_t part = 0; part < REGION; part += 2 * MIB)
             if (mprotect(at + part, 2 * MIB, PROT_READ) ||
-                mmap(at + part, 2 * MIB, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_POPULATE, fd,
-                     (off_t)(away + part)) == MAP_FAILED)
+                mmap(at + part, 2 * MIB, PROT_READ | PROT_WRITE,
+                     MAP_SHARED | MAP_FIXED | MAP_POPULATE, fd, (off_t)(away + part)) == MAP_FAILED)
                 die("no mapping");
         took[i] = now() - started;
     }
