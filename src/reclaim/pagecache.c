@@ -56,7 +56,8 @@ uint32_t qy_file_ready(struct qy_file *file, uint32_t page, bool stable)
 void qy_file_insert(struct qy_file *file, uint32_t page, uint32_t frame)
 {
     struct qy_folio *folio = qy_file_folio(file, frame);
-    qy_assert(folio->lru == QY_LRU_NONE && folio->pins == 0, "W1");
+    qy_assert(folio->lru == QY_LRU_NONE, "W1");
+    qy_assert(folio->pins == 0, "V3"); /* apart: together they are one load, of state as well */
     folio->flags = QY_FOLIO_BUSY | QY_FOLIO_UNUSED;
     qy_index_set(&file->index, page, frame);
     qy_folio_own(folio, &file->mapping, page);
@@ -197,7 +198,7 @@ int qy_file_move_out(struct qy_file *file, uint32_t page, uint32_t *frame, bool 
 
 /* ---- giving up ---- */
 
-uint64_t qy_guaranteed_idle(const struct qy_mm *mm)
+QY_RACY uint64_t qy_guaranteed_idle(const struct qy_mm *mm)
 {
     uint64_t idle = 0;
     for (unsigned z = 0; z < qy_nr_zones(mm); z++)
