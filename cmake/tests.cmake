@@ -16,7 +16,7 @@
 #                                                   QUARRY_BIN, QUARRY_MALLOC_LIB, BUILD_DIR, CC, CXX
 #
 # Which build runs what: dev (gcc) all but the fuzzers, unit tests once more under valgrind;
-# asan (clang) unit, model, rules, fault and the fuzzers; tsan the races.
+# asan (clang) unit, model, rules, fault and the fuzzers; tsan the races and the torture.
 enable_testing()
 enable_language(CXX)
 
@@ -89,9 +89,7 @@ if(NOT QUARRY_SANITIZE MATCHES address)
     foreach(name failing random)
         add_executable(test-torture-${name} ${sources})
         quarry_link(test-torture-${name} ${tests}/torture/test_torture.c)
-        if(NOT QUARRY_SANITIZE)
-            quarry_test(torture ${name} 900 test-torture-${name})
-        endif()
+        quarry_test(torture ${name} 900 test-torture-${name})
         list(FILTER sources EXCLUDE REGEX failing)
     endforeach()
     foreach(call commit decommit move window_map window_unmap window_protect)

@@ -224,13 +224,13 @@ static bool step(struct actor *actor)
     struct areas *areas = actor->own[2];
     struct area *area = &areas->area[random_below(&actor->random, AREAS)];
     if (area->at == NULL)
-        return map(actor, area);
+        return holds_back(actor) || map(actor, area);
     uint64_t i = random_below(&actor->random, area->pages);
     if (area->page[i].pins > 0 && random_one_in(&actor->random, 2))
         unpin(actor, area, i);
     else if (area->page[i].pins > 0)
         write_frame(actor, area, i);
-    else if (random_one_in(&actor->random, 256))
+    else if (random_one_in(&actor->random, world.lean ? 16 : 256))
         return unmap(actor, area, random_one_in(&actor->random, 2) ? 0 : i);
     else if (random_one_in(&actor->random, 32))
         return protect(actor, area, i);

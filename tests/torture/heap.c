@@ -144,7 +144,7 @@ static bool step(struct actor *actor)
         qy_kmem_cache_shrink_all(world.mm);
     }
     if (block->at == NULL)
-        return allocate(actor, block);
+        return holds_back(actor) || allocate(actor, block);
     if (block->cache == NULL && random_one_in(&actor->random, 3))
         return resize(actor, block);
     if (block->cache == NULL && block->bytes >= 24 && random_one_in(&actor->random, 3))

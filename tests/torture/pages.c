@@ -111,7 +111,7 @@ static bool step(struct actor *actor)
         qy_mm_trim(world.mm, random_below(&actor->random, 2048));
     }
     if (run->pfn == QY_PFN_NONE)
-        return allocate(actor, run);
+        return holds_back(actor) || allocate(actor, run);
     give(actor, run);
     return true;
 }

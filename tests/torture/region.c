@@ -127,7 +127,7 @@ static bool step(struct actor *actor)
         return compact(actor);
     struct buffer *buffer = &buffers->buffer[random_below(&actor->random, BUFFERS)];
     if (buffer->cma == NULL)
-        return take(actor, buffer);
+        return holds_back(actor) || take(actor, buffer);
     release(actor, buffer, random_one_in(&actor->random, 2));
     return true;
 }

@@ -137,6 +137,7 @@ static void *act(void *argument)
 static void run(double seconds)
 {
     pthread_t threads[ACTORS];
+    struct random random = {world.seed};
     struct timespec round = {0, ROUND_MS * 1000000L};
     time_t last = time(NULL) + (time_t)(seconds + 0.5);
     for (unsigned i = 0; i < ACTORS; i++) {
@@ -154,6 +155,7 @@ static void run(double seconds)
         test_rules(world.mm);
         if (qy_linux_reclaimer_start(world.mm) != 0)
             test_fail("no reclaimer");
+        world.lean = random_one_in(&random, 3);
         let_go();
     }
     world.calls_fail = false;
@@ -239,7 +241,7 @@ static void prepare(void)
 
 static void finish(void)
 {
-    for (unsigned i = 0; i < KINDS; i++)
+    for (unsigned i = KINDS; i-- > 0;)
         if (chosen[i] && kinds[i]->finish != NULL)
             kinds[i]->finish();
     qy_linux_reclaimer_stop(world.mm);

@@ -49,6 +49,7 @@ struct world {
     struct qy_space *space;
     struct qy_cma *region[REGIONS]; /* by policy */
     uint64_t seed;
+    _Atomic bool lean; /* actors rather give than take: memory fills up and empties */
     _Atomic bool
         calls_fail; /* of the port, now and then: what must work otherwise may be refused */
 };
@@ -58,6 +59,13 @@ extern struct world world;
 static inline void doing(struct actor *actor, const char *what)
 {
     atomic_store_explicit(&actor->doing, what, memory_order_relaxed);
+}
+
+/** Nothing is to be taken now. */
+static inline bool holds_back(struct actor *actor)
+{
+    return atomic_load_explicit(&world.lean, memory_order_relaxed) &&
+           !random_one_in(&actor->random, 8);
 }
 
 /** What nobody else draws. Never 0. */
