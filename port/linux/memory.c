@@ -251,7 +251,8 @@ int qy_port_commit(struct qy_mm *mm, void *address, size_t bytes)
     (void)mm;
     if (shared_at(address) != NULL)
         return map_shared(address, bytes);
-    return qy_linux_window_is_reserved(address) ? open_reserved(address, bytes) : map(address, bytes);
+    return qy_linux_window_is_reserved(address) ? open_reserved(address, bytes)
+                                                : map(address, bytes);
 }
 
 int qy_port_decommit(struct qy_mm *mm, void *address, size_t bytes)
