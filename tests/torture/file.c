@@ -213,15 +213,30 @@ static bool cut(struct actor *actor, struct file *file)
         test_fail("qy_file_truncate: %d", code);
     if (qy_file_bytes(file->file) != (code == 0 ? bytes : before))
         test_fail("a file is of another length than it was cut to");
-    if (code != 0 || bytes >= before)
-        return code == 0;
-    for (uint64_t page = bytes / PAGE; page < STORE_PAGES; page++) {
+    if (code != 0)
+        return false;
+    for (uint64_t page = bytes / PAGE; page < STORE_PAGES && bytes < before; page++) {
         uint64_t start = page * PAGE;
         uint16_t zero = start >= bytes ? PAGE : (uint16_t)(start + PAGE - bytes);
         file->zero[page] = zero > file->zero[page] ? zero : file->zero[page];
         file->key[page] = file->zero[page] == PAGE ? 0 : file->key[page];
     }
     return true;
+}
+
+/** Shorter and longer, and what is on both sides of the ends. Alone with the file. */
+static bool cut_twice(struct actor *actor, struct file *file)
+{
+    bool done = true;
+    for (unsigned i = 0; i < 2 && done; i++) {
+        done = cut(actor, file);
+        uint64_t page = qy_file_bytes(file->file) / PAGE;
+        page = page < STORE_PAGES - GROUP ? page : STORE_PAGES - GROUP;
+        done &= read_pages(actor, file, (unsigned)page, GROUP, true);
+        page = random_below(&actor->random, STORE_PAGES - GROUP);
+        done &= read_pages(actor, file, (unsigned)page, GROUP, true);
+    }
+    return done;
 }
 
 /* ---- which of them ---- */
@@ -264,8 +279,8 @@ static bool step(struct actor *actor)
     bool done = true;
     if (pin->file != NULL && random_one_in(&actor->random, 16))
         unpin(actor, pin);
-    if (random_one_in(&actor->random, 256) && pthread_rwlock_trywrlock(&file->lock) == 0)
-        done = cut(actor, file);
+    if (random_one_in(&actor->random, 64) && pthread_rwlock_trywrlock(&file->lock) == 0)
+        done = cut_twice(actor, file);
     else if (pthread_rwlock_rdlock(&file->lock) == 0)
         done = step_shared(actor, file, page,
                            1 + (unsigned)random_below(&actor->random, GROUP - in_group));
