@@ -58,7 +58,9 @@ QY_API QY_MUST_CHECK void *qy_space_map(struct qy_space *space, size_t bytes, ui
  */
 QY_API int qy_space_unmap(struct qy_space *space, void *address, size_t bytes);
 
-/** Change what may be done. Errors as qy_space_unmap(); -ENOMEM if part of it is no area. */
+/** Change what may be done. Errors as qy_space_unmap(); -ENOMEM if part of it is no area. At the
+ *  host's limit on mappings pages may then be open to more than their area says, until the next call
+ *  that succeeds on them. */
 QY_API QY_MUST_CHECK int qy_space_protect(struct qy_space *space, void *address, size_t bytes,
                                           uint32_t prot);
 
