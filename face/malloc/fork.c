@@ -86,7 +86,9 @@ static void in_parent(void)
 static void in_child(void)
 {
     struct qy_mm *mm = qy_malloc_get_mm();
-    if (qy_malloc_disown != NULL && mm != NULL)
+    if (mm == NULL)
+        return;
+    if (qy_malloc_disown != NULL)
         qy_malloc_disown(mm, in_slow_half);
     if (in_slow_half)
         return;
