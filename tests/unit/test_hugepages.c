@@ -328,7 +328,8 @@ static void each_want_is_told(void **state)
 int main(void)
 {
     /* Addresses as wide as the machine's memory take valgrind minutes. */
-    if (getenv("LD_PRELOAD") != NULL && strstr(getenv("LD_PRELOAD"), "vgpreload") != NULL)
+    const char *preload = getenv("LD_PRELOAD");
+    if (preload != NULL && strstr(preload, "vgpreload") != NULL)
         return 77;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(frame_numbers_are_the_machines),
