@@ -22,6 +22,7 @@
 #include "memory/mm.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -43,6 +44,9 @@
 #else
 #define TRIES 8
 #endif
+
+/** Bytes of a block whose memory is kept or dropped together when it is cleared. */
+#define CLEARED_AT_ONCE ((size_t)2 << 20)
 
 static uint64_t draw(void)
 {
@@ -263,6 +267,32 @@ int qy_port_decommit(struct qy_mm *mm, void *address, size_t bytes)
     int code = madvise(address, bytes, advice) == 0 ? 0 : -errno;
     errno = saved;
     return code;
+}
+
+/** At least half of these pages, at most CLEARED_AT_ONCE, have memory behind them. */
+static bool mostly_there(void *address, size_t bytes)
+{
+    unsigned char there[CLEARED_AT_ONCE >> QY_PAGE_SHIFT];
+    size_t pages = bytes >> QY_PAGE_SHIFT, count = 0;
+    int saved = errno;
+    bool known = mincore(address, bytes, there) == 0;
+    errno = saved;
+    for (size_t i = 0; known && i < pages; i++)
+        count += there[i] & 1;
+    return !known || count >= pages / 2;
+}
+
+/* Writing zeroes to a page costs 0.1 - 0.3 us where there is memory, dropping it and faulting it in
+ * again some 2 us, and writing to one without memory as much: so whichever half is larger decides,
+ * as if the next user touched as many pages as the last one. */
+void qy_port_clear(struct qy_mm *mm, void *address, size_t bytes)
+{
+    for (size_t done = 0; done < bytes; done += CLEARED_AT_ONCE) {
+        char *at = (char *)address + done;
+        size_t part = bytes - done < CLEARED_AT_ONCE ? bytes - done : CLEARED_AT_ONCE;
+        if (mostly_there(at, part) || qy_port_decommit(mm, at, part) != 0)
+            memset(at, 0, part);
+    }
 }
 
 int qy_port_protect(struct qy_mm *mm, void *address, size_t bytes, bool accessible)

@@ -115,6 +115,8 @@ int qy_port_commit(struct qy_mm *mm, void *address, size_t bytes);
 /** Give the memory behind the range back; it stays usable and reads as zero. 0 or -errno:
  *  then its content is unchanged. */
 int qy_port_decommit(struct qy_mm *mm, void *address, size_t bytes);
+/** Make a range of usable memory read as zero, in whichever way is cheaper: whole pages. */
+void qy_port_clear(struct qy_mm *mm, void *address, size_t bytes);
 /** Put the range out of everybody's reach, or back into it: an access to it stops the program.
  *  Whole pages that were committed; what they hold is kept. 0 or -errno: then nothing has
  *  changed, or only that what was in reach still is. */

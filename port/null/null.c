@@ -88,6 +88,12 @@ int qy_port_decommit(struct qy_mm *mm, void *address, size_t bytes)
     return 0;
 }
 
+void qy_port_clear(struct qy_mm *mm, void *address, size_t bytes)
+{
+    (void)mm;
+    memset(address, 0, bytes);
+}
+
 /* Nothing is out of reach of a CPU without page tables. */
 int qy_port_protect(struct qy_mm *mm, void *address, size_t bytes, bool accessible)
 {

@@ -46,6 +46,7 @@ void qy_port_write(const char *text, size_t bytes);
 
 int qy_port_commit(struct qy_mm *mm, void *address, size_t bytes);
 int qy_port_decommit(struct qy_mm *mm, void *address, size_t bytes);
+void qy_port_clear(struct qy_mm *mm, void *address, size_t bytes);
 int qy_port_protect(struct qy_mm *mm, void *address, size_t bytes, bool accessible);
 void qy_port_populate(struct qy_mm *mm, void *address, size_t bytes);
 int qy_port_move(struct qy_mm *mm, void *from, void *to, size_t bytes);

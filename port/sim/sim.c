@@ -298,6 +298,12 @@ int qy_port_decommit(struct qy_mm *mm, void *address, size_t bytes)
     return qy_sim_fails() ? -ENOMEM : fresh(address, bytes);
 }
 
+void qy_port_clear(struct qy_mm *mm, void *address, size_t bytes)
+{
+    (void)mm;
+    memset(address, 0, bytes);
+}
+
 int qy_port_protect(struct qy_mm *mm, void *address, size_t bytes, bool accessible)
 {
     (void)mm;

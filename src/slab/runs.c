@@ -22,8 +22,8 @@
 /** Below, copying costs less than changing page tables and splitting mappings. */
 #define LEAST_MOVED (UINT64_C(1) << 20)
 
-/** Below, clearing costs less than giving the memory back and faulting it in again. */
-#define LEAST_DROPPED (UINT64_C(32) << 20)
+/** Below, finding out what is there costs more than clearing it. */
+#define LEAST_LOOKED_AT (UINT64_C(4) << 20)
 
 static void mark(struct qy_mm *mm, uint64_t index, uint64_t nr_frames)
 {
@@ -33,12 +33,14 @@ static void mark(struct qy_mm *mm, uint64_t index, uint64_t nr_frames)
     qy_tag_set(&mm->tags[index], tag);
 }
 
-/** Large blocks are cleared by giving their memory back: most of it may never be touched. */
+/** Of a large block the last user may have touched a little here and there: where that is so the
+ *  port rather gives its memory back than fills it up with zeroes. */
 static void clear(struct qy_mm *mm, void *block, uint64_t bytes)
 {
-    if (!mm->options.lazy_backing || bytes < LEAST_DROPPED ||
-        qy_port_decommit(mm, block, bytes) != 0)
+    if (!mm->options.lazy_backing || bytes < LEAST_LOOKED_AT)
         __builtin_memset(block, 0, bytes);
+    else
+        qy_port_clear(mm, block, bytes);
 }
 
 static void *take_kept(struct qy_mm *mm, uint64_t nr_frames)

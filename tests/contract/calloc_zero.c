@@ -48,6 +48,21 @@ static void after_shrink(size_t size)
     all_zero(size, 2);
 }
 
+/* Of a large block one half was written to, of the other a page here and there: what is cleared and what is given
+ * back for that differs from part to part. */
+static void after_little_use(size_t size)
+{
+    for (int round = 0; round < 4; round++) {
+        char *block = calloc(size / 8, 8);
+        EXPECT(block, "a block of %zu bytes", size);
+        memset(block + size / 4, 0xd4, size / 2);
+        for (size_t page = 0; page < size; page += 9 * 4 * KIB)
+            block[page] = (char)0xd5;
+        free(block);
+    }
+    all_zero(size, 1); /* reading is using: only now */
+}
+
 int main(void)
 {
     deadline(60);
@@ -64,6 +79,8 @@ int main(void)
         all_zero(size, 3);
         after_shrink(size);
     }
+    after_little_use(4 * MIB);
+    after_little_use(29 * MIB + 12 * KIB);
     /* Sizes of one kind made dirty, another kind cleared: pages change their class in between. */
     for (size_t size = 16; size <= 8 * MIB; size *= 2) {
         leave_dirt(size, 16);
