@@ -86,6 +86,10 @@ struct qy_kmem_cache {
     size_t nr_free;                                             /* (c) free objects of all slabs */
     void **depot;                    /* (c) full magazines, linked by their first word */
     size_t nr_depot;                 /* (c) */
+    void **empties;                  /* (c) G2: and empty ones, for who brings full ones */
+    uint16_t nr_empties;             /* (c) */
+    uint16_t depot_extra;            /* (c) G3: magazines beyond most_in_depot */
+    uint16_t depot_gone;             /* (c) that found no room since slabs were last asked */
     uint64_t nr_refills, nr_flushes; /* (c) */
 
     struct qy_list chain;           /* (h) */

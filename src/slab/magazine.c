@@ -7,13 +7,17 @@
  *         to their slabs (Bonwick & Adams 2001; the slot's own few make batches larger than
  *         a magazine cost an exchange, not 64 slab updates). The first fill of a slot is a
  *         few objects and doubles, so that who needs one object does not hold 63. What a
- *         slot may keep of large objects grows where they come again (widen()), within a
+ *         slot or a depot may keep grows where objects come again (widen()), within a
  *         bound for all; being emptied takes that back.
  *
+ *         Where one thread allocates and another frees, magazines go round: full ones through
+ *         the depot one way, empty ones back, one for the other under one lock.
+ *
  * RULES   G1  in slab/magazine.h.
- *         G2  Magazines in a depot are full: `places` objects.
- *         G3  A slot's depot holds at most most_in_slot + extra of them, and mm->extra_bytes
- *             is what extra makes in bytes, of all slots and caches.
+ *         G2  Magazines in a depot are full: `places` objects. A cache's empty ones are
+ *             nr_empties, at most QY_MOST_SPARE.
+ *         G3  A slot's depot holds at most most_in_slot + extra of them, a cache's most_in_depot
+ *             + depot_extra, and mm->extra_bytes is what that extra makes in bytes, of all.
  *         Checked by check_magazines() in view/rules.c.
  *
  * LOCKS   The slot's owner is inside, or its drainer. cache->lock for one exchange.
@@ -27,10 +31,9 @@
 #include "memory/fault.h"
 
 #define FIRST_FILL 4
-#define MOST_SPARE 8
 /** Empty slabs that a cache keeps at least. */
 #define KEPT_EMPTY_BYTES (UINT64_C(32) << 10)
-/** What a slot's depot may hold beyond the usual, and all of them together. */
+/** What a depot may hold beyond the usual, and all of them together. */
 #define EXTRA_BYTES (UINT64_C(4) << 20)
 #define ALL_EXTRA_BYTES (UINT64_C(16) << 20)
 #define LAST (QY_MAGAZINE_WORDS - 1)
@@ -62,7 +65,7 @@ static void **new_magazine(struct qy_cpu *cpu, bool may_grow)
 
 static void free_magazine(struct qy_mm *mm, struct qy_cpu *cpu, void **magazine)
 {
-    if (cpu != NULL && cpu->nr_spare < MOST_SPARE) {
+    if (cpu != NULL && cpu->nr_spare < QY_MOST_SPARE) {
         *magazine = cpu->spare;
         cpu->spare = magazine;
         cpu->nr_spare++;
@@ -124,28 +127,47 @@ static uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/** Magazines found no room in this slot's depot, and now their objects are wanted again: it may
- *  hold as many more, but at most twice as many as it could. Only large objects: a slab has few
- *  of them, so giving and taking them is giving and taking pages. Small ones are as well off
- *  in their slabs, where they are in order again and let others become empty. */
-static void widen(struct qy_kmem_cache *cache, struct qy_depot *own)
+/** Magazines found no room in a depot that holds @usual and *extra, and now their objects are
+ *  wanted again: it may hold as many more, but at most twice as many as it could. */
+static void widen(struct qy_kmem_cache *cache, uint16_t *extra, unsigned usual, unsigned gone,
+                  uint64_t most)
 {
-    uint64_t bytes = magazine_bytes(cache);
-    uint64_t wider = own->extra + least(own->gone, cache->most_in_slot + own->extra);
-    wider = least(wider, EXTRA_BYTES / bytes);
-    own->gone = 0;
-    if (cache->places == QY_MAGAZINE_MOST || wider <= own->extra)
+    uint64_t wider = least(*extra + least(gone, usual + *extra), most);
+    if (wider <= *extra)
         return;
-    uint64_t more = (wider - own->extra) * bytes;
+    uint64_t more = (wider - *extra) * magazine_bytes(cache);
     if (atomic_fetch_add(&cache->mm->extra_bytes, more) + more <= ALL_EXTRA_BYTES)
-        own->extra = (uint16_t)wider;
+        *extra = (uint16_t)wider;
     else
         atomic_fetch_sub(&cache->mm->extra_bytes, more);
 }
 
+/** The slabs are about to be asked. A slab has few large objects, so giving and taking them is giving
+ *  and taking pages: who had freed them keeps them, or else the depot, if others had. Small ones are as
+ *  well off in their slabs, where they are in order again and let others become empty: of
+ *  them the depot may hold twice as many. */
+static void make_room(struct qy_kmem_cache *cache, struct qy_depot *own)
+{
+    bool small = cache->places == QY_MAGAZINE_MOST;
+    uint64_t most = EXTRA_BYTES / magazine_bytes(cache);
+    if (own->gone == 0 && __atomic_load_n(&cache->depot_gone, __ATOMIC_RELAXED) == 0)
+        return;
+    qy_lock(&cache->lock);
+    if (own->gone != 0)
+        widen(cache, &own->extra, cache->most_in_slot, own->gone, small ? 0 : most);
+    else
+        widen(cache, &cache->depot_extra, cache->most_in_depot, cache->depot_gone,
+              small ? cache->most_in_depot : most);
+    own->gone = 0;
+    __atomic_store_n(&cache->depot_gone, 0, __ATOMIC_RELAXED);
+    qy_unlock(&cache->lock);
+}
+
 /* ---- empty: get a full one ---- */
 
-static void **take_from_depot(struct qy_kmem_cache *cache)
+/** @empty: the magazine that the caller has used up, or NULL. Where its slot has spare ones enough it may
+ *  stay here instead, and *empty becomes NULL. */
+static void **take_from_depot(struct qy_cpu *cpu, struct qy_kmem_cache *cache, void ***empty)
 {
     if (__atomic_load_n(&cache->nr_depot, __ATOMIC_RELAXED) == 0)
         return NULL;
@@ -154,6 +176,13 @@ static void **take_from_depot(struct qy_kmem_cache *cache)
     if (magazine != NULL) {
         cache->depot = *magazine;
         __atomic_store_n(&cache->nr_depot, cache->nr_depot - 1, __ATOMIC_RELAXED);
+    }
+    if (magazine != NULL && *empty != NULL && cpu->nr_spare == QY_MOST_SPARE &&
+        cache->nr_empties < QY_MOST_SPARE) {
+        **empty = cache->empties;
+        cache->empties = *empty;
+        cache->nr_empties++;
+        *empty = NULL;
     }
     qy_unlock(&cache->lock);
     return magazine;
@@ -192,8 +221,7 @@ static void *fill_from_slabs(struct qy_cpu *cpu, struct qy_kmem_cache *cache)
         loaded(cpu, cache->tag) ? first_word(cpu->top[cache->tag]) : new_magazine(cpu, true);
     if (magazine == NULL)
         return take_objects(cache, cpu, 1, &object) == 1 ? object : NULL;
-    if (own->gone != 0)
-        widen(cache, own);
+    make_room(cache, own);
     unsigned fill = own->fill != 0 ? own->fill : FIRST_FILL;
     fill = fill < cache->places ? fill : cache->places;
     own->fill = (uint16_t)(fill * 2);
@@ -212,23 +240,42 @@ void *qy_magazine_refill(struct qy_cpu *cpu, struct qy_kmem_cache *cache)
     }
     struct qy_depot *own = &cpu->depot[cache->tag];
     void **full = own->full;
+    void **empty = loaded(cpu, cache->tag) ? first_word(cpu->top[cache->tag]) : NULL;
     if (full != NULL) {
         own->full = *full;
         own->nr_full--;
     } else {
-        full = take_from_depot(cache);
+        full = take_from_depot(cpu, cache, &empty);
     }
     if (full == NULL)
         return fill_from_slabs(cpu, cache);
-    if (loaded(cpu, cache->tag))
-        free_magazine(cache->mm, cpu, first_word(cpu->top[cache->tag]));
+    if (empty != NULL)
+        free_magazine(cache->mm, cpu, empty);
     load(cpu, cache, full, cache->places);
     return qy_magazine_pop(cpu, cache->tag);
 }
 
 /* ---- full: get an empty one ---- */
 
-/** Where a full magazine goes; returns an empty one if its objects went to the slabs. */
+static void **take_empty_locked(struct qy_kmem_cache *cache)
+{
+    void **magazine = cache->empties;
+    if (magazine != NULL) {
+        cache->empties = *magazine;
+        cache->nr_empties--;
+    }
+    return magazine;
+}
+
+/** Also for who looks without the lock. */
+static void count_up(uint16_t *gone)
+{
+    if (*gone < UINT16_MAX)
+        __atomic_store_n(gone, (uint16_t)(*gone + 1), __ATOMIC_RELAXED);
+}
+
+/** Where a full magazine goes. Returns an empty one, if there is one for it: the same if its objects
+ *  went to the slabs. */
 static void **put_full(struct qy_cpu *cpu, struct qy_kmem_cache *cache, void **magazine)
 {
     struct qy_depot *own = &cpu->depot[cache->tag];
@@ -239,18 +286,22 @@ static void **put_full(struct qy_cpu *cpu, struct qy_kmem_cache *cache, void **m
         own->nr_full++;
         return NULL;
     }
-    bool put = false;
+    void **empty = NULL;
     qy_lock(&cache->lock);
-    if (cache->nr_depot < cache->most_in_depot) {
+    bool has_room = cache->nr_depot < (size_t)cache->most_in_depot + cache->depot_extra;
+    if (has_room) {
         *magazine = cache->depot;
         cache->depot = magazine;
         __atomic_store_n(&cache->nr_depot, cache->nr_depot + 1, __ATOMIC_RELAXED);
-        put = true;
+        if (cpu->spare == NULL)
+            empty = take_empty_locked(cache);
+    } else {
+        count_up(&cache->depot_gone);
     }
     qy_unlock(&cache->lock);
-    if (put)
-        return NULL;
-    own->gone = (uint16_t)(own->gone + (own->gone < UINT16_MAX));
+    if (has_room)
+        return empty;
+    count_up(&own->gone);
     give_objects(cache, cpu, magazine + bottom_of(cache) + 1, cache->places);
     return magazine;
 }
@@ -322,13 +373,18 @@ void qy_magazine_drain(struct qy_cpu *cpu, struct qy_kmem_cache *cache)
     drain_list(cache, cpu, full);
 }
 
-void qy_magazine_drop_spare(struct qy_cpu *cpu)
+static void free_magazines(struct qy_mm *mm, struct qy_cpu *cpu, void **magazine)
 {
-    for (void **magazine = cpu->spare; magazine != NULL;) {
+    while (magazine != NULL) {
         void **next = *magazine;
-        free_magazine(cpu->mm, NULL, magazine);
+        free_magazine(mm, cpu, magazine);
         magazine = next;
     }
+}
+
+void qy_magazine_drop_spare(struct qy_cpu *cpu)
+{
+    free_magazines(cpu->mm, NULL, cpu->spare);
     cpu->spare = NULL;
     cpu->nr_spare = 0;
 }
@@ -336,9 +392,15 @@ void qy_magazine_drop_spare(struct qy_cpu *cpu)
 void qy_depot_drain(struct qy_kmem_cache *cache, struct qy_cpu *cpu)
 {
     qy_lock(&cache->lock);
-    void **full = cache->depot;
-    cache->depot = NULL;
+    void **full = cache->depot, **empties = cache->empties;
+    uint64_t extra = cache->depot_extra;
+    cache->depot = cache->empties = NULL;
+    cache->nr_empties = cache->depot_extra = 0;
+    __atomic_store_n(&cache->depot_gone, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&cache->nr_depot, 0, __ATOMIC_RELAXED);
     qy_unlock(&cache->lock);
+    if (extra != 0)
+        atomic_fetch_sub(&cache->mm->extra_bytes, extra * magazine_bytes(cache));
     drain_list(cache, cpu, full);
+    free_magazines(cache->mm, cpu, empties);
 }

@@ -32,6 +32,8 @@
 #define QY_MAGAZINE_WORDS 64
 #define QY_MAGAZINE_BYTES (QY_MAGAZINE_WORDS * sizeof(void *))
 #define QY_MAGAZINE_MOST (QY_MAGAZINE_WORDS - 1)
+/** Empty magazines that a slot keeps, or a cache beside its depot. */
+#define QY_MOST_SPARE 8
 #define QY_NO_MAGAZINE ((void **)&qy_no_magazine[QY_MAGAZINE_WORDS])
 
 /** All NULL: empty and full. */

@@ -223,6 +223,22 @@ static uint64_t check_slot(struct qy_ruling *ruling, const struct qy_kmem_cache 
     return (uint64_t)own->extra * cache->places * cache->stride;
 }
 
+/** cache->lock held. Returns as check_slot(). */
+static uint64_t check_shared(struct qy_ruling *ruling, const struct qy_kmem_cache *cache)
+{
+    unsigned empties = 0;
+    check_depot(ruling, cache, cache->depot, cache->nr_depot);
+    for (void *const *magazine = cache->empties; magazine != NULL && empties <= QY_MOST_SPARE;
+         magazine = *magazine)
+        empties++;
+    if (empties != cache->nr_empties || empties > QY_MOST_SPARE)
+        qy_broken_name(ruling, "G2", "cache", cache->name,
+                       "empty magazines are not what their count says");
+    if (cache->nr_depot > (size_t)cache->most_in_depot + cache->depot_extra)
+        qy_broken_name(ruling, "G3", "cache", cache->name, "a depot keeps more than it may");
+    return (uint64_t)cache->depot_extra * cache->places * cache->stride;
+}
+
 void qy_check_magazines(struct qy_ruling *ruling)
 {
     struct qy_mm *mm = ruling->mm;
@@ -234,7 +250,7 @@ void qy_check_magazines(struct qy_ruling *ruling)
         qy_list_for_each (link, &mm->cpus)
             extra_bytes += check_slot(ruling, cache, qy_list_entry(link, struct qy_cpu, link));
         qy_lock(&cache->lock);
-        check_depot(ruling, cache, cache->depot, cache->nr_depot);
+        extra_bytes += check_shared(ruling, cache);
         qy_unlock(&cache->lock);
     }
     if (extra_bytes != atomic_load(&mm->extra_bytes))

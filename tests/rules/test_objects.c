@@ -89,7 +89,9 @@ static void magazines(void **state)
     BREAK(used.mm, "G2", own->full[QY_MAGAZINE_WORDS - 1], NULL);
     BREAK(used.mm, "G2", own->nr_full, own->nr_full + 1);
     BREAK(used.mm, "G2", cache->nr_depot, cache->nr_depot - 1);
+    BREAK(used.mm, "G2", cache->nr_empties, 1);
     BREAK(used.mm, "G3", cache->most_in_slot, (uint8_t)(own->nr_full - 1));
+    BREAK(used.mm, "G3", cache->most_in_depot, (uint8_t)(cache->nr_depot - 1));
     BREAK(used.mm, "G3", used.mm->extra_bytes, 1);
     test_memory_free(&used.memory);
 }

@@ -5,6 +5,8 @@
 
 #include "slab/magazine.h"
 
+#include <pthread.h>
+
 #define OBJECTS 5000
 
 static struct test_memory memory;
@@ -153,6 +155,70 @@ static void a_slot_keeps_more_of_what_comes_again(void **state)
     assert_int_equal(qy_kmem_cache_destroy(of_8k, NULL), 0);
 }
 
+/* ---- one thread takes, another gives ---- */
+
+enum {
+    IN_FLIGHT = 300,
+    ROUNDS = 12
+};
+
+static struct qy_kmem_cache *travelling;
+static void *in_flight[IN_FLIGHT];
+static pthread_barrier_t turn;
+
+/** Magazines that are neither in their slabs nor a slot's spare ones. */
+static size_t magazines_in_use(void)
+{
+    const struct qy_kmem_cache *magazines = qy_cache_of_magazines(memory.mm);
+    size_t slabs =
+        magazines->slabs_full.count + magazines->slabs_partial.count + magazines->slabs_empty.count;
+    return slabs * magazines->nr_objects - magazines->nr_free - the_slot()->nr_spare;
+}
+
+static void *give_what_comes(void *unused)
+{
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        pthread_barrier_wait(&turn);
+        qy_kmem_cache_free_bulk(travelling, IN_FLIGHT, in_flight);
+        pthread_barrier_wait(&turn);
+    }
+    return unused;
+}
+
+/* Wrong if it failed: G3: objects, or the magazines that they travel in, would go to their slabs and come
+ * again each time that one thread allocates and another frees. */
+static void a_depot_keeps_more_of_what_goes_round(void **state)
+{
+    pthread_t giver;
+    uint64_t refills = 0;
+    (void)state;
+    travelling = qy_kmem_cache_create(memory.mm, "travelling", 8192, 0, 0, NULL, NULL);
+    assert_non_null(travelling);
+    assert_int_equal(pthread_barrier_init(&turn, NULL, 2), 0);
+    assert_int_equal(pthread_create(&giver, NULL, give_what_comes, NULL), 0);
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        refills = travelling->nr_refills;
+        assert_int_equal(qy_kmem_cache_alloc_bulk(travelling, QY_GFP_KERNEL, IN_FLIGHT, in_flight),
+                         0);
+        assert_true(round < ROUNDS / 2 || travelling->nr_empties > 0);
+        pthread_barrier_wait(&turn);
+        pthread_barrier_wait(&turn);
+        test_rules(memory.mm);
+    }
+    pthread_join(giver, NULL);
+    pthread_barrier_destroy(&turn);
+    assert_int_equal(travelling->nr_refills, refills);
+    assert_true(travelling->nr_depot > travelling->most_in_depot);
+    assert_int_equal(qy_kmem_cache_alloc_bulk(travelling, QY_GFP_KERNEL, IN_FLIGHT, in_flight), 0);
+    assert_true(travelling->nr_empties > 0 && magazines_in_use() > 0);
+    qy_kmem_cache_shrink(travelling);
+    assert_int_equal(travelling->nr_depot + travelling->nr_empties + travelling->depot_extra, 0);
+    assert_int_equal(memory.mm->extra_bytes, 0);
+    assert_int_equal(magazines_in_use(), 0);
+    qy_kmem_cache_free_bulk(travelling, IN_FLIGHT, in_flight);
+    assert_int_equal(qy_kmem_cache_destroy(travelling, NULL), 0);
+}
+
 /* Wrong if it failed: who needs one object would hold a magazine full of them. */
 static void the_first_fills_are_small(void **state)
 {
@@ -185,6 +251,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_loaded_magazine_ends_in_null, build, tear_down),
         cmocka_unit_test_setup_teardown(depots_hold_full_magazines, build, tear_down),
         cmocka_unit_test_setup_teardown(a_slot_keeps_more_of_what_comes_again, build, tear_down),
+        cmocka_unit_test_setup_teardown(a_depot_keeps_more_of_what_goes_round, build, tear_down),
         cmocka_unit_test_setup_teardown(the_first_fills_are_small, build, tear_down),
         cmocka_unit_test_setup_teardown(a_shrink_empties_all_of_them, build, tear_down),
     };
