@@ -146,8 +146,8 @@ static bool move_pages(struct qy_mm *mm, void *run, void *to, bool fresh)
 
 void *qy_run_grow(struct qy_mm *mm, void *block, size_t bytes, uint64_t nr_frames, qy_gfp_t gfp)
 {
-    bool fresh;
-    void *to = take(mm, qy_run_roomy(nr_frames), 0, gfp, &fresh);
+    bool fresh, by_little = (nr_frames << QY_PAGE_SHIFT) - bytes <= bytes / 4;
+    void *to = take(mm, by_little ? qy_run_roomy(nr_frames) : nr_frames, 0, gfp, &fresh);
     bool is_run = qy_tag_is_run(qy_tag_get(&mm->tags[qy_address_index(mm, block)]));
     if (to == NULL || (is_run && move_pages(mm, block, to, fresh)))
         return to;
