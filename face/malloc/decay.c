@@ -50,7 +50,7 @@ static struct held look(const struct qy_mm *mm)
     for (unsigned i = 0; i < mm->zonelist_length; i++) {
         const struct qy_zone *zone = &mm->zones[mm->zonelist[0][i]];
         held.used += zone->managed - atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
-        held.backed += __atomic_load_n(&zone->nr_backed, __ATOMIC_RELAXED);
+        held.backed += qy_zone_backed(mm, zone);
     }
     uint64_t kept = qy_run_depot_frames(mm);
     held.used -= kept < held.used ? kept : held.used;

@@ -54,12 +54,13 @@ static inline void qy_block_account(struct qy_mm *mm, struct qy_zone *zone, stru
     qy_block_set_order(mm, zone, pb, order);
 }
 
-/** Free frames lose or gain their memory's content. */
-static inline void qy_block_account_backed(struct qy_zone *zone, struct qy_pageblock *pb,
-                                           int frames)
+/** So many more of the free frames are fresh, or no more. */
+static inline void qy_block_account_fresh(struct qy_zone *zone, struct qy_pageblock *pb, int frames)
 {
-    pb->nr_backed = (uint16_t)(pb->nr_backed + frames);
-    zone->nr_backed += (uint64_t)(int64_t)frames;
+    pb->nr_fresh = (uint16_t)(pb->nr_fresh + frames);
+    uint64_t nr_fresh = atomic_load_explicit(&zone->nr_fresh, memory_order_relaxed);
+    atomic_store_explicit(&zone->nr_fresh, nr_fresh + (uint64_t)(int64_t)frames,
+                          memory_order_relaxed);
 }
 
 static inline unsigned qy_block_count_of(uint64_t mask)
@@ -67,24 +68,24 @@ static inline unsigned qy_block_count_of(uint64_t mask)
     return mask == QY_ALL_BITS ? QY_WORD_BITS : qy_word_count(mask);
 }
 
-/** Clear bits of one word. True: all of them were fresh. */
-static inline bool qy_block_clear_bits(struct qy_mm *mm, struct qy_zone *zone, uint32_t block,
-                                       unsigned word, uint64_t mask)
+/** Clear bits of one word. Returns those of them that were fresh. */
+static inline uint64_t qy_block_clear_bits(struct qy_mm *mm, struct qy_zone *zone, uint32_t block,
+                                           unsigned word, uint64_t mask)
 {
     struct qy_pageblock *pb = &mm->blocks[block];
     uint64_t *free_word = &mm->free_bits[block].word[word];
     qy_assert((*free_word & mask) == mask, "B1");
     *free_word &= ~mask;
     pb->word_order[word] = (int8_t)qy_word_largest(*free_word);
-    if (!mm->options.lazy_backing)
-        return false;
-    uint64_t *backed_word = &mm->backed_bits[block].word[word];
-    uint64_t backed = *backed_word & mask;
-    if (backed == 0)
-        return true;
-    *backed_word &= ~mask;
-    qy_block_account_backed(zone, pb, -(int)qy_block_count_of(backed));
-    return false;
+    if (pb->nr_fresh == 0)
+        return 0;
+    if (pb->nr_fresh == QY_PAGEBLOCK_FRAMES)
+        __builtin_memset(mm->fresh_bits[block].word, -1, sizeof(mm->fresh_bits[block].word));
+    uint64_t *fresh_word = &mm->fresh_bits[block].word[word];
+    uint64_t fresh = *fresh_word & mask;
+    *fresh_word &= ~mask;
+    qy_block_account_fresh(zone, pb, -(int)qy_block_count_of(fresh));
+    return fresh;
 }
 
 static inline void qy_block_set_bits(struct qy_mm *mm, struct qy_zone *zone, uint32_t block,
@@ -95,9 +96,9 @@ static inline void qy_block_set_bits(struct qy_mm *mm, struct qy_zone *zone, uin
     qy_assert((*free_word & mask) == 0, "B1");
     *free_word |= mask;
     pb->word_order[word] = (int8_t)qy_word_largest(*free_word);
-    if (mm->options.lazy_backing && !fresh) {
-        mm->backed_bits[block].word[word] |= mask;
-        qy_block_account_backed(zone, pb, (int)qy_block_count_of(mask));
+    if (fresh) {
+        mm->fresh_bits[block].word[word] |= mask;
+        qy_block_account_fresh(zone, pb, (int)qy_block_count_of(mask));
     }
 }
 

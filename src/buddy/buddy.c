@@ -15,15 +15,16 @@
  * RULES   B1  A frame is free exactly when its bit is set.
  *         B2, B5  in memory/pageblock.h: who is on which list; lists.c keeps them.
  *         B3  zone->nr_free is the number of set bits, and of each migratetype nr_free_of.
- *         B4  A backed bit is set only where the free bit is; nr_backed is their number.
+ *         B4  A fresh bit is set only where the free bit is; nr_fresh is their number. Where
+ *             that is all 512 nobody looks at the bits, which are set when some are taken.
  *         B6  Each word's largest order, and the pageblock's, are those of its bits.
  *         Checked by check_buddy() in view/rules.c.
  *
  * LOCKS   zone->lock for all of it. Nothing here sleeps.
  *
- * COST    take and give touch one bit line, one header and at most one list; with
- *         lazy_backing one more bit line. A whole pageblock is three lines as well, whatever
- *         its words.
+ * COST    take and give touch one bit line, one header and at most one list. One more bit line
+ *         is touched only where frames are fresh: what was used says so by no bit. A whole
+ *         pageblock is as many lines, whatever its words.
  */
 #include "buddy/buddy.h"
 
@@ -36,13 +37,13 @@
 static bool clear_all(struct qy_mm *mm, struct qy_zone *zone, uint32_t block)
 {
     struct qy_pageblock *pb = &mm->blocks[block];
-    bool fresh = mm->options.lazy_backing && pb->nr_backed == 0;
+    bool fresh = pb->nr_fresh == QY_PAGEBLOCK_FRAMES;
     qy_assert(pb->nr_free == QY_PAGEBLOCK_FRAMES, "B1");
     mm->free_bits[block] = (struct qy_bits512){.word = {0}};
     __builtin_memset(pb->word_order, -1, sizeof(pb->word_order));
-    if (pb->nr_backed != 0) {
-        mm->backed_bits[block] = (struct qy_bits512){.word = {0}};
-        qy_block_account_backed(zone, pb, -(int)pb->nr_backed);
+    if (pb->nr_fresh != 0) {
+        mm->fresh_bits[block] = (struct qy_bits512){.word = {0}};
+        qy_block_account_fresh(zone, pb, -(int)pb->nr_fresh);
     }
     return fresh;
 }
@@ -53,10 +54,8 @@ static void set_all(struct qy_mm *mm, struct qy_zone *zone, uint32_t block, bool
     qy_assert(pb->nr_free == 0, "B1");
     __builtin_memset(mm->free_bits[block].word, -1, sizeof(mm->free_bits[block].word));
     __builtin_memset(pb->word_order, QY_WORD_ORDER, sizeof(pb->word_order));
-    if (mm->options.lazy_backing && !fresh) {
-        __builtin_memset(mm->backed_bits[block].word, -1, sizeof(mm->backed_bits[block].word));
-        qy_block_account_backed(zone, pb, QY_PAGEBLOCK_FRAMES);
-    }
+    if (fresh)
+        qy_block_account_fresh(zone, pb, QY_PAGEBLOCK_FRAMES);
 }
 
 /** The word to take 2^order frames from: the one whose largest block is the smallest that
@@ -110,10 +109,11 @@ static bool take_at(struct qy_mm *mm, struct qy_zone *zone, uint32_t block, unsi
     }
     if (order <= QY_WORD_ORDER) {
         uint64_t mask = qy_word_mask(order) << index % QY_WORD_BITS;
-        fresh = qy_block_clear_bits(mm, zone, block, index / QY_WORD_BITS, mask);
+        fresh = qy_block_clear_bits(mm, zone, block, index / QY_WORD_BITS, mask) == mask;
     } else {
         for (unsigned w = 0; w < 1u << (order - QY_WORD_ORDER); w++)
-            fresh &= qy_block_clear_bits(mm, zone, block, index / QY_WORD_BITS + w, QY_ALL_BITS);
+            fresh &= qy_block_clear_bits(mm, zone, block, index / QY_WORD_BITS + w, QY_ALL_BITS) ==
+                     QY_ALL_BITS;
     }
     qy_block_account(mm, zone, pb, -(1 << order), qy_block_largest_order(pb));
     return fresh;

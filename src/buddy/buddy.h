@@ -38,8 +38,6 @@ static inline __attribute__((always_inline)) void qy_buddy_prefetch(const struct
     uint32_t block = (frame & ~QY_FRAME_FRESH) / QY_PAGEBLOCK_FRAMES;
     __builtin_prefetch(&mm->blocks[block], 1);
     __builtin_prefetch(&mm->free_bits[block], 1);
-    if (mm->options.lazy_backing)
-        __builtin_prefetch(&mm->backed_bits[block], 1);
 }
 
 /** Give single frames back; neighbours in the array that share a word or a pageblock cost

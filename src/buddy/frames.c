@@ -14,8 +14,8 @@
  * COST    One bit a frame, and once a word its order, which for a single bit is one look at the run
  *         around it. A frame alone in its word costs 80 instructions, on top of 43 to put it into
  *         the slot's list; the branches that go either way are those of a pageblock's list, once in
- *         tens of frames. Frames in no order therefore cost three lines each (header, free bits,
- *         backed bits), fetched ahead, beside that of the tag: those four are the floor.
+ *         tens of frames. Frames in no order therefore cost two lines each (header and free bits),
+ *         fetched ahead, beside that of the tag: those three are the floor.
  */
 #include "buddy/bits.h"
 #include "buddy/buddy.h"
@@ -58,11 +58,10 @@ static unsigned take_frames_of(struct qy_mm *mm, struct qy_zone *zone, uint32_t 
             continue;
         if (count - taken < QY_WORD_BITS && qy_block_count_of(mask) > count - taken)
             mask = lowest_bits(mask, count - taken);
-        uint64_t backed = mm->options.lazy_backing ? mm->backed_bits[block].word[w] & mask : mask;
         uint32_t first = block * QY_PAGEBLOCK_FRAMES + w * QY_WORD_BITS;
-        qy_block_clear_bits(mm, zone, block, w, mask);
-        taken += list_frames(first, backed, 0, frames + taken);
-        taken += list_frames(first, mask & ~backed, QY_FRAME_FRESH, frames + taken);
+        uint64_t fresh = qy_block_clear_bits(mm, zone, block, w, mask);
+        taken += list_frames(first, mask & ~fresh, 0, frames + taken);
+        taken += list_frames(first, fresh, QY_FRAME_FRESH, frames + taken);
     }
     qy_block_account(mm, zone, pb, -(int)taken, qy_block_largest_order(pb));
     return taken;
@@ -102,17 +101,15 @@ struct giving {
     struct qy_zone *zone;
     struct qy_pageblock *blocks;
     uint64_t *free_words;
-    uint64_t *backed_words; /* NULL: memory is never given to the system */
     unsigned migratetype;
-    int free, backed;
+    int free;
 };
 
 static void settle(struct giving *giving, unsigned migratetype)
 {
     qy_block_count_free(giving->zone, giving->migratetype, giving->free);
-    giving->zone->nr_backed += (uint64_t)(int64_t)giving->backed;
     giving->migratetype = migratetype;
-    giving->free = giving->backed = 0;
+    giving->free = 0;
 }
 
 /** Give the frames @mask of one word back, @count of them; @frame is one of them. True: none of
@@ -131,10 +128,9 @@ static inline __attribute__((always_inline)) bool give_word(struct giving *givin
         settle(giving, pb->migratetype);
     pb->nr_free = (uint16_t)(pb->nr_free + count);
     giving->free += (int)count;
-    if (giving->backed_words != NULL && index == frame) {
-        giving->backed_words[at] |= mask;
-        pb->nr_backed = (uint16_t)(pb->nr_backed + count);
-        giving->backed += (int)count;
+    if (qy_unlikely(index != frame)) {
+        giving->mm->fresh_bits[index / QY_PAGEBLOCK_FRAMES].word[at % QY_BITS_WORDS] |= mask;
+        qy_block_account_fresh(giving->zone, pb, (int)count);
     }
     unsigned word = at % QY_BITS_WORDS;
     int order = count == 1 ? qy_word_grown(after, index % QY_WORD_BITS, pb->word_order[word])
@@ -170,7 +166,6 @@ unsigned qy_buddy_give_frames_locked(struct qy_mm *mm, struct qy_zone *zone, uns
         .zone = zone,
         .blocks = mm->blocks,
         .free_words = mm->free_bits->word,
-        .backed_words = mm->options.lazy_backing ? mm->backed_bits->word : NULL,
     };
     unsigned refused = 0;
     for (unsigned i = 0; i < count;) {
@@ -195,12 +190,12 @@ unsigned qy_buddy_take_backed_locked(struct qy_mm *mm, struct qy_zone *zone, uin
                                      struct qy_bits512 *which)
 {
     struct qy_pageblock *pb = &mm->blocks[block];
-    unsigned taken = pb->nr_backed;
+    unsigned taken = pb->nr_free - pb->nr_fresh;
     if (taken == 0)
         return 0;
     qy_block_split_pair(mm, zone, pb);
     for (unsigned w = 0; w < QY_BITS_WORDS; w++) {
-        which->word[w] = mm->backed_bits[block].word[w];
+        which->word[w] = mm->free_bits[block].word[w] & ~mm->fresh_bits[block].word[w];
         if (which->word[w] != 0)
             qy_block_clear_bits(mm, zone, block, w, which->word[w]);
     }

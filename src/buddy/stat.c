@@ -15,12 +15,13 @@
 
 #include <quarry/mm.h>
 
-QY_RACY static void add_zone(struct qy_mm_stat *stat, const struct qy_zone *zone)
+QY_RACY static void add_zone(struct qy_mm_stat *stat, const struct qy_mm *mm,
+                             const struct qy_zone *zone)
 {
     stat->spanned += zone->end_pfn - zone->start_pfn;
     stat->present += zone->present;
     stat->managed += zone->managed;
-    stat->backed += zone->nr_backed;
+    stat->backed += qy_zone_backed(mm, zone);
 }
 
 QY_RACY static uint64_t frames_in_slot(const struct qy_mm *mm, const struct qy_cpu *cpu)
@@ -39,7 +40,7 @@ void qy_mm_stat(struct qy_mm *mm, struct qy_mm_stat *stat)
         .peak = atomic_load_explicit(&mm->peak, memory_order_relaxed),
     };
     for (unsigned i = 0; i < qy_nr_zones(mm); i++) {
-        add_zone(stat, &mm->zones[i]);
+        add_zone(stat, mm, &mm->zones[i]);
         stat->free += atomic_load_explicit(&mm->zones[i].nr_free, memory_order_relaxed);
     }
     qy_lock(&mm->cpus_lock);

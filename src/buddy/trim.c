@@ -77,15 +77,10 @@ static unsigned trim_block(struct qy_mm *mm, struct qy_zone *zone, uint32_t bloc
     return dropped;
 }
 
-QY_RACY static uint64_t nr_backed(const struct qy_zone *zone)
-{
-    return zone->nr_backed;
-}
-
 QY_RACY static bool worth_trimming(const struct qy_pageblock *pb, const struct qy_zone *zone,
                                    int least_order)
 {
-    return (pb->flags & QY_BLOCK_ONLINE) && pb->zone == zone->index && pb->nr_backed > 0 &&
+    return (pb->flags & QY_BLOCK_ONLINE) && pb->zone == zone->index && pb->nr_free > pb->nr_fresh &&
            pb->order >= least_order;
 }
 
@@ -100,7 +95,7 @@ static uint64_t trim_zone(struct qy_mm *mm, struct qy_zone *zone, int least_orde
         return 0;
     uint32_t first = qy_block_of(mm, start);
     uint32_t block = qy_block_of(mm, end - 1) + 1;
-    while (block-- > first && nr_backed(zone) > keep) {
+    while (block-- > first && qy_zone_backed(mm, zone) > keep) {
         if (worth_trimming(&mm->blocks[block], zone, least_order))
             dropped += trim_block(mm, zone, block);
     }

@@ -36,7 +36,7 @@ static uint64_t array_bytes(enum qy_meta which, uint64_t nr_frames, bool movable
     case QY_META_BLOCKS:
         return blocks * QY_PAGEBLOCK_BYTES;
     case QY_META_FREE_BITS:
-    case QY_META_BACKED_BITS:
+    case QY_META_FRESH_BITS:
         return blocks * sizeof(struct qy_bits512);
     case QY_META_TAGS:
         return nr_frames;
@@ -147,7 +147,7 @@ static void set_arrays(struct qy_mm *mm, char *window, const size_t offset[QY_NR
     mm->meta[QY_META_MM].committed = qy_round_up(sizeof(*mm), QY_PAGE_BYTES);
     mm->blocks = (void *)mm->meta[QY_META_BLOCKS].start;
     mm->free_bits = (void *)mm->meta[QY_META_FREE_BITS].start;
-    mm->backed_bits = (void *)mm->meta[QY_META_BACKED_BITS].start;
+    mm->fresh_bits = (void *)mm->meta[QY_META_FRESH_BITS].start;
     mm->tags = (void *)mm->meta[QY_META_TAGS].start;
     mm->tags_of_slots = mm->tags;
     mm->pages = (void *)mm->meta[QY_META_PAGES].start;

@@ -7,7 +7,7 @@
  *
  *           blocks[]       32 bytes a pageblock: its list, its largest free order
  *           free_bits[]    64 bytes a pageblock: bit set = frame free
- *           backed_bits[]  64 bytes a pageblock: bit set = memory behind it may be dirty
+ *           fresh_bits[]   64 bytes a pageblock: bit set = free, and reads as zero
  *           tags[]          1 byte a frame      (memory/page.h)
  *           pages[]         8 bytes a frame     (memory/page.h)
  *           folios[]       32 bytes a frame     (memory/folio.h), with options.movable
@@ -43,7 +43,7 @@ enum qy_meta {
     QY_META_MM,
     QY_META_BLOCKS,
     QY_META_FREE_BITS,
-    QY_META_BACKED_BITS,
+    QY_META_FRESH_BITS,
     QY_META_TAGS,
     QY_META_PAGES,
     QY_META_FOLIOS,
@@ -112,7 +112,7 @@ struct qy_mm {
 
     struct qy_pageblock *blocks;
     struct qy_bits512 *free_bits;
-    struct qy_bits512 *backed_bits;
+    struct qy_bits512 *fresh_bits;
     uint8_t *tags;
     struct qy_page *pages;
     struct qy_folio *folios; /* NULL: not movable */
@@ -253,6 +253,15 @@ static inline uint64_t qy_free_frames(const struct qy_mm *mm)
     for (unsigned i = 0; i < qy_nr_zones(mm); i++)
         frames += atomic_load_explicit(&mm->zones[i].nr_free, memory_order_relaxed);
     return frames;
+}
+
+/** Free frames of a zone whose memory is still held; where none is ever given to the system
+ *  nobody asks, and it is 0. Racy. */
+static inline uint64_t qy_zone_backed(const struct qy_mm *mm, const struct qy_zone *zone)
+{
+    uint64_t nr_fresh = atomic_load_explicit(&zone->nr_fresh, memory_order_relaxed);
+    uint64_t nr_free = atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
+    return mm->options.lazy_backing && nr_free > nr_fresh ? nr_free - nr_fresh : 0;
 }
 
 /** The map, checked and sorted: memory/memmap.c. */

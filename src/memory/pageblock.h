@@ -25,7 +25,7 @@ struct qy_pageblock {
     uint32_t next, prev;              /* (z) neighbours on its list; QY_BLOCK_NONE: the end */
     int8_t word_order[QY_BITS_WORDS]; /* (z) each word's largest free order; -1: none */
     uint16_t nr_free;                 /* (z) set bits */
-    uint16_t nr_backed;               /* (z) of them, backed */
+    uint16_t nr_fresh;                /* (z) of them, fresh */
     int8_t order;                     /* (z) largest free order, 10 for a pair's even half; -1 */
     uint8_t migratetype;              /* (z) */
     uint8_t zone;                     /* (g) index in mm->zones */

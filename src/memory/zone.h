@@ -48,7 +48,7 @@ struct qy_zone {
     _Alignas(64) struct qy_lock lock;
     _Atomic uint64_t nr_free;     /* (z) B3; read anywhere */
     const struct qy_cpu *visitor; /* (z) the slot that came last to refill or to give back */
-    uint64_t nr_backed;           /* (z) B4: free frames whose memory is still held */
+    _Atomic uint64_t nr_fresh;    /* (z) B4: of them, those without memory; read anywhere */
     uint64_t nr_free_of[QY_NR_MIGRATETYPES]; /* (z) */
     uint16_t nonempty[QY_NR_MIGRATETYPES];   /* (z) bit k: list k has pageblocks */
     struct qy_block_list list[QY_NR_MIGRATETYPES][QY_NR_ORDERS]; /* (z) */

@@ -162,7 +162,7 @@ static void count_all(const struct qy_live *live, struct totals *totals)
         totals->managed += zone->managed;
         totals->free += atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
         totals->pcp += qy_live_pcp(live, zone);
-        totals->backed += zone->nr_backed;
+        totals->backed += qy_zone_backed(mm, zone);
         totals->taken += zone->nr_taken;
         totals->given += zone->nr_given;
         totals->stolen += zone->nr_stolen;
@@ -371,7 +371,7 @@ static bool zone_item(const struct qy_live *live, size_t index, struct qy_item_v
         }
         const uint64_t values[NR_OF_ZONE] = {
             atomic_load_explicit(&zone->nr_free, memory_order_relaxed),
-            zone->nr_backed,
+            qy_zone_backed(live->mm, zone),
             zone->nr_taken,
             zone->nr_given,
             zone->nr_stolen,

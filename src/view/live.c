@@ -217,7 +217,7 @@ static bool look_memory(const struct qy_live *live, size_t index, struct qy_memo
     for (size_t z = 0; z < QY_MAX_ZONES; z++) {
         const struct qy_zone *zone = &mm->zones[z];
         uint64_t idle = zone->nr_free + qy_live_pcp(live, zone);
-        view->backed += zone->nr_backed;
+        view->backed += qy_zone_backed(mm, zone);
         used += zone->managed > idle ? zone->managed - idle : 0;
     }
     if (view->allocated_peak < used)

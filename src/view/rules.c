@@ -116,7 +116,7 @@ static void check_memory(struct qy_ruling *ruling)
     static const size_t bytes_of_block[QY_NR_META] = {
         [QY_META_BLOCKS] = QY_PAGEBLOCK_BYTES,
         [QY_META_FREE_BITS] = sizeof(struct qy_bits512),
-        [QY_META_BACKED_BITS] = sizeof(struct qy_bits512),
+        [QY_META_FRESH_BITS] = sizeof(struct qy_bits512),
         [QY_META_TAGS] = QY_PAGEBLOCK_FRAMES,
         [QY_META_PAGES] = QY_PAGEBLOCK_FRAMES * sizeof(struct qy_page),
     };

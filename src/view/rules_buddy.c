@@ -76,17 +76,19 @@ static void check_counts(struct qy_ruling *ruling, uint32_t b)
     qy_pfn_t pfn = qy_block_pfn(mm, b);
     if (block->nr_free != qy_bits_count(&mm->free_bits[b]))
         qy_broken(ruling, "B3", "pageblock", pfn, "nr_free is not the number of its bits");
-    if (block->nr_backed != qy_bits_count(&mm->backed_bits[b]))
-        qy_broken(ruling, "B4", "pageblock", pfn, "nr_backed is not the number of its bits");
+    if (block->nr_fresh == QY_PAGEBLOCK_FRAMES && block->nr_free == QY_PAGEBLOCK_FRAMES)
+        return;
+    if (block->nr_fresh != qy_bits_count(&mm->fresh_bits[b]))
+        qy_broken(ruling, "B4", "pageblock", pfn, "nr_fresh is not the number of its bits");
     for (unsigned w = 0; w < QY_BITS_WORDS; w++)
-        if (mm->backed_bits[b].word[w] & ~mm->free_bits[b].word[w])
-            qy_broken(ruling, "B4", "pageblock", pfn, "a frame is backed and not free");
+        if (mm->fresh_bits[b].word[w] & ~mm->free_bits[b].word[w])
+            qy_broken(ruling, "B4", "pageblock", pfn, "a frame is fresh and not free");
 }
 
 /* ---- one zone ---- */
 
 struct sums {
-    uint64_t free, backed, listed;
+    uint64_t free, fresh, listed;
     uint64_t free_of[QY_NR_MIGRATETYPES];
 };
 
@@ -99,8 +101,8 @@ static void check_sums(struct qy_ruling *ruling, const struct qy_zone *zone,
         if (zone->nr_free_of[type] != sums->free_of[type])
             qy_broken_name(ruling, "B3", "zone", zone->name,
                            "nr_free_of a migratetype is not the number of its bits");
-    if (zone->nr_backed != sums->backed)
-        qy_broken_name(ruling, "B4", "zone", zone->name, "nr_backed is not the number of its bits");
+    if (atomic_load_explicit(&zone->nr_fresh, memory_order_relaxed) != sums->fresh)
+        qy_broken_name(ruling, "B4", "zone", zone->name, "nr_fresh is not the number of its bits");
 }
 
 /** Walk one list. Returns how many pageblocks are rightly on it. */
@@ -145,7 +147,7 @@ static void check_zone(struct qy_ruling *ruling, struct qy_zone *zone)
         unsigned count = qy_bits_count(&mm->free_bits[b]);
         sums.free += count;
         sums.free_of[block->migratetype % QY_NR_MIGRATETYPES] += count;
-        sums.backed += qy_bits_count(&mm->backed_bits[b]);
+        sums.fresh += block->nr_fresh;
         sums.listed += block->order >= 0 && !(block->flags & QY_BLOCK_TAIL);
     }
     for (unsigned type = 0; type < QY_NR_MIGRATETYPES; type++)

@@ -2,6 +2,7 @@
  * test_trim.c - buddy/trim.c: the memory behind free frames goes back
  */
 #include "oracle.h"
+#include "random.h"
 #include "support.h"
 
 #include "memory/mm.h"
@@ -67,6 +68,9 @@ static void whole_blocks_lose_their_memory(void **state)
     oracle_compare(&oracle, memory.mm);
     test_rules(memory.mm);
     assert_int_equal(qy_mm_trim(memory.mm, 0), 0);
+    use(USED); /* what is used for the second time is no longer fresh, either */
+    assert_in_range(backed(), USED, after);
+    test_rules(memory.mm);
 }
 
 /* Wrong if it failed: pairs of pageblocks would come apart, or lists lose what follows. */
@@ -153,6 +157,68 @@ static void memory_in_use_is_left_alone(void **state)
     oracle_compare(&oracle, memory.mm);
 }
 
+/* How many free frames were written to since the memory was built. */
+static uint64_t used_and_free(const bool *written)
+{
+    uint64_t count = 0;
+    for (uint64_t i = 0; i < BYTES / PAGE; i++)
+        count += written[i] && qy_bits_test(&memory.mm->free_bits[i / 512], i % 512);
+    return count;
+}
+
+static void take_and_write(struct random *random, unsigned most_order, qy_pfn_t *pfn,
+                           unsigned char *order, bool *written)
+{
+    *order = (unsigned char)random_below(random, random_one_in(random, 20) ? most_order + 1 : 4);
+    *order = *order < most_order ? *order : (unsigned char)most_order;
+    *pfn = qy_alloc_pages(memory.mm, QY_GFP_KERNEL | QY_GFP_ZERO, *order);
+    if (*pfn == QY_PFN_NONE)
+        return;
+    for (qy_pfn_t frame = *pfn; frame < *pfn + (UINT64_C(1) << *order); frame++) {
+        char *at = qy_page_address(memory.mm, frame);
+        assert_int_equal(at[frame % PAGE], 0);
+        memset(at, 0x55, PAGE);
+        written[qy_frame_index(memory.mm, frame)] = true;
+    }
+}
+
+/* Wrong if it failed: of frames side by side, some used and some never touched, one kind would
+ * be taken for the other: a dirty one handed out as zeroed, or memory held and not counted. Of
+ * blocks that are fresh in part all is held to be used. */
+static void used_frames_are_told_from_fresh_ones_beside_them(void **state)
+{
+    (void)state;
+    enum {
+        BLOCKS = 1500
+    };
+    static qy_pfn_t pfns[BLOCKS];
+    static unsigned char orders[BLOCKS];
+    static bool written[BYTES / PAGE];
+    struct random random = {test_seed()};
+
+    memset(written, 0, sizeof(written));
+    for (unsigned i = 0; i < BLOCKS; i++)
+        pfns[i] = QY_PFN_NONE;
+    for (unsigned step = 0, most_order = 0; step < 20 * BLOCKS; step++) {
+        unsigned i = (unsigned)random_below(&random, BLOCKS);
+        if (pfns[i] == QY_PFN_NONE) {
+            take_and_write(&random, most_order, &pfns[i], &orders[i], written);
+        } else {
+            assert_int_equal(qy_free_pages(memory.mm, pfns[i], orders[i]), 0);
+            pfns[i] = QY_PFN_NONE;
+        }
+        if (step % BLOCKS != 0)
+            continue;
+        uint64_t held = backed(), used = used_and_free(written);
+        assert_true(most_order == 0 ? held == used : held >= used);
+        most_order = step < 10 * BLOCKS ? 0 : QY_MAX_ORDER;
+    }
+    for (unsigned i = 0; i < BLOCKS; i++)
+        if (pfns[i] != QY_PFN_NONE)
+            assert_int_equal(qy_free_pages(memory.mm, pfns[i], orders[i]), 0);
+    test_rules(memory.mm);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -163,6 +229,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(trimmed_frames_read_as_zero_and_used_ones_are_cleared,
                                         build, tear_down),
         cmocka_unit_test_setup_teardown(memory_in_use_is_left_alone, build, tear_down),
+        cmocka_unit_test_setup_teardown(used_frames_are_told_from_fresh_ones_beside_them, build,
+                                        tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
