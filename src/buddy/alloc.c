@@ -24,7 +24,7 @@
  * LOCKS   zone->lock, one at a time. Step 3, and 4 before it fails, take grow_lock; step
  *         5 runs outside all locks and outside the slot.
  *
- * COST    Step 1 on x86-64, gcc 12: 37 instructions to allocate and 43 to free, no call, no
+ * COST    Step 1 on x86-64, gcc 12: 32 instructions to allocate and 38 to free, no call, no
  *         locked one, whatever the flags say as long as they ask for no more than a frame
  *         (QUICK_FLAGS). Allocating touches the slot, the list and the frame's tag; freeing
  *         the pageblock's header as well, which says whose list the frame goes to. That is
@@ -218,9 +218,9 @@ static qy_pfn_t take_from_slot(struct qy_mm *mm, struct qy_cpu *cpu,
     if (request->node == 0 && !(request->gfp & QY_GFP_THISNODE))
         cpu->take_from[request->gfp % QY_PCP_CHOICES] = lists;
     struct qy_pcp_list *list = &lists[request->order];
-    if (list->count == 0 && !refill(mm, cpu, zone, request))
+    if (list->top == list->frame && !refill(mm, cpu, zone, request))
         return QY_PFN_NONE;
-    uint32_t frame = list->frame[--list->count];
+    uint32_t frame = *--list->top;
     *fresh = frame & QY_FRAME_FRESH;
     return mm->start_pfn + (frame & ~QY_FRAME_FRESH);
 }
@@ -287,9 +287,9 @@ void qy_give_pages(struct qy_mm *mm, struct qy_cpu *cpu, qy_pfn_t pfn, unsigned 
     cpu->give_type = (uint8_t)migratetype;
     cpu->give_zone = (uint8_t)zone->index;
     struct qy_pcp_list *list = &cpu->give_to[order];
-    if (list->count == list->high)
+    if (list->top == list->high)
         qy_pcp_make_room(mm, cpu, zone, list, order);
-    list->frame[list->count++] = (uint32_t)qy_frame_index(mm, pfn) | (fresh ? QY_FRAME_FRESH : 0);
+    *list->top++ = (uint32_t)qy_frame_index(mm, pfn) | (fresh ? QY_FRAME_FRESH : 0);
 }
 
 /* ---- the public calls ---- */
@@ -348,10 +348,10 @@ qy_pfn_t qy_alloc_pages(struct qy_mm *mm, qy_gfp_t gfp, unsigned order)
         return qy_alloc_pages_node(mm, 0, gfp, order);
     if (qy_likely(qy_cpu_enter(cpu))) {
         struct qy_pcp_list *list = &cpu->take_from[gfp % QY_PCP_CHOICES][order];
-        unsigned count = list->count;
-        if (qy_likely(count != 0)) {
-            uint32_t frame = list->frame[count - 1] & ~QY_FRAME_FRESH;
-            list->count = (uint16_t)(count - 1);
+        uint32_t *top = list->top;
+        if (qy_likely(top != list->frame)) {
+            uint32_t frame = top[-1] & ~QY_FRAME_FRESH;
+            list->top = top - 1;
             qy_cpu_leave(cpu);
             qy_tag_set(&mm->tags[frame], (uint8_t)(QY_TAG_BLOCK + order));
             return mm->start_pfn + frame;
@@ -410,15 +410,17 @@ int qy_free_pages(struct qy_mm *mm, qy_pfn_t pfn, unsigned order)
     uint64_t index = qy_frame_index(mm, pfn);
     if (qy_likely(index < qy_port_load_limit(&cpu->nr_frames))) {
         uint8_t *tag = &mm->tags[index];
-        struct qy_pcp_list *list = &cpu->give_to[order];
-        unsigned count = list->count;
-        if (qy_likely(*tag == QY_TAG_BLOCK + order && count < list->high &&
+        if (qy_likely(*tag == (uint8_t)(QY_TAG_BLOCK + order) &&
                       gives_to(cpu, &mm->blocks[index / QY_PAGEBLOCK_FRAMES]))) {
-            qy_tag_set(tag, QY_TAG_NONE);
-            list->frame[count] = (uint32_t)index;
-            list->count = (uint16_t)(count + 1);
-            qy_cpu_leave(cpu);
-            return 0;
+            struct qy_pcp_list *list = &cpu->give_to[order];
+            uint32_t *top = list->top;
+            if (qy_likely(top != list->high)) {
+                qy_tag_set(tag, QY_TAG_NONE);
+                *top = (uint32_t)index;
+                list->top = top + 1;
+                qy_cpu_leave(cpu);
+                return 0;
+            }
         }
     }
     qy_cpu_leave(cpu);

@@ -33,7 +33,7 @@ static void set_batch(struct qy_pcp_list *list, unsigned order, unsigned batch)
 {
     list->batch = (uint16_t)batch;
     if (order == 0)
-        list->high = (uint16_t)(batch > LEAST_BATCH ? 2 * batch : 2 * LEAST_BATCH);
+        list->high = list->frame + (batch > LEAST_BATCH ? 2 * batch : 2 * LEAST_BATCH);
 }
 
 /** The next take and give of each kind look up their lists anew. */
@@ -52,8 +52,7 @@ void qy_pcp_init(const struct qy_mm *mm, struct qy_cpu *cpu, struct qy_pcp_place
             uint32_t *place = places[i].place[type];
             for (unsigned order = QY_NR_ORDERS; order-- > 0; place += qy_pcp_places(order)) {
                 struct qy_pcp_list *list = &cpu->pcp[i].list[type][order];
-                *list =
-                    (struct qy_pcp_list){.frame = place, .high = (uint16_t)qy_pcp_places(order)};
+                *list = (struct qy_pcp_list){place, place, place + qy_pcp_places(order), 0};
                 set_batch(list, order, 1);
             }
         }
@@ -75,7 +74,7 @@ static void raise_batch(const struct qy_zone *zone, struct qy_pcp_list *list, un
     unsigned most = most_batch(zone, order, shared);
     if (list->batch <= most)
         set_batch(list, order, 2u * list->batch < most ? 2u * list->batch : most);
-    else if (list->batch / 2 >= list->count)
+    else if (list->batch / 2u >= qy_pcp_list_count(list))
         set_batch(list, order, list->batch / 2u);
 }
 
@@ -118,7 +117,7 @@ bool qy_pcp_refill(struct qy_mm *mm, struct qy_cpu *cpu, struct qy_zone *zone,
     unsigned order = request->order;
     struct qy_pcp_list *list = &cpu->pcp[zone->pcp].list[type][order];
     unsigned batch = most < list->batch ? (unsigned)most : list->batch;
-    qy_assert(list->count == 0 && batch <= list->high, "P2");
+    qy_assert(list->top == list->frame && list->frame + batch <= list->high, "P2");
     qy_lock(&zone->lock);
     bool shared = visit(zone, cpu);
     qy_zone_claim_locked(mm, zone, type, order);
@@ -126,7 +125,7 @@ bool qy_pcp_refill(struct qy_mm *mm, struct qy_cpu *cpu, struct qy_zone *zone,
                                 : take_blocks(mm, zone, type, order, batch, list->frame);
     qy_unlock(&zone->lock);
     raise_batch(zone, list, order, shared);
-    list->count = (uint16_t)count;
+    list->top = list->frame + count;
     reverse(list->frame, count);
     return count != 0;
 }
@@ -148,7 +147,7 @@ static unsigned give_blocks(struct qy_mm *mm, struct qy_zone *zone, const uint32
 static bool give_back(struct qy_mm *mm, struct qy_cpu *cpu, struct qy_zone *zone,
                       struct qy_pcp_list *list, unsigned order, unsigned count)
 {
-    qy_assert(count <= list->count && list->count <= list->high, "P2");
+    qy_assert(list->frame + count <= list->top && list->top <= list->high, "P2");
     qy_note_peak(mm);
     for (unsigned i = 0; i < count && i < QY_GIVE_AHEAD; i++)
         qy_buddy_prefetch(mm, list->frame[i]);
@@ -157,8 +156,9 @@ static bool give_back(struct qy_mm *mm, struct qy_cpu *cpu, struct qy_zone *zone
     unsigned refused = order == 0 ? qy_buddy_give_frames_locked(mm, zone, count, list->frame)
                                   : give_blocks(mm, zone, list->frame, count, order);
     qy_unlock(&zone->lock);
-    list->count = (uint16_t)(list->count - count);
-    __builtin_memmove(list->frame, list->frame + count, list->count * sizeof(*list->frame));
+    list->top -= count;
+    __builtin_memmove(list->frame, list->frame + count,
+                      qy_pcp_list_count(list) * sizeof(*list->frame));
     if (refused != 0)
         qy_fault_report(mm, &(struct qy_fault){.what = "double free",
                                                .rule = "B1",
@@ -170,7 +170,8 @@ static bool give_back(struct qy_mm *mm, struct qy_cpu *cpu, struct qy_zone *zone
 void qy_pcp_make_room(struct qy_mm *mm, struct qy_cpu *cpu, struct qy_zone *zone,
                       struct qy_pcp_list *list, unsigned order)
 {
-    bool shared = give_back(mm, cpu, zone, list, order, (list->high + 1u) / 2);
+    unsigned half = (unsigned)(list->high - list->frame + 1) / 2;
+    bool shared = give_back(mm, cpu, zone, list, order, half);
     if (order == 0)
         raise_batch(zone, list, order, shared);
     else
@@ -196,9 +197,10 @@ uint64_t qy_pcp_drain(struct qy_mm *mm, struct qy_cpu *cpu)
         for (unsigned type = 0; zone != NULL && type < QY_PCP_TYPES; type++)
             for (unsigned order = 0; order < QY_NR_ORDERS; order++) {
                 struct qy_pcp_list *list = &cpu->pcp[i].list[type][order];
-                frames += (uint64_t)list->count << order;
-                if (list->count != 0)
-                    give_back(mm, cpu, zone, list, order, list->count);
+                unsigned count = qy_pcp_list_count(list);
+                frames += (uint64_t)count << order;
+                if (count != 0)
+                    give_back(mm, cpu, zone, list, order, count);
                 set_batch(list, order, 1);
             }
     }
@@ -210,6 +212,7 @@ QY_RACY uint64_t qy_pcp_count(const struct qy_pcp *pcp)
     uint64_t frames = 0;
     for (unsigned type = 0; type < QY_PCP_TYPES; type++)
         for (unsigned order = 0; order < QY_NR_ORDERS; order++)
-            frames += (uint64_t)pcp->list[type][order].count << order;
+            frames += (uint64_t)(pcp->list[type][order].top - pcp->list[type][order].frame)
+                      << order;
     return frames;
 }

@@ -22,7 +22,7 @@
  *         filled in by the slow paths; at first they lead to lists without places.
  *
  * RULES   P1  A frame in a list is not free in the buddy and not allocated.
- *         P2  count <= high <= the places of its order.
+ *         P2  frame <= top <= high <= frame + the places of its order.
  *
  * LOCKS   (o) the slot's owner, or the drainer of a stopped slot.
  */
@@ -38,14 +38,19 @@
 #define QY_PCP_PLACES (2 * QY_PAGEBLOCK_FRAMES)
 #define QY_PCP_ALL_PLACES (QY_PCP_PLACES + 32 + 16 + 16 + 2)
 
-/** Sixteen bytes: the lists of four orders share a cache line. */
+/** What is compared is what is loaded: neither a count nor an index stands between the top and
+ *  the frame under it. */
 struct qy_pcp_list {
-    uint32_t *frame; /* (i) indexes in the span, some with QY_FRAME_FRESH; (o) what it points to */
-    uint16_t count;  /* (o) P2 */
-    uint16_t high;   /* (o) P2: when it is reached, half goes back */
+    uint32_t *top;   /* (o) above the last frame: an index in the span, perhaps QY_FRAME_FRESH */
+    uint32_t *frame; /* (i) the first place; P2 */
+    uint32_t *high;  /* (o) P2: when the top reaches it, half goes back */
     uint16_t batch;  /* (o) frames or blocks in the next refill */
-    uint16_t reserved;
 };
+
+static inline unsigned qy_pcp_list_count(const struct qy_pcp_list *list)
+{
+    return (unsigned)(list->top - list->frame);
+}
 
 struct qy_pcp {
     _Alignas(64) struct qy_pcp_list list[QY_PCP_TYPES][QY_NR_ORDERS];

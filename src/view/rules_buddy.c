@@ -255,12 +255,13 @@ static void check_pcp_frame(struct qy_ruling *ruling, const struct qy_zone *zone
 static void check_pcp_list(struct qy_ruling *ruling, const struct qy_zone *zone,
                            const struct qy_pcp_list *list, unsigned order)
 {
-    if (list->count > list->high || list->high > qy_pcp_places(order)) {
+    if (list->frame > list->top || list->top > list->high ||
+        list->high > list->frame + qy_pcp_places(order)) {
         qy_broken_name(ruling, "P2", "zone", zone->name,
                        "a per-CPU list has more than it can hold");
         return;
     }
-    for (unsigned i = 0; i < list->count; i++) {
+    for (unsigned i = 0; i < qy_pcp_list_count(list); i++) {
         uint64_t frame = list->frame[i] & ~QY_FRAME_FRESH;
         check_pcp_frame(ruling, zone, frame, order);
         for (unsigned j = 0; j < i; j++)

@@ -136,12 +136,13 @@ static void per_cpu_lists(void **state)
         pfns[i] = qy_alloc_pages(mm, QY_GFP_KERNEL | QY_GFP_MOVABLE, 0);
     for (unsigned i = 0; i < COUNT_OF(pfns); i++)
         assert_int_equal(qy_free_pages(mm, pfns[i], 0), 0);
-    assert_true(list->count >= 2);
+    assert_true(list->top >= list->frame + 2);
     BREAK(mm, "P1", list->frame[0], 8 * QY_PAGEBLOCK_FRAMES);
     BREAK(mm, "P1", list->frame[0], (uint32_t)qy_frame_index(mm, taken));
     BREAK(mm, "P1", list->frame[0], list->frame[1]);
     BREAK(mm, "P1", list->frame[0], 0x7fffffffu);
-    BREAK(mm, "P2", list->count, QY_PCP_PLACES + 1);
+    BREAK(mm, "P2", list->top, list->high + 1);
+    BREAK(mm, "P2", list->high, list->frame + QY_PCP_PLACES + 1);
     test_memory_free(&memory);
 }
 

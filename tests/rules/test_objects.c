@@ -259,7 +259,7 @@ static void *meddle(void *argument)
     struct qy_pcp_list *list = argument;
     while (!stop_meddling)
         for (uint16_t count = 0; count < 60000 && !stop_meddling; count++)
-            __atomic_store_n(&list->count, count, __ATOMIC_RELAXED);
+            __atomic_store_n(&list->top, list->frame + count, __ATOMIC_RELAXED);
     return NULL;
 }
 
