@@ -86,9 +86,14 @@ static inline unsigned qy_word_best_fit(uint64_t word, unsigned order)
  */
 static inline int qy_word_grown(uint64_t word, unsigned bit, int order)
 {
-    unsigned length = 1u << (order + 1);
-    uint64_t holes = ~word >> (bit & (0u - length)) << (QY_WORD_BITS - length);
-    return holes == 0 ? order + 1 : order;
+    /* By order: the run of the next one, and the bits of the places where it may begin. */
+    static const uint64_t next_run[QY_WORD_ORDER + 1] = {
+        UINT64_C(0x1),    UINT64_C(0x3),        UINT64_C(0xf), UINT64_C(0xff),
+        UINT64_C(0xffff), UINT64_C(0xffffffff), ~UINT64_C(0),
+    };
+    static const uint8_t next_start[QY_WORD_ORDER + 1] = {63, 62, 60, 56, 48, 32, 0};
+    uint64_t run = next_run[order + 1] << (bit & next_start[order + 1]);
+    return order + ((~word & run) == 0);
 }
 
 /** How many bits of a word are set. Few processors can be relied on to have an instruction for
