@@ -3,6 +3,7 @@
  */
 #include "support.h"
 
+#include "slab/cache.h"
 #include "slab/kmalloc.h"
 
 #include <quarry/slab.h>
@@ -101,6 +102,50 @@ static void small_sizes_have_their_classes_alone(void **state)
     assert_int_equal(usable(528), 640);
 }
 
+/* Wrong if it failed: a size just above a step of 16 would get one byte less than it asks for. */
+static void odd_sizes_get_what_they_ask_for(void **state)
+{
+    (void)state;
+    fill(1041, 1041, 2);
+    assert_int_equal(usable(1041), 1056);
+    free_all(1041);
+}
+
+/* Wrong if it failed: of two sizes that come in turn one would get a cache, and the other half
+ * of the class nothing. */
+static void sizes_in_turn_get_none(void **state)
+{
+    (void)state;
+    fill(4368, 4600, 2);
+    assert_int_equal(usable(4368), 5120);
+    assert_int_equal(usable(4600), 5120);
+    free_all(4368);
+}
+
+/* Wrong if it failed: each size that a program has a few of would get a cache. */
+static void a_few_blocks_get_none(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 60; i++)
+        assert_non_null(blocks[i] = qy_kmalloc(memory.mm, 4368, QY_GFP_KERNEL));
+    assert_int_equal(usable(4368), 5120);
+    for (unsigned i = 0; i < 60; i++)
+        assert_int_equal(qy_kfree(memory.mm, blocks[i]), 0);
+}
+
+/* Wrong if it failed: a gain of a sixteenth would be let go, or nobody could read in slabinfo
+ * what such a cache is for. */
+static void a_sixteenth_is_enough_and_the_name_says_the_size(void **state)
+{
+    const struct qy_kmem_cache *cache;
+    (void)state;
+    fill(4800, 4800, 2);
+    assert_int_equal(usable(4800), 4800);
+    cache = memory.mm->cache_of[memory.mm->tags[qy_address_index(memory.mm, blocks[BLOCKS - 1])]];
+    assert_string_equal(cache->name, "kmalloc-4800");
+    free_all(4800);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -108,6 +153,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_few_others_do_not_matter, build, tear_down),
         cmocka_unit_test_setup_teardown(sizes_that_the_class_suits_get_none, build, tear_down),
         cmocka_unit_test_setup_teardown(small_sizes_have_their_classes_alone, build, tear_down),
+        cmocka_unit_test_setup_teardown(odd_sizes_get_what_they_ask_for, build, tear_down),
+        cmocka_unit_test_setup_teardown(sizes_in_turn_get_none, build, tear_down),
+        cmocka_unit_test_setup_teardown(a_few_blocks_get_none, build, tear_down),
+        cmocka_unit_test_setup_teardown(a_sixteenth_is_enough_and_the_name_says_the_size, build,
+                                        tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

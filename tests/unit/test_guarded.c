@@ -5,6 +5,7 @@
 #include "support.h"
 
 #include "memory/mm.h"
+#include "slab/kmalloc.h"
 
 #include <quarry/buddy.h>
 #include <quarry/slab.h>
@@ -103,6 +104,45 @@ static void the_tail_is_looked_at(void **state)
     expect_line("+100000): rule D1");
     block[100000] = (char)0xbb;
     assert_int_equal(qy_kfree(memory.mm, block), 0);
+}
+
+/* Wrong if it failed: a report would name another mistake than was made, for small blocks. */
+static void reports_name_the_mistake(void **state)
+{
+    (void)state;
+    char *block = take(100);
+    assert_int_equal(qy_kfree(memory.mm, block + 16), -22);
+    expect_line("interior free of");
+    assert_int_equal(qy_kfree(memory.mm, block + 1), -22);
+    expect_line("misaligned free of");
+    assert_int_equal(qy_ksize(memory.mm, block + 16), 0);
+    expect_line("interior query of");
+    assert_int_equal(qy_ksize(memory.mm, block + 1), 0);
+    expect_line("misaligned query of");
+    assert_int_equal(qy_kfree(memory.mm, block), 0);
+    assert_int_equal(qy_kfree(memory.mm, block), -22);
+    expect_line("double free of");
+    assert_int_equal(qy_ksize(memory.mm, block), 0);
+    expect_line("use after free of");
+}
+
+/* Wrong if it failed: what is freed with its right size would be refused, or with a wrong one
+ * pass; of a block of nothing the right size is 0. */
+static void sizes_are_exact(void **state)
+{
+    (void)state;
+    char local, *block = take(100);
+    assert_int_equal(qy_kfree_check(memory.mm, block, 100, 16), 0);
+    assert_int_equal(qy_kfree_check(memory.mm, block, 99, 16), -22);
+    expect_line("wrong size free of");
+    assert_int_equal(qy_kfree_check(memory.mm, block, 101, 16), -22);
+    assert_int_equal(qy_kfree_check(memory.mm, block, 0, 16), -22);
+    assert_int_equal(qy_kfree(memory.mm, block), 0);
+    block = take(0);
+    assert_int_equal(qy_kfree_check(memory.mm, block, 0, 16), 0);
+    assert_int_equal(qy_kfree_check(memory.mm, block, 2, 16), -22);
+    assert_int_equal(qy_kfree(memory.mm, block), 0);
+    assert_int_equal(qy_kfree_check(memory.mm, &local, 1, 1), 0); /* the free itself reports it */
 }
 
 /* Wrong if it failed: a freed large block could be used, or freed, as if it were alive. */
@@ -246,6 +286,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(both_ends_are_out_of_reach, build, tear_down),
         cmocka_unit_test_setup_teardown(the_tail_is_looked_at, build, tear_down),
+        cmocka_unit_test_setup_teardown(reports_name_the_mistake, build, tear_down),
+        cmocka_unit_test_setup_teardown(sizes_are_exact, build, tear_down),
         cmocka_unit_test_setup_teardown(freed_runs_are_out_of_reach, build, tear_down),
         cmocka_unit_test_setup_teardown(memory_comes_back_clear, build, tear_down),
         cmocka_unit_test_setup_teardown(quarantine_gives_way, build, tear_down),

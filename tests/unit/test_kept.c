@@ -181,6 +181,43 @@ static void the_depot_has_room_for_what_comes_again(void **state)
     assert_int_equal(free_frames(), before);
 }
 
+/* Wrong if it failed: what found no room for the most part would be forgotten, or the room that
+ * it did not get stay behind. */
+static void the_depot_remembers_what_it_turned_away(void **state)
+{
+    struct qy_run_depot *depot = &memory.mm->run_depot;
+    uint64_t before = free_frames();
+    (void)state;
+    depot->most = 6 * 20;
+    hand_in(20, 8); /* two find no room: their room goes, and the six are turned away as well */
+    assert_int_equal(depot->most, 4 * 20);
+    assert_int_equal(depot->frames, 0);
+    for (unsigned i = 0; i < 20; i++)
+        qy_run_depot_missed(memory.mm, 20);
+    assert_int_equal(depot->most, (4 + 8) * 20);
+    depot->most = 20;
+    hand_in(50, 1); /* more than all there was */
+    assert_int_equal(depot->most, 0);
+    assert_int_equal(free_frames(), before);
+}
+
+/* Wrong if it failed: a run would stay where the search for old ones ends. */
+static void the_depot_is_emptied_wherever_it_begins(void **state)
+{
+    struct qy_run_depot *depot = &memory.mm->run_depot;
+    uint64_t before = free_frames();
+    (void)state;
+    for (unsigned next = 0; next < QY_RUN_CLASSES; next++) {
+        depot->most = 20;
+        hand_in(20, 1);
+        assert_int_equal(depot->frames, 20);
+        depot->next = next;
+        qy_run_depot_drain(memory.mm);
+        assert_int_equal(depot->frames, 0);
+        assert_int_equal(free_frames(), before);
+    }
+}
+
 /* Wrong if it failed: more memory would be used than ever before while freed runs lie idle. */
 static void the_depot_makes_way(void **state)
 {
@@ -192,6 +229,13 @@ static void the_depot_makes_way(void **state)
     assert_int_equal(qy_run_depot_frames(memory.mm), 200);
     qy_run_depot_make_way(memory.mm, 101);
     assert_int_equal(qy_run_depot_frames(memory.mm), 0);
+    memory.mm->run_depot.most = 200;
+    hand_in(200, 1);
+    struct qy_mm_stat stat;
+    qy_mm_stat(memory.mm, &stat);
+    atomic_store(&memory.mm->peak, stat.managed - stat.free);
+    assert_int_equal(qy_slab_grow(qy_cache_of_magazines(memory.mm), cpu), 0);
+    assert_int_equal(qy_run_depot_frames(memory.mm), 0); /* for a slab, too */
 }
 
 /* Wrong if it failed: malloc would hand out a run that is too short, or that free does not know. */
@@ -265,6 +309,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_slot_keeps_so_much_and_no_more, build, tear_down),
         cmocka_unit_test_setup_teardown(a_full_stack_hands_on_its_oldest, build, tear_down),
         cmocka_unit_test_setup_teardown(the_depot_has_room_for_what_comes_again, build, tear_down),
+        cmocka_unit_test_setup_teardown(the_depot_remembers_what_it_turned_away, build, tear_down),
+        cmocka_unit_test_setup_teardown(the_depot_is_emptied_wherever_it_begins, build, tear_down),
         cmocka_unit_test_setup_teardown(the_depot_makes_way, build, tear_down),
         cmocka_unit_test_setup_teardown(the_newest_comes_out_with_its_tag, build, tear_down),
         cmocka_unit_test(every_length_has_one_class),

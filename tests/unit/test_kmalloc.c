@@ -218,6 +218,40 @@ static void insides_and_sizes_are_seen(void **state)
     assert_int_equal(qy_kfree(memory.mm, block), 0);
 }
 
+static void refuse_sized(const void *block, size_t bytes, size_t align)
+{
+    test_quiet(true);
+    int code = qy_kfree_check(memory.mm, block, bytes, align);
+    test_quiet(false);
+    assert_int_equal(code, -EINVAL);
+    assert_string_equal(memory.mm->last_fault, "K5");
+}
+
+/* Wrong if it failed: a sized free of a size that the block cannot have been asked for would
+ * pass, or a right one be refused; what is no block is for the free itself to report. */
+static void sizes_are_compared_with_the_class(void **state)
+{
+    (void)state;
+    char *first = qy_kmalloc(memory.mm, 200, QY_GFP_KERNEL); /* may lie at the start of a page */
+    char *block = qy_kmalloc(memory.mm, 200, QY_GFP_KERNEL);
+    size_t usable = qy_ksize(memory.mm, block);
+    int local;
+    for (size_t align = 1; align <= 16; align *= 2) {
+        refuse_sized(block, usable / 2 - 1, align);
+        refuse_sized(block, usable + 1, align);
+        assert_int_equal(qy_kfree_check(memory.mm, block, usable / 2, align), 0);
+        assert_int_equal(qy_kfree_check(memory.mm, block, usable, align), 0);
+    }
+    assert_int_equal(qy_kfree_check(memory.mm, block, 1, 32), 0); /* padded for its alignment */
+    refuse_sized(block, 200, 4096);
+    assert_int_equal(qy_kfree_check(memory.mm, &local, 200, 1), 0);
+    assert_int_equal(qy_kfree(memory.mm, block), 0);
+    assert_int_equal(qy_kfree(memory.mm, first), 0);
+    block = qy_kmalloc(memory.mm, 32, QY_GFP_KERNEL);
+    assert_int_equal(qy_kfree_check(memory.mm, block, 1, 1), 0); /* nothing is smaller */
+    assert_int_equal(qy_kfree(memory.mm, block), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -230,6 +264,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(room_to_grow_is_not_insisted_on, build, tear_down),
         cmocka_unit_test_setup_teardown(wrong_frees_are_named, build, tear_down),
         cmocka_unit_test_setup_teardown(insides_and_sizes_are_seen, build, tear_down),
+        cmocka_unit_test_setup_teardown(sizes_are_compared_with_the_class, build, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@
 #include <quarry/slab.h>
 
 #include <errno.h>
+#include <pthread.h>
 
 #define MOST 4400
 
@@ -141,6 +142,94 @@ static void slabs_move_between_the_three_lists(void **state)
     assert_int_equal(cache->slabs_empty.count, 1);
     assert_int_equal(qy_kmem_cache_shrink(cache), 1 << cache->order);
     assert_int_equal(cache->slabs_empty.count, 0);
+    assert_int_equal(qy_kmem_cache_destroy(cache, NULL), 0);
+}
+
+/* Wrong if it failed: slabs would waste memory, or slots hold more of large objects than they may. */
+static void slabs_fit_their_objects(void **state)
+{
+    (void)state;
+    for (size_t bytes = 16; bytes <= 32768; bytes += bytes < 2048 ? 16 : bytes / 9) {
+        struct qy_kmem_cache *cache = create(bytes, 0, 0, NULL);
+        size_t slab_bytes = PAGE << cache->order, used = (size_t)cache->nr_objects * cache->stride;
+        bool most = cache->nr_objects == QY_SLAB_MOST_OBJECTS;
+        assert_true(used <= slab_bytes);
+        assert_true(most || cache->nr_objects >= 4 || cache->order == 7);
+        assert_true((slab_bytes - used) * 20 <= slab_bytes || cache->order == 7);
+        size_t kept = (size_t)cache->most_in_slot * cache->places * cache->stride;
+        assert_true(kept <= 256 * 1024 || cache->most_in_slot == 1);
+        assert_int_equal(qy_kmem_cache_destroy(cache, NULL), 0);
+    }
+}
+
+/* Wrong if it failed: idle slabs would be kept by their number, whatever their size. */
+static void idle_slabs_are_few_bytes(void **state)
+{
+    (void)state;
+    const size_t sizes[] = {64, 1024, 2048, 4096};
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        struct qy_kmem_cache *cache = create(sizes[i], 0, 0, NULL);
+        for (size_t n = 0; n < MOST; n++)
+            assert_non_null(objects[n] = qy_kmem_cache_alloc(cache, QY_GFP_KERNEL));
+        for (size_t n = 0; n < MOST; n++)
+            assert_int_equal(qy_kmem_cache_free(cache, objects[n]), 0);
+        size_t busy = cache->slabs_full.count + cache->slabs_partial.count;
+        size_t most = 2 * (32 * 1024 / (PAGE << cache->order) + busy / 16) + 1;
+        assert_in_range(cache->slabs_empty.count, 0, most);
+        assert_int_equal(qy_kmem_cache_destroy(cache, NULL), 0);
+    }
+}
+
+/* Wrong if it failed: whoever asks caches for memory would not know how much has come. */
+static void shrinking_says_what_it_gave(void **state)
+{
+    (void)state;
+    struct qy_mm_stat before, after;
+    struct qy_kmem_cache *cache = create(1000, 0, 0, NULL);
+    for (size_t n = 0; n < 1000; n++)
+        assert_non_null(objects[n] = qy_kmem_cache_alloc(cache, QY_GFP_KERNEL));
+    for (size_t n = 0; n < 1000; n++)
+        assert_int_equal(qy_kmem_cache_free(cache, objects[n]), 0);
+    qy_drain_all_pages(memory.mm);
+    qy_mm_stat(memory.mm, &before);
+    size_t given = qy_kmem_cache_shrink_all(memory.mm);
+    qy_mm_stat(memory.mm, &after);
+    assert_int_equal(after.free - before.free, given);
+    assert_true(given * PAGE >= 900 * 1000 / 2);
+    assert_int_equal(qy_kmem_cache_destroy(cache, NULL), 0);
+}
+
+static void *use_and_end(void *cache)
+{
+    void *mine[200];
+    for (size_t i = 0; i < COUNT_OF(mine); i++)
+        assert_non_null(mine[i] = qy_kmem_cache_alloc(cache, QY_GFP_KERNEL));
+    for (size_t i = 0; i < COUNT_OF(mine); i++)
+        assert_int_equal(qy_kmem_cache_free(cache, mine[i]), 0);
+    void *run = qy_kmalloc(memory.mm, 100000, QY_GFP_KERNEL);
+    assert_int_equal(qy_kfree(memory.mm, run), 0);
+    qy_pfn_t pfn = qy_alloc_pages(memory.mm, QY_GFP_KERNEL, 0);
+    assert_int_equal(qy_free_pages(memory.mm, pfn, 0), 0);
+    return NULL;
+}
+
+/* Wrong if it failed: what a thread kept for its next request would be lost with it. */
+static void a_thread_leaves_nothing_behind(void **state)
+{
+    (void)state;
+    struct qy_kmem_cache *cache = create(500, 0, 0, NULL);
+    struct qy_mm_stat before, after;
+    pthread_t thread;
+
+    qy_kmem_cache_shrink_all(memory.mm);
+    qy_drain_all_pages(memory.mm);
+    qy_mm_stat(memory.mm, &before);
+    assert_int_equal(pthread_create(&thread, NULL, use_and_end, cache), 0);
+    pthread_join(thread, NULL);
+    qy_kmem_cache_shrink_all(memory.mm);
+    qy_drain_all_pages(memory.mm);
+    qy_mm_stat(memory.mm, &after);
+    assert_int_equal(before.free, after.free);
     assert_int_equal(qy_kmem_cache_destroy(cache, NULL), 0);
 }
 
@@ -343,6 +432,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(bad_arguments_are_refused, build, tear_down),
         cmocka_unit_test_setup_teardown(as_many_caches_as_promised, build, tear_down),
         cmocka_unit_test_setup_teardown(slabs_move_between_the_three_lists, build, tear_down),
+        cmocka_unit_test_setup_teardown(slabs_fit_their_objects, build, tear_down),
+        cmocka_unit_test_setup_teardown(idle_slabs_are_few_bytes, build, tear_down),
+        cmocka_unit_test_setup_teardown(shrinking_says_what_it_gave, build, tear_down),
+        cmocka_unit_test_setup_teardown(a_thread_leaves_nothing_behind, build, tear_down),
         cmocka_unit_test_setup_teardown(a_cache_with_live_objects_stays, build, tear_down),
         cmocka_unit_test_setup_teardown(wrong_frees_are_named_at_once, build, tear_down),
         cmocka_unit_test_setup_teardown(what_was_freed_last_is_not_freed_again, build, tear_down),
