@@ -3,6 +3,7 @@
  */
 #include "support.h"
 
+#include "buddy/alloc.h"
 #include "memory/mm.h"
 
 #include <quarry/buddy.h>
@@ -146,6 +147,45 @@ static void windows_overlap(void **state)
     }
 }
 
+static uint64_t frames_in_use(struct qy_mm *mm)
+{
+    struct qy_mm_stat stat;
+    qy_kmem_cache_shrink_all(mm);
+    qy_drain_all_pages(mm);
+    qy_mm_stat(mm, &stat);
+    return stat.managed - stat.free;
+}
+
+/* Wrong if it failed: a large block would be moved where it could grow where it is; or when it
+ * moves its bytes or the memory that it leaves would be lost. */
+static void large_blocks_grow_where_they_are_or_move(void **state)
+{
+    (void)state;
+    struct qy_mm *mm = create(0);
+    assert_int_equal(qy_kfree(mm, qy_kmalloc(mm, 512 * MIB, QY_GFP_KERNEL)), 0);
+    uint64_t before = frames_in_use(mm);
+    for (size_t bytes = 2 * MIB; bytes <= 32 * MIB; bytes *= 4) {
+        unsigned char *block = qy_kmalloc(mm, bytes, QY_GFP_KERNEL);
+        for (size_t at = 0; at < bytes; at += 64)
+            block[at] = (unsigned char)(at / 64 % 251);
+        unsigned char *grown = qy_krealloc(mm, block, bytes + bytes / 2, QY_GFP_KERNEL);
+        assert_ptr_equal(grown, block); /* there is nothing behind it */
+        assert_true(qy_ksize(mm, grown) >= bytes + bytes / 2);
+        qy_pfn_t behind = qy_virt_to_pfn(mm, grown + qy_ksize(mm, grown));
+        assert_true(qy_take_behind(mm, behind, 1));
+        unsigned char *moved = qy_krealloc(mm, grown, 4 * bytes, QY_GFP_KERNEL);
+        assert_true(moved != NULL && moved != grown);
+        for (size_t at = 0; at < bytes; at += 64)
+            if (moved[at] != at / 64 % 251)
+                fail_msg("byte %zu of %zu is lost", at, bytes);
+        test_rules(mm);
+        qy_give_run(mm, behind, 1, false);
+        assert_int_equal(qy_kfree(mm, moved), 0);
+        assert_int_equal(frames_in_use(mm), before);
+    }
+    qy_linux_mm_destroy(mm);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -154,6 +194,7 @@ int main(void)
         cmocka_unit_test(a_limit_is_kept_and_used_again_and_again),
         cmocka_unit_test(instances_come_and_go),
         cmocka_unit_test(windows_overlap),
+        cmocka_unit_test(large_blocks_grow_where_they_are_or_move),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
