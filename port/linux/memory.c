@@ -45,8 +45,10 @@
 #define TRIES 8
 #endif
 
-/** Bytes of a block whose memory is kept or dropped together when it is cleared. */
-#define CLEARED_AT_ONCE ((size_t)2 << 20)
+/** Bytes whose memory is looked at, kept or dropped together; and a huge page. */
+#define AT_ONCE ((size_t)2 << 20)
+/** When the system has no huge page, small ones serve so many times before it is asked again. */
+#define PAUSE 256
 
 static uint64_t draw(void)
 {
@@ -269,17 +271,17 @@ int qy_port_decommit(struct qy_mm *mm, void *address, size_t bytes)
     return code;
 }
 
-/** At least half of these pages, at most CLEARED_AT_ONCE, have memory behind them. */
-static bool mostly_there(void *address, size_t bytes)
+/** How many of these pages, of at most AT_ONCE, have memory behind them. All, if that cannot be told. */
+static size_t count_there(void *address, size_t bytes)
 {
-    unsigned char there[CLEARED_AT_ONCE >> QY_PAGE_SHIFT];
+    unsigned char there[AT_ONCE >> QY_PAGE_SHIFT];
     size_t pages = bytes >> QY_PAGE_SHIFT, count = 0;
     int saved = errno;
     bool known = mincore(address, bytes, there) == 0;
     errno = saved;
     for (size_t i = 0; known && i < pages; i++)
         count += there[i] & 1;
-    return !known || count >= pages / 2;
+    return known ? count : pages;
 }
 
 /* Writing zeroes to a page costs 0.1 - 0.3 us where there is memory, dropping it and faulting it in
@@ -287,10 +289,11 @@ static bool mostly_there(void *address, size_t bytes)
  * as if the next user touched as many pages as the last one. */
 void qy_port_clear(struct qy_mm *mm, void *address, size_t bytes)
 {
-    for (size_t done = 0; done < bytes; done += CLEARED_AT_ONCE) {
+    for (size_t done = 0; done < bytes; done += AT_ONCE) {
         char *at = (char *)address + done;
-        size_t part = bytes - done < CLEARED_AT_ONCE ? bytes - done : CLEARED_AT_ONCE;
-        if (mostly_there(at, part) || qy_port_decommit(mm, at, part) != 0)
+        size_t part = bytes - done < AT_ONCE ? bytes - done : AT_ONCE;
+        if (count_there(at, part) >= part / QY_PAGE_BYTES / 2 ||
+            qy_port_decommit(mm, at, part) != 0)
             memset(at, 0, part);
     }
 }
@@ -311,6 +314,26 @@ void qy_port_populate(struct qy_mm *mm, void *address, size_t bytes)
     int saved = errno;
     madvise(address, bytes, MADV_POPULATE_WRITE);
     errno = saved;
+}
+
+/* The range may be a huge page at this moment alone. Else the kernel would make one of it again when
+ * most of its pages were given back (khugepaged), and a large block that is written here
+ * and there would get 2 MiB for each page. Neighbours come to be one mapping again. */
+bool qy_port_populate_huge(struct qy_mm *mm, void *block, void *address, size_t bytes)
+{
+    static _Atomic unsigned pause; /* the system had none: so many times it is not asked */
+    unsigned wait = atomic_load_explicit(&pause, memory_order_relaxed);
+    int saved = errno;
+    bool may = wait == 0 && shared_at(block) == NULL && count_there(block, AT_ONCE) == 0 &&
+               madvise(block, AT_ONCE, MADV_HUGEPAGE) == 0;
+    qy_port_populate(mm, address, bytes);
+    bool came = may && count_there(block, AT_ONCE) == AT_ONCE / QY_PAGE_BYTES;
+    if (may)
+        madvise(block, AT_ONCE, MADV_NOHUGEPAGE);
+    if (wait != 0 || (may && !came))
+        atomic_store_explicit(&pause, wait != 0 ? wait - 1 : PAUSE, memory_order_relaxed);
+    errno = saved;
+    return came;
 }
 
 int qy_port_move(struct qy_mm *mm, void *from, void *to, size_t bytes)

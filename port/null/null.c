@@ -110,6 +110,13 @@ void qy_port_populate(struct qy_mm *mm, void *address, size_t bytes)
     (void)bytes;
 }
 
+bool qy_port_populate_huge(struct qy_mm *mm, void *block, void *address, size_t bytes)
+{
+    (void)block;
+    qy_port_populate(mm, address, bytes);
+    return false;
+}
+
 void qy_port_heavy_barrier(void)
 {
     atomic_thread_fence(memory_order_seq_cst);

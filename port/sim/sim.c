@@ -320,6 +320,16 @@ void qy_port_populate(struct qy_mm *mm, void *address, size_t bytes)
     (void)bytes;
 }
 
+/* Memory is there as soon as it is written. */
+bool qy_port_populate_huge(struct qy_mm *mm, void *block, void *address, size_t bytes)
+{
+    (void)mm;
+    (void)block;
+    (void)address;
+    (void)bytes;
+    return !qy_sim_fails();
+}
+
 void qy_port_heavy_barrier(void)
 {
     qy_sim_point();

@@ -36,6 +36,9 @@ void qy_port_clear(struct qy_mm *mm, void *address, size_t bytes);
 int qy_port_protect(struct qy_mm *mm, void *address, size_t bytes, bool accessible);
 /** Advice: all of the range is about to be written. */
 void qy_port_populate(struct qy_mm *mm, void *address, size_t bytes);
+/** The same, of part of the aligned 2 MiB at @block, all of which will be written before long: one
+ *  huge page may bring the memory of all. True: it did; false: none of it, or only part. */
+bool qy_port_populate_huge(struct qy_mm *mm, void *block, void *address, size_t bytes);
 /** Move the memory at @from to @to: same bytes, whole pages; @to was committed and its content
  *  is lost; @from stays usable and reads as zero. 0, or -errno and nothing changed. */
 int qy_port_move(struct qy_mm *mm, void *from, void *to, size_t bytes);

@@ -270,7 +270,7 @@ static int grow(struct qy_kmem_cache *cache, struct qy_cpu *cpu, const struct qy
         return -QY_ENOMEM;
     }
     if (fresh && __atomic_load_n(&cache->populate, __ATOMIC_RELAXED))
-        qy_port_populate(mm, pages, QY_PAGE_BYTES << cache->order);
+        qy_populate(mm, pfn, cache->order);
     fill_in(cache, slab, pages);
     if (prepare_objects(cache, slab, cpu) != 0) {
         free_header(cache, slab);
