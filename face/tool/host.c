@@ -300,5 +300,7 @@ int host_read(const struct what *what, struct views *views)
     if (status == EXIT_OK && what->print == qy_show_sysrq_m &&
         access("/proc/pagetypeinfo", R_OK) == 0)
         status = read_file("pagetypeinfo", views);
+    if (what->print == qy_show_cma)
+        sysfs_regions(views);
     return status;
 }

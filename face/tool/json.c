@@ -3,6 +3,8 @@
  */
 #include "json.h"
 
+#include <string.h>
+
 static json_t *integer(uint64_t value)
 {
     return json_integer((json_int_t)value);
@@ -150,15 +152,51 @@ static json_t *vmstat(const struct views *views)
     return items(views, QY_ITEMS_VMSTAT, 0);
 }
 
+static json_t *percentiles(const struct qy_region_view *region)
+{
+    return json_pack("{s:I, s:I, s:I, s:I}", "p50", (json_int_t)qy_region_latency_us(region, 50),
+                     "p90", (json_int_t)qy_region_latency_us(region, 90), "p99",
+                     (json_int_t)qy_region_latency_us(region, 99), "max",
+                     (json_int_t)qy_region_latency_us(region, 100));
+}
+
+/** What is not known, of a machine's region, is left out. */
+static json_t *cma(const struct views *views)
+{
+    json_t *array = json_array();
+    for (size_t r = 0; r < views->nr_regions; r++) {
+        const struct qy_region_view *region = &views->regions[r];
+        json_t *object = json_pack("{s:s}", "name", region->name);
+        for (size_t f = 0; f < QY_REGION_FIGURES; f++) {
+            uint64_t value;
+            memcpy(&value, (const char *)region + qy_region_figures[f].at, sizeof(value));
+            if (value != QY_VIEW_UNKNOWN)
+                json_object_set_new(object, qy_region_figures[f].name, integer(value));
+        }
+        if (region->policy != QY_VIEW_UNKNOWN) {
+            json_object_set_new(object, "policy", json_string(qy_policy_name(region->policy)));
+            json_object_set_new(object, "latency_below_us", percentiles(region));
+            json_object_set_new(object, "latency_histogram",
+                                integers(region->latency, QY_VIEW_LATENCIES));
+        }
+        json_array_append_new(array, object);
+    }
+    return array;
+}
+
 json_t *json_what(const struct what *what, const struct views *views)
 {
     static const struct {
         void (*print)(const struct qy_lens *lens, struct qy_text *text);
         json_t *(*json)(const struct views *views);
     } makers[] = {
-        {qy_show_buddyinfo, buddyinfo}, {qy_show_pagetypeinfo, pagetypeinfo},
-        {qy_show_slabinfo, slabinfo},   {qy_show_zoneinfo, zoneinfo},
-        {qy_show_meminfo, meminfo},     {qy_show_vmstat, vmstat},
+        {qy_show_buddyinfo, buddyinfo},
+        {qy_show_pagetypeinfo, pagetypeinfo},
+        {qy_show_slabinfo, slabinfo},
+        {qy_show_zoneinfo, zoneinfo},
+        {qy_show_meminfo, meminfo},
+        {qy_show_vmstat, vmstat},
+        {qy_show_cma, cma},
         {qy_show_sysrq_m, buddyinfo},
     };
     for (size_t m = 0; m < sizeof(makers) / sizeof(makers[0]); m++)

@@ -31,6 +31,38 @@ const char *human_bytes(uint64_t bytes)
     return text;
 }
 
+const char region_columns[] =
+    "REGION       POLICY           SIZE        OUT       LENT REQUESTS FAILED     P99";
+
+static const char *pages(uint64_t count, uint64_t page_bytes)
+{
+    return count == QY_VIEW_UNKNOWN ? "-" : human_bytes(count * page_bytes);
+}
+
+static void count(char *text, size_t bytes, uint64_t number)
+{
+    if (number == QY_VIEW_UNKNOWN)
+        snprintf(text, bytes, "-");
+    else
+        snprintf(text, bytes, "%" PRIu64, number);
+}
+
+const char *region_line(const struct qy_region_view *region, uint64_t page_bytes)
+{
+    static char line[160];
+    char requests[24], failures[24], p99[24];
+    struct qy_text text;
+    qy_text_init(&text, p99, sizeof(p99));
+    qy_text_below_us(&text, qy_region_latency_us(region, 99), 7);
+    count(requests, sizeof(requests), region->requests);
+    count(failures, sizeof(failures), region->failures);
+    snprintf(line, sizeof(line), "%-12.12s %-10s %10s %10s %10s %8s %6s %s", region->name,
+             qy_policy_name(region->policy), pages(region->total_pages, page_bytes),
+             pages(region->out, page_bytes), pages(region->lent, page_bytes), requests, failures,
+             p99);
+    return line;
+}
+
 void print_views(FILE *out, const struct what *what, const struct views *views)
 {
     struct qy_lens lens = views_lens(views);

@@ -108,7 +108,21 @@ static void show_text(const struct request *request, const struct what *what,
 {
     if (request->what == NULL)
         printf("%s== %s ==\n", what == &whats[0] ? "" : "\n", what->name);
-    print_views(stdout, what, views);
+    if (what->print == qy_show_cma && views->nr_regions == 0)
+        puts("no contiguous region");
+    else
+        print_views(stdout, what, views);
+}
+
+/** What was asked for by name, and is not there, is more than an empty list. */
+static int complain_of_nothing(const struct request *request, const struct views *views)
+{
+    if (request->pid != 0 || request->what == NULL || request->what->print != qy_show_cma ||
+        views->nr_regions > 0)
+        return EXIT_OK;
+    complain("this kernel has no contiguous regions, or does not show them: there is nothing in "
+             "/sys/kernel/mm/cma");
+    return EXIT_FAILED;
 }
 
 static int show(const struct request *request, json_t *object)
@@ -128,6 +142,11 @@ static int show(const struct request *request, json_t *object)
                 break;
             if (failed != EXIT_OK)
                 continue;
+        }
+        int nothing = complain_of_nothing(request, &views);
+        if (nothing != EXIT_OK) {
+            status = nothing;
+            continue;
         }
         if (request->json)
             json_object_set_new(object, what->name, json_what(what, &views));

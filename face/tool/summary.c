@@ -164,6 +164,15 @@ static void caches(FILE *out, struct views *views)
         fprintf(out, "and %zu with less\n", left);
 }
 
+static void regions(FILE *out, const struct views *views)
+{
+    if (views->nr_regions == 0)
+        return;
+    fprintf(out, "\n%s%s%s\n", bold(out), region_columns, plain(out));
+    for (size_t r = 0; r < views->nr_regions; r++)
+        fprintf(out, "%s\n", region_line(&views->regions[r], views->memory.page_bytes));
+}
+
 static void cost(FILE *out, const struct views *views)
 {
     uint64_t page = views->memory.page_bytes, pcp = 0, managed = 0;
@@ -198,6 +207,7 @@ void summary_text(FILE *out, const struct reports *reports, const struct ending 
                 report->process.pid, plain(out));
         buddyinfo(out, &report->views);
         caches(out, &report->views);
+        regions(out, &report->views);
         cost(out, &report->views);
         return;
     }

@@ -61,7 +61,8 @@ struct views {
     struct qy_pageset_view *pagesets;
     struct qy_cache_view *caches;
     struct qy_item_view *items;
-    size_t nr_zones, nr_pagesets, nr_caches, nr_items;
+    struct qy_region_view *regions;
+    size_t nr_zones, nr_pagesets, nr_caches, nr_items, nr_regions;
 };
 
 /** One more, all zero; out of memory ends the program. Valid until the next of its kind. */
@@ -69,6 +70,7 @@ struct qy_zone_view *views_zone(struct views *views);
 struct qy_pageset_view *views_pageset(struct views *views);
 struct qy_cache_view *views_cache(struct views *views);
 struct qy_item_view *views_item(struct views *views);
+struct qy_region_view *views_region(struct views *views);
 struct qy_lens views_lens(const struct views *views);
 /** All that a lens shows. */
 void views_copy(struct views *views, const struct qy_lens *lens);
@@ -93,6 +95,11 @@ const struct what *what_find(const char *name);
 
 /** Read the /proc files of one thing into *views. 0, or an exit status: it has complained. */
 QY_MUST_CHECK int host_read(const struct what *what, struct views *views);
+
+/* sysfs.c */
+
+/** This machine's contiguous regions: none where the kernel has none. */
+void sysfs_regions(struct views *views);
 
 /* remote.c */
 
@@ -122,6 +129,9 @@ void complain_not_permitted(pid_t pid, int error);
 bool wants_colour(FILE *out);
 /** "12.3 MiB" in a static buffer; eight of them live at once. */
 const char *human_bytes(uint64_t bytes);
+/** Columns of regions: what stands above them, and one region's line in a static buffer. */
+extern const char region_columns[];
+const char *region_line(const struct qy_region_view *region, uint64_t page_bytes);
 /** Print through one of the view's printers. */
 void print_views(FILE *out, const struct what *what, const struct views *views);
 

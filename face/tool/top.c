@@ -20,9 +20,9 @@ static int gather(pid_t pid, struct views *views)
 {
     if (pid != 0)
         return remote_read(pid, views);
-    static const char *const parts[] = {"zoneinfo", "buddyinfo", "slabinfo"};
+    static const char *const parts[] = {"zoneinfo", "buddyinfo", "cma", "slabinfo"};
     int status = EXIT_OK;
-    for (size_t p = 0; p < 3 && status == EXIT_OK; p++) {
+    for (size_t p = 0; p < sizeof(parts) / sizeof(parts[0]) && status == EXIT_OK; p++) {
         bool only_root = strcmp(parts[p], "slabinfo") == 0;
         if (only_root && access("/proc/slabinfo", R_OK) != 0)
             break;
@@ -119,6 +119,23 @@ static void draw_caches(int row, struct views *views)
     }
 }
 
+/** The first ones: below them there must be room for caches. */
+static int draw_regions(int row, const struct views *views)
+{
+    enum {
+        MOST = 4
+    };
+    if (views->nr_regions == 0)
+        return row;
+    attron(A_REVERSE);
+    mvhline(row, 0, ' ', COLS);
+    mvprintw(row++, 0, "%s", region_columns);
+    attroff(A_REVERSE);
+    for (size_t r = 0; r < views->nr_regions && r < MOST && row < LINES; r++)
+        mvprintw(row++, 0, "%s", region_line(&views->regions[r], views->memory.page_bytes));
+    return row + 1;
+}
+
 static void draw(pid_t pid, struct views *views)
 {
     int row = 2;
@@ -128,7 +145,8 @@ static void draw(pid_t pid, struct views *views)
     for (size_t z = 0; z < views->nr_zones; z++)
         if (views->zones[z].populated && row + BAR_ROWS < LINES)
             row = draw_zone(row, &views->zones[z]);
-    draw_caches(row + 1, views);
+    row = draw_regions(row + 1, views);
+    draw_caches(row, views);
     refresh();
 }
 

@@ -41,6 +41,11 @@ struct qy_item_view *views_item(struct views *views)
     return one_more(&views->items, &views->nr_items, sizeof(*views->items));
 }
 
+struct qy_region_view *views_region(struct views *views)
+{
+    return one_more(&views->regions, &views->nr_regions, sizeof(*views->regions));
+}
+
 static bool look(const void *from, enum qy_view_kind kind, size_t index, void *view)
 {
     const struct views *views = from;
@@ -53,6 +58,7 @@ static bool look(const void *from, enum qy_view_kind kind, size_t index, void *v
         [QY_VIEW_PAGESET] = {views->pagesets, views->nr_pagesets, sizeof(*views->pagesets)},
         [QY_VIEW_CACHE] = {views->caches, views->nr_caches, sizeof(*views->caches)},
         [QY_VIEW_ITEM] = {views->items, views->nr_items, sizeof(*views->items)},
+        [QY_VIEW_REGION] = {views->regions, views->nr_regions, sizeof(*views->regions)},
     };
     if (index >= kinds[kind].count)
         return false;
@@ -71,6 +77,7 @@ void views_copy(struct views *views, const struct qy_lens *lens)
     struct qy_pageset_view set;
     struct qy_cache_view cache;
     struct qy_item_view item;
+    struct qy_region_view region;
     if (!qy_look_memory(lens, &views->memory))
         return;
     for (size_t i = 0; qy_look_zone(lens, i, &zone); i++)
@@ -81,6 +88,8 @@ void views_copy(struct views *views, const struct qy_lens *lens)
         *views_cache(views) = cache;
     for (size_t i = 0; qy_look_item(lens, i, &item); i++)
         *views_item(views) = item;
+    for (size_t i = 0; qy_look_region(lens, i, &region); i++)
+        *views_region(views) = region;
 }
 
 void views_free(struct views *views)
@@ -89,5 +98,6 @@ void views_free(struct views *views)
     free(views->pagesets);
     free(views->caches);
     free(views->items);
+    free(views->regions);
     *views = (struct views){0};
 }

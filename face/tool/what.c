@@ -12,6 +12,7 @@ const struct what whats[] = {
     {"zoneinfo", {"zoneinfo"}, qy_show_zoneinfo, "zones: frames, watermarks, per-CPU lists"},
     {"meminfo", {"meminfo"}, qy_show_meminfo, "the memory in kB"},
     {"vmstat", {"vmstat"}, qy_show_vmstat, "counters of events"},
+    {"cma", {NULL}, qy_show_cma, "contiguous regions, and what of them is lent out"},
     {"sysrq", {"zoneinfo", "buddyinfo"}, qy_show_sysrq_m, "what SysRq-m prints"},
 };
 const size_t nr_whats = sizeof(whats) / sizeof(whats[0]);

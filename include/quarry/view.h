@@ -29,6 +29,9 @@ QY_API void qy_print_vmstat(struct qy_mm *mm, struct qy_text *text);
 QY_API void qy_print_slabinfo(struct qy_mm *mm, struct qy_text *text);
 /** What SysRq-m prints: one line a zone with watermarks, then its free blocks by order. */
 QY_API void qy_print_sysrq_m(struct qy_mm *mm, struct qy_text *text);
+/** Contiguous regions (cma.h), one a column: the files of Linux's /sys/kernel/mm/cma/NAME by their
+ *  names, policy, what is out, lent and free, what requests cost. Nothing if there is none. */
+QY_API void qy_print_cma(struct qy_mm *mm, struct qy_text *text);
 
 /**
  * Check every rule of every layer. Returns the number of broken ones; each is written to

@@ -35,6 +35,10 @@ struct qy_cma {
     struct qy_cma_stat stat; /* (c) what only adds up */
 };
 
+/** qy_cma_stat() without the lock, for who only looks: each figure is true, two of them may be of
+ *  different moments. */
+void qy_cma_stat_racy(const struct qy_cma *cma, struct qy_cma_stat *stat);
+
 /** A window of one part. */
 struct qy_cma_window {
     unsigned part;

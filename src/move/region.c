@@ -291,10 +291,13 @@ int qy_cma_destroy(struct qy_cma *cma)
     return 0;
 }
 
+/** It may be a copy of another process's, made while it changed: no part is believed. */
 QY_RACY static void count_frames(const struct qy_cma *cma, struct qy_cma_stat *stat)
 {
     const struct qy_mm *mm = cma->mm;
-    for (unsigned i = 0; i < cma->nr_parts; i++) {
+    for (unsigned i = 0; i < cma->nr_parts && i < QY_CMA_MAX_RANGES; i++) {
+        if (!qy_in_span(mm, cma->part[i].pfn, cma->part[i].nr_frames))
+            continue;
         uint64_t index = qy_frame_index(mm, cma->part[i].pfn);
         uint64_t end = index + cma->part[i].nr_frames;
         stat->frames += cma->part[i].nr_frames;
@@ -302,7 +305,15 @@ QY_RACY static void count_frames(const struct qy_cma *cma, struct qy_cma_stat *s
             stat->lent += mm->folios[index].state == QY_FOLIO_LENT ||
                           mm->folios[index].state == QY_FOLIO_WANTED;
     }
-    stat->free = stat->frames - stat->out - stat->lent;
+    uint64_t used = stat->out + stat->lent;
+    stat->free = stat->frames > used ? stat->frames - used : 0;
+}
+
+static void describe(const struct qy_cma *cma, struct qy_cma_stat *stat)
+{
+    __builtin_memcpy(stat->name, cma->name, sizeof(stat->name));
+    stat->policy = cma->policy;
+    count_frames(cma, stat);
 }
 
 void qy_cma_stat(struct qy_cma *cma, struct qy_cma_stat *stat)
@@ -310,7 +321,14 @@ void qy_cma_stat(struct qy_cma *cma, struct qy_cma_stat *stat)
     qy_lock(&cma->lock);
     *stat = cma->stat;
     qy_unlock(&cma->lock);
-    __builtin_memcpy(stat->name, cma->name, sizeof(stat->name));
-    stat->policy = cma->policy;
-    count_frames(cma, stat);
+    describe(cma, stat);
+}
+
+QY_RACY void qy_cma_stat_racy(const struct qy_cma *cma, struct qy_cma_stat *stat)
+{
+    const volatile uint64_t *from = (const volatile uint64_t *)&cma->stat;
+    uint64_t *to = (uint64_t *)stat;
+    for (size_t i = 0; i < sizeof(*stat) / sizeof(*to); i++)
+        to[i] = from[i];
+    describe(cma, stat);
 }

@@ -14,7 +14,6 @@
  * COST    A cache: a walk along the slots. An item: at most a pass over all caches.
  */
 #include "base/text.h"
-#include "move/cma.h"
 #include "reclaim/vmscan.h"
 #include "slab/magazine.h"
 #include "view/live.h"
@@ -133,19 +132,6 @@ static void count_pages(const struct qy_mm *mm, struct totals *totals)
     totals->activated = qy_figure(&vmscan->activated);
 }
 
-/** Their chain changes under a lock that who asks may hold; then requests are not counted. */
-QY_RACY static void count_regions(struct qy_mm *mm, struct totals *totals)
-{
-    if (!qy_trylock(&mm->chain_lock))
-        return;
-    const struct qy_cma *cma = atomic_load_explicit(&mm->regions, memory_order_acquire);
-    for (; cma != NULL; cma = atomic_load_explicit(&cma->next, memory_order_acquire)) {
-        totals->cma_success += cma->stat.requests - cma->stat.failures;
-        totals->cma_fail += cma->stat.failures;
-    }
-    qy_unlock(&mm->chain_lock);
-}
-
 static void count_all(const struct qy_live *live, struct totals *totals)
 {
     const struct qy_mm *mm = live->mm;
@@ -167,12 +153,11 @@ static void count_all(const struct qy_live *live, struct totals *totals)
         totals->given += zone->nr_given;
         totals->stolen += zone->nr_stolen;
         totals->cma += zone->nr_cma;
-        totals->cma_free +=
-            zone->nr_free_of[QY_MIGRATE_CMA] + zone->nr_free_of[QY_MIGRATE_GUARANTEED];
+        totals->cma_free += qy_live_free_cma(zone);
     }
     count_caches(mm, totals);
     count_pages(mm, totals);
-    count_regions(live->mm, totals);
+    qy_live_requests(live, &totals->cma_success, &totals->cma_fail);
     uint64_t used = totals->managed - totals->free - totals->pcp;
     if (totals->peak < used) /* it is noted at slow paths */
         totals->peak = used;
@@ -304,8 +289,6 @@ static const struct {
     {"quarry_meta", QY_ITEMS_MEMINFO, META},
     {"nr_free_pages", QY_ITEMS_VMSTAT, FREE},
     {"nr_free_cma", QY_ITEMS_VMSTAT, CMA_FREE},
-    {"cma_alloc_success", QY_ITEMS_VMSTAT, CMA_SUCCESS},
-    {"cma_alloc_fail", QY_ITEMS_VMSTAT, CMA_FAIL},
     {"nr_inactive_file", QY_ITEMS_VMSTAT, INACTIVE},
     {"nr_active_file", QY_ITEMS_VMSTAT, ACTIVE},
     {"nr_slab_reclaimable", QY_ITEMS_VMSTAT, SLAB_RECLAIMABLE},
@@ -319,6 +302,8 @@ static const struct {
     {"pgsteal_direct", QY_ITEMS_VMSTAT, STEAL_DIRECT},
     {"pgscan_kswapd", QY_ITEMS_VMSTAT, SCAN_KSWAPD},
     {"pgscan_direct", QY_ITEMS_VMSTAT, SCAN_DIRECT},
+    {"cma_alloc_success", QY_ITEMS_VMSTAT, CMA_SUCCESS},
+    {"cma_alloc_fail", QY_ITEMS_VMSTAT, CMA_FAIL},
     {"quarry_nr_pcp_pages", QY_ITEMS_VMSTAT, PCP},
     {"quarry_nr_backed_pages", QY_ITEMS_VMSTAT, BACKED},
     {"quarry_nr_large_pages", QY_ITEMS_VMSTAT, LARGE},
@@ -351,6 +336,7 @@ static bool zone_item(const struct qy_live *live, size_t index, struct qy_item_v
 {
     enum {
         FREE_PAGES,
+        FREE_CMA,
         BACKED_PAGES,
         TAKES,
         GIVES,
@@ -358,8 +344,8 @@ static bool zone_item(const struct qy_live *live, size_t index, struct qy_item_v
         NR_OF_ZONE
     };
     static const char *const names[NR_OF_ZONE] = {
-        "nr_free_pages",     "quarry_nr_backed_pages", "quarry_buddy_take",
-        "quarry_buddy_give", "quarry_pageblock_steal",
+        "nr_free_pages",     "nr_free_cma",       "quarry_nr_backed_pages",
+        "quarry_buddy_take", "quarry_buddy_give", "quarry_pageblock_steal",
     };
     for (size_t z = 0; z < QY_MAX_ZONES; z++) {
         const struct qy_zone *zone = &live->mm->zones[z];
@@ -371,6 +357,7 @@ static bool zone_item(const struct qy_live *live, size_t index, struct qy_item_v
         }
         const uint64_t values[NR_OF_ZONE] = {
             atomic_load_explicit(&zone->nr_free, memory_order_relaxed),
+            qy_live_free_cma(zone),
             qy_zone_backed(live->mm, zone),
             zone->nr_taken,
             zone->nr_given,

@@ -63,6 +63,23 @@ struct qy_cache_view {
     uint64_t active_slabs, num_slabs, sharedavail;
 };
 
+/** What the tool reads as "not known here": a kernel without this file of /sys. */
+#define QY_VIEW_UNKNOWN UINT64_MAX
+/** Buckets of a region's histogram: requests that took less than 1 us, 2 us, 4 us .. */
+#define QY_VIEW_LATENCIES 32
+
+/** One contiguous region: a folder of /sys/kernel/mm/cma. Frames unless said otherwise. */
+struct qy_region_view {
+    char name[QY_VIEW_NAME];
+    uint64_t policy; /* enum qy_cma_policy */
+    uint64_t total_pages, available_pages;
+    uint64_t alloc_pages_success, alloc_pages_fail, release_pages_success;
+    uint64_t out, lent, free;
+    uint64_t requests, failures; /* requests */
+    uint64_t moved, dropped, written;
+    uint64_t latency[QY_VIEW_LATENCIES]; /* requests */
+};
+
 /** Which list a named figure is a line of. */
 enum qy_item_set {
     QY_ITEMS_MEMINFO, /* one list */
@@ -92,7 +109,9 @@ enum qy_view_kind {
     QY_VIEW_ZONE,
     QY_VIEW_PAGESET,
     QY_VIEW_CACHE,
-    QY_VIEW_ITEM
+    QY_VIEW_ITEM,
+    QY_VIEW_REGION,
+    QY_VIEW_KINDS_END
 };
 
 struct qy_lens {
@@ -128,6 +147,12 @@ static inline bool qy_look_item(const struct qy_lens *lens, size_t index, struct
     return lens->look(lens->from, QY_VIEW_ITEM, index, view);
 }
 
+static inline bool qy_look_region(const struct qy_lens *lens, size_t index,
+                                  struct qy_region_view *view)
+{
+    return lens->look(lens->from, QY_VIEW_REGION, index, view);
+}
+
 /* The printers, each in the format of Linux's file of that name. */
 void qy_show_buddyinfo(const struct qy_lens *lens, struct qy_text *text);
 void qy_show_pagetypeinfo(const struct qy_lens *lens, struct qy_text *text);
@@ -136,6 +161,22 @@ void qy_show_slabinfo(const struct qy_lens *lens, struct qy_text *text);
 void qy_show_meminfo(const struct qy_lens *lens, struct qy_text *text);
 void qy_show_vmstat(const struct qy_lens *lens, struct qy_text *text);
 void qy_show_sysrq_m(const struct qy_lens *lens, struct qy_text *text);
+/** A table: the files of /sys/kernel/mm/cma by their names, then what else is known. */
+void qy_show_cma(const struct qy_lens *lens, struct qy_text *text);
+
+/** One figure of a region. */
+struct qy_region_figure {
+    const char *name;
+    size_t at; /* offset in struct qy_region_view */
+};
+#define QY_REGION_FIGURES 13
+extern const struct qy_region_figure qy_region_figures[QY_REGION_FIGURES];
+/** "linux", "eager", "guaranteed"; "-": not known. */
+const char *qy_policy_name(uint64_t policy);
+/** "<16us", "<17ms", "<2s", rounded up so that it stays true; "-" for 0. Flush right. */
+void qy_text_below_us(struct qy_text *text, uint64_t below_us, unsigned width);
+/** @percent of a region's requests took less than so many microseconds; 0: there were none. */
+uint64_t qy_region_latency_us(const struct qy_region_view *region, unsigned percent);
 
 /** The names that pagetypeinfo uses: "Unmovable", "Movable" ... */
 const char *qy_migratetype_name(unsigned migratetype);

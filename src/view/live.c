@@ -239,6 +239,8 @@ static bool look(const void *from, enum qy_view_kind kind, size_t index, void *v
         return qy_live_cache(live, index, view);
     case QY_VIEW_ITEM:
         return qy_live_item(live, index, view);
+    case QY_VIEW_REGION:
+        return qy_live_region(live, index, view);
     default:
         return false;
     }

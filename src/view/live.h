@@ -20,9 +20,15 @@ struct qy_live {
 /** It keeps the pointer. */
 struct qy_lens qy_live_lens(const struct qy_live *live);
 
-/* live.c, for its other half, items.c */
+/* live.c, items.c: for each other */
 bool qy_live_cache(const struct qy_live *live, size_t index, struct qy_cache_view *view);
 bool qy_live_item(const struct qy_live *live, size_t index, struct qy_item_view *view);
+/* regions.c */
+bool qy_live_region(const struct qy_live *live, size_t index, struct qy_region_view *view);
+/** Requests of all regions together. */
+void qy_live_requests(const struct qy_live *live, uint64_t *success, uint64_t *fail);
+/** Of each zone: frames of its regions that are free. */
+uint64_t qy_live_free_cma(const struct qy_zone *zone);
 /** Call @count for each slot. Nothing happens if they cannot be locked soon. */
 void qy_live_slots(const struct qy_live *live,
                    void (*count)(const struct qy_cpu *cpu, void *context), void *context);

@@ -53,3 +53,8 @@ void qy_print_sysrq_m(struct qy_mm *mm, struct qy_text *text)
 {
     print(mm, text, qy_show_sysrq_m);
 }
+
+void qy_print_cma(struct qy_mm *mm, struct qy_text *text)
+{
+    print(mm, text, qy_show_cma);
+}

@@ -29,7 +29,7 @@ static const struct header this_build = {
     .version = 1,
     .view_bytes = sizeof(struct qy_zone_view) + sizeof(struct qy_pageset_view) +
                   sizeof(struct qy_cache_view) + sizeof(struct qy_item_view) +
-                  sizeof(struct qy_memory_view),
+                  sizeof(struct qy_memory_view) + sizeof(struct qy_region_view),
 };
 
 union any_view {
@@ -38,11 +38,13 @@ union any_view {
     struct qy_pageset_view pageset;
     struct qy_cache_view cache;
     struct qy_item_view item;
+    struct qy_region_view region;
 };
 
 _Static_assert(offsetof(struct qy_zone_view, name) == 0 &&
                    offsetof(struct qy_cache_view, name) == 0 &&
-                   offsetof(struct qy_item_view, name) == 0,
+                   offsetof(struct qy_item_view, name) == 0 &&
+                   offsetof(struct qy_region_view, name) == 0,
                "names first");
 
 static const size_t view_bytes[] = {
@@ -51,6 +53,7 @@ static const size_t view_bytes[] = {
     [QY_VIEW_PAGESET] = sizeof(struct qy_pageset_view),
     [QY_VIEW_CACHE] = sizeof(struct qy_cache_view),
     [QY_VIEW_ITEM] = sizeof(struct qy_item_view),
+    [QY_VIEW_REGION] = sizeof(struct qy_region_view),
 };
 
 int qy_snapshot_begin(const struct qy_sink *sink)
@@ -75,7 +78,7 @@ int qy_snapshot_end(const struct qy_sink *sink)
 int qy_snapshot_views(const struct qy_sink *sink, const struct qy_lens *lens)
 {
     union any_view view;
-    for (unsigned kind = QY_VIEW_MEMORY; kind <= QY_VIEW_ITEM; kind++) {
+    for (unsigned kind = QY_VIEW_MEMORY; kind < QY_VIEW_KINDS_END; kind++) {
         for (size_t i = 0; lens->look(lens->from, kind, i, &view); i++) {
             int error = qy_snapshot_record(sink, kind, &view, view_bytes[kind]);
             if (error != 0)
@@ -134,7 +137,7 @@ static bool look(const void *from, enum qy_view_kind kind, size_t index, void *v
     if (found == NULL)
         return false;
     __builtin_memcpy(view, found, view_bytes[kind]);
-    if (kind == QY_VIEW_ZONE || kind == QY_VIEW_CACHE || kind == QY_VIEW_ITEM)
+    if (kind != QY_VIEW_MEMORY && kind != QY_VIEW_PAGESET)
         ((char *)view)[QY_VIEW_NAME - 1] = '\0'; /* the name comes first in each */
     return true;
 }

@@ -130,12 +130,13 @@ static void zone_blocks(const struct qy_zone_view *zone, uint64_t page_kb, struc
 
 static void totals(const struct qy_lens *lens, struct qy_text *text)
 {
-    uint64_t present = 0, managed = 0, high = 0;
+    uint64_t present = 0, managed = 0, high = 0, cma = 0;
     struct qy_zone_view zone;
     for (size_t z = 0; qy_look_zone(lens, z, &zone); z++) {
         present += zone.present;
         managed += zone.managed;
         high += qy_text_equal(zone.name, "HighMem") ? zone.present : 0;
+        cma += zone.cma;
     }
     qy_text_u64(text, present);
     qy_text_string(text, " pages RAM\n");
@@ -143,6 +144,10 @@ static void totals(const struct qy_lens *lens, struct qy_text *text)
     qy_text_string(text, " pages HighMem/MovableOnly\n");
     qy_text_u64(text, present - managed);
     qy_text_string(text, " pages reserved\n");
+    if (cma == 0)
+        return; /* as a kernel without regions */
+    qy_text_u64(text, cma);
+    qy_text_string(text, " pages cma reserved\n");
 }
 
 void qy_show_sysrq_m(const struct qy_lens *lens, struct qy_text *text)

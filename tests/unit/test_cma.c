@@ -7,6 +7,7 @@
 
 #include "buddy/lend.h"
 #include "move/cma.h"
+#include "view/live.h"
 
 #include <quarry/buddy.h>
 #include <quarry/cma.h>
@@ -384,7 +385,51 @@ static void shown(void **state)
     assert_int_equal(printed(mm, qy_print_vmstat, "nr_free_cma"), 1024);
     assert_int_equal(printed(mm, qy_print_vmstat, "cma_alloc_success"), 1);
     assert_int_equal(printed(mm, qy_print_vmstat, "cma_alloc_fail"), 1);
+    assert_int_equal(printed(mm, qy_print_zoneinfo, "managed  8192\n        cma"), 2048);
+    assert_int_equal(printed(mm, qy_print_zoneinfo, "nr_free_cma  "), 1024);
+    assert_int_equal(printed(mm, qy_print_sysrq_m, "0 pages reserved\n"), 2048);
+    assert_int_equal(printed(mm, qy_print_cma, "total_pages"), 2048);
+    assert_int_equal(printed(mm, qy_print_cma, "available_pages"), 1024);
+    assert_int_equal(printed(mm, qy_print_cma, "alloc_pages_success"), 1024);
+    assert_int_equal(printed(mm, qy_print_cma, "alloc_pages_fail"), 2048);
+    assert_int_equal(printed(mm, qy_print_cma, "release_pages_success"), 0);
+    assert_int_equal(printed(mm, qy_print_cma, "\nout"), 1024);
+    assert_int_equal(printed(mm, qy_print_cma, "\nfree"), 1024);
+    assert_int_equal(printed(mm, qy_print_cma, "\nrequests"), 2);
+    assert_int_equal(printed(mm, qy_print_cma, "\nfailures"), 1);
     assert_int_equal(qy_cma_release(fixture.cma, pfn, 1024), 0);
+    tear_down(&fixture);
+}
+
+/* Wrong if it failed: what is lent would be missing from the table, regions would stand in another
+ * order than they were made in, or a child of fork would look at its parent's pages. */
+static void shown_side_by_side(void **state)
+{
+    struct fixture fixture = set_up(32 * MIB, 2048, QY_CMA_EAGER, 0);
+    struct qy_mm *mm = fixture.mm;
+    const struct qy_cma_options second = {
+        .name = "second", .ranges = {{QY_PFN_NONE, 1024}}, .nr_ranges = 1};
+    struct qy_cma *other = qy_cma_create(mm, &second, NULL);
+    struct qy_live live = {.mm = mm};
+    struct qy_lens lens = qy_live_lens(&live);
+    struct qy_region_view view;
+    (void)state;
+    assert_non_null(other);
+    fill_region(&fixture, BORROWED_MOVABLE, 0);
+    assert_true(qy_look_region(&lens, 0, &view));
+    assert_int_equal(view.total_pages, 2048);
+    assert_int_equal(view.policy, QY_CMA_EAGER);
+    assert_true(view.lent > 1024);
+    assert_int_equal(view.lent + view.free, 2048);
+    assert_true(qy_look_region(&lens, 1, &view));
+    assert_string_equal(view.name, "second");
+    assert_false(qy_look_region(&lens, 2, &view));
+
+    struct qy_folio *folios = mm->folios;
+    mm->folios = NULL;
+    assert_false(qy_look_region(&lens, 0, &view));
+    mm->folios = folios;
+    assert_int_equal(qy_cma_destroy(other), 0);
     tear_down(&fixture);
 }
 
@@ -422,6 +467,7 @@ int main(void)
         cmocka_unit_test(refused),
         cmocka_unit_test(any_occupancy),
         cmocka_unit_test(shown),
+        cmocka_unit_test(shown_side_by_side),
         cmocka_unit_test(limits_of_all_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

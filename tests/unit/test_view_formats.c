@@ -42,6 +42,43 @@ static const struct qy_item_view items[] = {
     {.name = "nr_mlock", .set = QY_ITEMS_ZONE, .owner = 0, .value = 2},
 };
 
+static const struct qy_region_view regions[] = {
+    {
+        .name = "default",
+        .policy = 1,
+        .total_pages = 16384,
+        .available_pages = 8192,
+        .alloc_pages_success = 24576,
+        .alloc_pages_fail = 0,
+        .release_pages_success = 16384,
+        .out = 8192,
+        .lent = 8000,
+        .free = 192,
+        .requests = 201,
+        .moved = 7,
+        .dropped = 9,
+        .latency = {[0] = 50, [4] = 51, [14] = 80, [15] = 18, [24] = 2},
+    },
+    {
+        .name = "a-region-of-an-older-kernel",
+        .policy = QY_VIEW_UNKNOWN,
+        .total_pages = QY_VIEW_UNKNOWN,
+        .available_pages = QY_VIEW_UNKNOWN,
+        .alloc_pages_success = 12,
+        .alloc_pages_fail = 3,
+        .release_pages_success = QY_VIEW_UNKNOWN,
+        .out = QY_VIEW_UNKNOWN,
+        .lent = QY_VIEW_UNKNOWN,
+        .free = QY_VIEW_UNKNOWN,
+        .requests = QY_VIEW_UNKNOWN,
+        .failures = QY_VIEW_UNKNOWN,
+        .moved = QY_VIEW_UNKNOWN,
+        .dropped = QY_VIEW_UNKNOWN,
+        .written = QY_VIEW_UNKNOWN,
+    },
+    {.name = "the-third-of-them"},
+};
+
 static bool look(const void *from, enum qy_view_kind kind, size_t index, void *view)
 {
     static const struct qy_memory_view memory = {.page_bytes = 4096, .migratetypes = 0x2f};
@@ -63,6 +100,10 @@ static bool look(const void *from, enum qy_view_kind kind, size_t index, void *v
     case QY_VIEW_CACHE:
         *(struct qy_cache_view *)view = cache;
         return index == 0;
+    case QY_VIEW_REGION:
+        if (index < COUNT_OF(regions))
+            *(struct qy_region_view *)view = regions[index];
+        return index < COUNT_OF(regions);
     default:
         if (index < COUNT_OF(items))
             *(struct qy_item_view *)view = items[index];
@@ -176,10 +217,72 @@ static void sysrq_m_is_as_linux_prints_it(void **state)
            "3998 pages RAM\n0 pages HighMem/MovableOnly\n158 pages reserved\n");
 }
 
+/* Wrong if it failed: who knows the names of /sys/kernel/mm/cma would not find them; a figure that
+ * the kernel does not show would be a false one; or lines would be wider than a terminal. */
+static void cma_is_a_table_of_what_sysfs_shows(void **state)
+{
+    (void)state;
+    expect(qy_show_cma, "pages of 4 KiB               default  a-region-of-an-older-kernel\n"
+                        "policy                         eager                            -\n"
+                        "total_pages                    16384                            -\n"
+                        "available_pages                 8192                            -\n"
+                        "alloc_pages_success            24576                           12\n"
+                        "alloc_pages_fail                   0                            3\n"
+                        "release_pages_success          16384                            -\n"
+                        "out                             8192                            -\n"
+                        "lent                            8000                            -\n"
+                        "free                             192                            -\n"
+                        "requests                         201                            -\n"
+                        "failures                           0                            -\n"
+                        "moved                              7                            -\n"
+                        "dropped                            9                            -\n"
+                        "written                            0                            -\n"
+                        "latency p50                    <16us                            -\n"
+                        "latency p90                    <17ms                            -\n"
+                        "latency p99                    <33ms                            -\n"
+                        "latency max                     <17s                            -\n"
+                        "\n"
+                        "pages of 4 KiB          the-third-of-them\n"
+                        "policy                              linux\n"
+                        "total_pages                             0\n"
+                        "available_pages                         0\n"
+                        "alloc_pages_success                     0\n"
+                        "alloc_pages_fail                        0\n"
+                        "release_pages_success                   0\n"
+                        "out                                     0\n"
+                        "lent                                    0\n"
+                        "free                                    0\n"
+                        "requests                                0\n"
+                        "failures                                0\n"
+                        "moved                                   0\n"
+                        "dropped                                 0\n"
+                        "written                                 0\n"
+                        "latency p50                             -\n"
+                        "latency p90                             -\n"
+                        "latency p99                             -\n"
+                        "latency max                             -\n");
+}
+
+/* Wrong if it failed: a percentile would be one request off, and so a power of two. */
+static void percentiles_are_by_rank(void **state)
+{
+    struct qy_region_view region = {.latency = {[3] = 9, [10] = 1}};
+    (void)state;
+    assert_int_equal(qy_region_latency_us(&region, 90), 8);
+    assert_int_equal(qy_region_latency_us(&region, 91), 1024);
+    assert_int_equal(qy_region_latency_us(&region, 100), 1024);
+    region.latency[3] = 989;
+    region.latency[10] = 11;
+    assert_int_equal(qy_region_latency_us(&region, 98), 8);
+    assert_int_equal(qy_region_latency_us(&region, 99), 1024);
+    region.latency[3] = UINT64_MAX / 2;
+    assert_int_equal(qy_region_latency_us(&region, 99), 8);
+}
+
 static bool look_with_highmem(const void *from, enum qy_view_kind kind, size_t index, void *view)
 {
     static const struct qy_zone_view both[] = {
-        {.name = "HighMem", .populated = 1, .present = 100, .managed = 90},
+        {.name = "HighMem", .populated = 1, .present = 100, .managed = 90, .cma = 16},
         {.name = "Movable", .populated = 1, .present = 50, .managed = 40},
     };
     if (kind != QY_VIEW_ZONE)
@@ -199,7 +302,7 @@ static void sysrq_m_counts_high_memory_as_linux(void **state)
     struct qy_text text = {.buffer = buffer, .bytes = sizeof(buffer)};
     qy_show_sysrq_m(&lens, &text);
     assert_non_null(strstr(buffer, "\n150 pages RAM\n100 pages HighMem/MovableOnly\n"
-                                   "20 pages reserved\n"));
+                                   "20 pages reserved\n16 pages cma reserved\n"));
 }
 
 int main(void)
@@ -212,6 +315,8 @@ int main(void)
         cmocka_unit_test(zoneinfo_is_as_linux_prints_it),
         cmocka_unit_test(sysrq_m_is_as_linux_prints_it),
         cmocka_unit_test(sysrq_m_counts_high_memory_as_linux),
+        cmocka_unit_test(cma_is_a_table_of_what_sysfs_shows),
+        cmocka_unit_test(percentiles_are_by_rank),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

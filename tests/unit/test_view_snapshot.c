@@ -43,6 +43,7 @@ static void show_all(const struct qy_lens *lens, struct qy_text *text)
     qy_show_meminfo(lens, text);
     qy_show_vmstat(lens, text);
     qy_show_sysrq_m(lens, text);
+    qy_show_cma(lens, text);
 }
 
 /* Wrong if it failed: a report would show another memory than the process had. */
