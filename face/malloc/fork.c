@@ -86,6 +86,7 @@ static void in_parent(void)
 static void in_child(void)
 {
     struct qy_mm *mm = qy_malloc_get_mm();
+    qy_malloc_report_in_child();
     if (mm == NULL)
         return;
     if (qy_malloc_disown != NULL)

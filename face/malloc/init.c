@@ -208,7 +208,5 @@ __attribute__((constructor)) static void start(void)
 
 __attribute__((destructor)) static void end(void)
 {
-    struct qy_mm *mm = qy_malloc_get_mm();
-    if (mm != NULL)
-        qy_malloc_report(mm);
+    qy_malloc_report_end(qy_malloc_mm, QY_END_EXIT);
 }

@@ -42,6 +42,7 @@ static void *kmalloc(size_t bytes, qy_gfp_t gfp)
     struct qy_mm *mm = qy_malloc_enter();
     void *block = mm != NULL ? qy_kmalloc_slow(mm, bytes, gfp) : NULL;
     qy_malloc_note(mm, block);
+    qy_malloc_tell(mm);
     qy_malloc_leave();
     errno = saved;
     return block;
@@ -114,6 +115,7 @@ static __attribute__((noinline)) void free_cold(void *block)
     if (mm != NULL && block != NULL && qy_malloc_forget(mm, block)) {
         qy_kfree_slow(mm, block);
         qy_malloc_decay(mm);
+        qy_malloc_tell(mm);
     }
     qy_malloc_leave();
     errno = saved;
@@ -219,6 +221,7 @@ QY_API void *realloc(void *block, size_t bytes)
     if (qy_malloc_forget(mm, block)) {
         moved = qy_krealloc(mm, block, bytes, QY_GFP_KERNEL);
         qy_malloc_note(mm, moved != NULL ? moved : block);
+        qy_malloc_tell(mm);
     }
     qy_malloc_leave();
     errno = moved != NULL ? saved : ENOMEM;
@@ -243,6 +246,7 @@ void *qy_malloc_aligned(size_t align, size_t bytes, qy_gfp_t gfp)
     struct qy_mm *mm = qy_malloc_enter();
     void *block = mm != NULL ? qy_kmalloc_aligned(mm, bytes, align, gfp) : NULL;
     qy_malloc_note(mm, block);
+    qy_malloc_tell(mm);
     qy_malloc_leave();
     errno = block != NULL ? saved : ENOMEM;
     return block;

@@ -35,6 +35,13 @@ static inline void qy_malloc_leave(void)
     qy_malloc_depth--;
 }
 
+/** At the end of a slow half: `quarry run` may want to know. */
+static inline void qy_malloc_tell(struct qy_mm *mm)
+{
+    if (qy_unlikely(qy_malloc_board != NULL) && mm != NULL)
+        qy_malloc_report_call(mm);
+}
+
 /** What QUARRY_* asked for. */
 struct qy_malloc_settings {
     uint64_t limit_bytes; /* QUARRY_LIMIT: bytes, or with K, M, G, T */

@@ -1,30 +1,56 @@
 /*
- * report.c - what a process that ran on Quarry says of itself when it ends
+ * report.c - what a process that runs on Quarry tells `quarry run` of itself
  *
- * It runs in other people's programs, as their last act: it takes no lock that it could wait
- * for, allocates nothing, uses no stdio, leaves errno alone, and is silent when it fails.
+ * WHAT    See report.h. It runs in other people's programs, also as their last act: it takes no
+ *         lock that it could wait for, allocates nothing, uses no stdio, leaves errno alone, has
+ *         no descriptor open when it returns, and is silent when it fails.
+ *
+ *         A child of fork makes a board of its own at once: later it may have locked itself into
+ *         a sandbox, where what is asked of the kernel here would end it. For the same reason a
+ *         picture asks nothing of the kernel, but the last one.
+ *
+ * RULES   J1  Who says on a board that it ends is the process that is named on it: not a child of
+ *             vfork, which has its parent's memory.
+ *         J2  A place for a picture is written while the other one is the last complete picture.
+ *
+ * LOCKS   drawing: who draws; others have nothing to do here.
+ *
+ * COST    Outside `quarry run` a load and a comparison a slow call. Else two stores, and pictures
+ *         for less than a hundredth of the time.
  */
 #include "report.h"
-#include "base/text.h"
 #include "malloc.h"
 #include "view/live.h"
 #include "view/snapshot.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
+/** A picture is due when so many frames more or less are in use (or an eighth of them), or after so
+ *  many slow calls; and only so often that all of them take a hundredth of the time. */
+#define PICTURE_FRAMES 64
+#define PICTURE_CALLS 256
+#define PICTURE_SHARE 100
+
 const uint64_t qy_malloc_layout = QY_MALLOC_LAYOUT;
 
-static char *folder; /* NULL: not under `quarry run` */
-static uint64_t start_ns;
-static pid_t started; /* who start_ns is of */
+struct qy_board *qy_malloc_board;
+static char report_to[QY_REPORT_TO_BYTES]; /* "": not under `quarry run` */
+static pid_t owner;                        /* J1 */
+static _Atomic bool drawing;
+/* Of whoever draws. */
+static uint64_t drawn_used, drawn_ns, drawn_cost_ns;
+static _Atomic uint32_t calls;
 
 static uint64_t now_ns(void)
 {
@@ -33,162 +59,265 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-/** A small file of /proc/self, with a NUL behind; "" if it cannot be read. */
-static void read_self(const char *path, char *text, size_t bytes)
-{
-    ssize_t length = 0;
-    int file = open(path, O_RDONLY | O_CLOEXEC);
-    if (file >= 0) {
-        length = read(file, text, bytes - 1);
-        close(file);
-    }
-    text[length > 0 ? length : 0] = '\0';
-}
+/* ---- what is said ---- */
 
+/** VmHWM; 0: not known. */
 static uint64_t peak_rss_kb(void)
 {
     static const char key[] = "\nVmHWM:";
-    char status[4096];
-    read_self("/proc/self/status", status, sizeof(status));
+    char status[1536]; /* it stands in the first half of the file */
+    int file = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+    ssize_t length = file >= 0 ? read(file, status, sizeof(status) - 1) : 0;
+    if (file >= 0)
+        close(file);
+    status[length > 0 ? length : 0] = '\0';
     const char *line = strstr(status, key);
     return line == NULL ? 0 : strtoull(line + sizeof(key) - 1, NULL, 10);
 }
 
-/** Who this process is. */
-static void identify(struct qy_process_view *view)
-{
-    memset(view, 0, sizeof(*view));
-    read_self("/proc/self/comm", view->name, sizeof(view->name));
-    view->name[strcspn(view->name, "\n")] = '\0';
-    view->pid = (uint64_t)getpid();
-    view->parent = (uint64_t)getppid();
-    view->start_ns = start_ns;
-}
-
-/** What it has used. */
-static void measure(struct qy_process_view *view)
+static struct qy_usage usage_now(void)
 {
     struct rusage usage;
     memset(&usage, 0, sizeof(usage));
-    view->wall_ns = getpid() == started ? now_ns() - start_ns : 0;
     getrusage(RUSAGE_SELF, &usage);
-    view->user_us = (uint64_t)usage.ru_utime.tv_sec * 1000000 + (uint64_t)usage.ru_utime.tv_usec;
-    view->system_us = (uint64_t)usage.ru_stime.tv_sec * 1000000 + (uint64_t)usage.ru_stime.tv_usec;
-    view->minor_faults = (uint64_t)usage.ru_minflt;
-    view->major_faults = (uint64_t)usage.ru_majflt;
-    view->peak_rss_kb = peak_rss_kb();
+    return (struct qy_usage){
+        .user_us = (uint64_t)usage.ru_utime.tv_sec * 1000000 + (uint64_t)usage.ru_utime.tv_usec,
+        .system_us = (uint64_t)usage.ru_stime.tv_sec * 1000000 + (uint64_t)usage.ru_stime.tv_usec,
+        .minor_faults = (uint64_t)usage.ru_minflt,
+        .major_faults = (uint64_t)usage.ru_majflt,
+    };
 }
 
-/** FOLDER/PID.suffix, new and empty. A negative number: it cannot be made. */
-static int create(const char *suffix)
+/** Frames that are not free. */
+static uint64_t used_frames(const struct qy_mm *mm)
 {
-    char path[PATH_MAX + 32];
-    struct qy_text text;
-    qy_text_init(&text, path, sizeof(path));
-    qy_text_string(&text, folder);
-    qy_text_char(&text, '/');
-    qy_text_u64(&text, (uint64_t)getpid());
-    qy_text_string(&text, suffix);
-    return open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-}
-
-struct output {
-    int file;
-    size_t used;
-    char bytes[4096];
-};
-
-static int flush(struct output *output)
-{
-    for (size_t done = 0; done < output->used;) {
-        ssize_t written = write(output->file, output->bytes + done, output->used - done);
-        if (written < 0 && errno != EINTR)
-            return -errno;
-        done += written > 0 ? (size_t)written : 0;
+    uint64_t used = 0;
+    for (unsigned i = 0; i < mm->zonelist_length; i++) {
+        const struct qy_zone *zone = &mm->zones[mm->zonelist[0][i]];
+        used += zone->managed - atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
     }
-    output->used = 0;
-    return 0;
+    return used;
 }
+
+/* ---- pictures ---- */
+
+struct place {
+    char *bytes;
+    uint64_t used;
+};
 
 static int put(void *to, const void *bytes, size_t length)
 {
-    struct output *output = to;
-    if (length > sizeof(output->bytes) - output->used) {
-        int error = flush(output);
-        if (error != 0)
-            return error;
-    }
-    if (length > sizeof(output->bytes))
+    struct place *place = to;
+    if (length > QY_PICTURE_BYTES - place->used)
         return -EMSGSIZE;
-    memcpy(output->bytes + output->used, bytes, length);
-    output->used += length;
+    memcpy(place->bytes + place->used, bytes, length);
+    place->used += length;
     return 0;
 }
 
-static int write_report(struct output *output, struct qy_mm *mm)
+static int write_picture(struct place *place, const struct qy_board *board,
+                         const struct qy_usage *usage, struct qy_mm *mm)
 {
-    struct qy_process_view process;
-    struct qy_live live = {.mm = mm};
+    struct qy_process_view process = board->process;
+    struct qy_totals totals;
+    struct qy_live live = {.mm = mm, .totals = &totals};
     struct qy_lens lens = qy_live_lens(&live);
-    struct qy_sink sink = {.to = output, .put = put};
-    identify(&process);
-    measure(&process);
+    struct qy_sink sink = {.to = place, .put = put};
+    process.usage = *usage;
     int error = qy_snapshot_begin(&sink);
     if (error == 0)
         error = qy_snapshot_record(&sink, QY_RECORD_PROCESS, &process, sizeof(process));
     if (error == 0 && mm != NULL)
         error = qy_snapshot_views(&sink, &lens);
-    if (error == 0)
-        error = qy_snapshot_end(&sink);
-    return error == 0 ? flush(output) : error;
+    return error == 0 ? qy_snapshot_end(&sink) : error;
 }
 
-void qy_malloc_report(struct qy_mm *mm)
+/** drawing is held. */
+static void draw(struct qy_board *board, const struct qy_usage *usage, struct qy_mm *mm)
 {
-    if (folder == NULL)
+    uint64_t nr = atomic_load_explicit(&board->nr_pictures, memory_order_relaxed);
+    struct place place = {.bytes = (char *)board + QY_PAGE_BYTES + nr % 2 * QY_PICTURE_BYTES};
+    drawn_used = mm != NULL ? used_frames(mm) : 0;
+    if (write_picture(&place, board, usage, mm) != 0)
+        return;
+    board->picture_length[nr % 2] = place.used;
+    board->picture_used[nr % 2] = drawn_used;
+    /* J2: all of it is there before it counts. */
+    atomic_store_explicit(&board->nr_pictures, nr + 1, memory_order_release);
+}
+
+static bool is_due(uint64_t used)
+{
+    uint64_t change = used > drawn_used ? used - drawn_used : drawn_used - used;
+    uint64_t most = drawn_used / 8 > PICTURE_FRAMES ? drawn_used / 8 : PICTURE_FRAMES;
+    if (change < most && atomic_fetch_add_explicit(&calls, 1, memory_order_relaxed) < PICTURE_CALLS)
+        return false;
+    return now_ns() - drawn_ns >= PICTURE_SHARE * drawn_cost_ns;
+}
+
+/* ---- a board of one's own ---- */
+
+static bool send_board(int file)
+{
+    struct qy_report_hello hello = {.board_bytes = sizeof(struct qy_board)};
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    const char *token = strchr(report_to, ' ');
+    size_t length = (size_t)(token - report_to);
+    memcpy(address.sun_path + 1, report_to, length); /* a NUL in front: no name in any folder */
+    strncpy(hello.token, token + 1, sizeof(hello.token) - 1);
+
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(file))];
+    } control;
+    memset(&control, 0, sizeof(control));
+    struct iovec part = {&hello, sizeof(hello)};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof(control.bytes)};
+    control.header = (struct cmsghdr){
+        .cmsg_len = CMSG_LEN(sizeof(file)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+    memcpy(CMSG_DATA(&control.header), &file, sizeof(file));
+
+    int socket_end = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (socket_end < 0)
+        return false;
+    socklen_t bytes = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + length);
+    bool sent = connect(socket_end, (const struct sockaddr *)&address, bytes) == 0 &&
+                sendmsg(socket_end, &message, MSG_NOSIGNAL) == (ssize_t)sizeof(hello);
+    close(socket_end);
+    return sent;
+}
+
+static void describe(struct qy_process_view *process, bool is_forked)
+{
+    prctl(PR_GET_NAME, process->name);
+    process->pid = (uint64_t)getpid();
+    process->parent = (uint64_t)getppid();
+    process->start_ns = now_ns();
+    process->is_forked = is_forked;
+    process->usage = usage_now();
+}
+
+/** NULL: there is no tool any more, or not the memory. */
+static struct qy_board *introduce(bool is_forked)
+{
+    struct rlimit most;
+    struct qy_board *board = MAP_FAILED;
+    if (getrlimit(RLIMIT_FSIZE, &most) != 0 || most.rlim_cur < QY_BOARD_BYTES)
+        return NULL; /* ftruncate() would end the program by SIGXFSZ */
+    int file = memfd_create("quarry-report", MFD_CLOEXEC);
+    if (file < 0)
+        return NULL;
+    if (ftruncate(file, QY_BOARD_BYTES) == 0)
+        board = mmap(NULL, QY_BOARD_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (board != MAP_FAILED) {
+        describe(&board->process, is_forked);
+        if (!send_board(file)) {
+            munmap(board, QY_BOARD_BYTES);
+            board = MAP_FAILED; /* the tool is gone */
+        }
+    }
+    close(file);
+    return board != MAP_FAILED ? board : NULL;
+}
+
+void qy_malloc_report_call(struct qy_mm *mm)
+{
+    static const struct qy_usage not_asked; /* that would be a call of the kernel */
+    struct qy_board *board = qy_malloc_board;
+    uint64_t used = used_frames(mm);
+    atomic_store_explicit(&board->used, used, memory_order_relaxed);
+    atomic_store_explicit(&board->peak, atomic_load_explicit(&mm->peak, memory_order_relaxed),
+                          memory_order_relaxed);
+    if (!is_due(used) || atomic_exchange_explicit(&drawing, true, memory_order_acquire))
+        return;
+    uint64_t began = now_ns();
+    draw(board, &not_asked, mm);
+    atomic_store_explicit(&calls, 0, memory_order_relaxed);
+    drawn_ns = now_ns();
+    drawn_cost_ns = drawn_ns - began;
+    atomic_store_explicit(&drawing, false, memory_order_release);
+}
+
+void qy_malloc_report_end(struct qy_mm *mm, enum qy_end end)
+{
+    struct qy_board *board = qy_malloc_board;
+    if (board == NULL || getpid() != owner) /* J1 */
         return;
     int saved = errno;
-    struct output output;
-    output.used = 0;
-    output.file = create(".end");
-    if (output.file >= 0) {
-        if (write_report(&output, mm) != 0)
-            ftruncate(output.file, 0);
-        close(output.file);
+    if (mm != NULL) {
+        atomic_store(&board->used, used_frames(mm));
+        atomic_store(&board->peak, atomic_load(&mm->peak));
     }
+    /* Who is drawing may be this very thread, which a signal's handler has taken here. */
+    if (!atomic_exchange_explicit(&drawing, true, memory_order_acquire)) {
+        struct qy_usage usage = usage_now();
+        usage.peak_rss_kb = peak_rss_kb();
+        draw(board, &usage, mm);
+        atomic_store_explicit(&drawing, false, memory_order_release);
+    }
+    atomic_store(&board->end, end);
     errno = saved;
+}
+
+void qy_malloc_report_in_child(void)
+{
+    if (qy_malloc_board == NULL)
+        return;
+    munmap(qy_malloc_board, QY_BOARD_BYTES);
+    owner = getpid();
+    drawn_used = drawn_ns = drawn_cost_ns = 0;
+    atomic_store(&drawing, false);
+    qy_malloc_board = introduce(true);
+}
+
+/* ---- beginning and end ---- */
+
+QY_API _Noreturn void _Exit(int status);
+
+/** The C library's own would leave no report. */
+QY_API _Noreturn void _exit(int status)
+{
+    if (qy_malloc_board != NULL)
+        qy_malloc_report_end(qy_malloc_mm, QY_END_EXIT_AT_ONCE);
+    for (;;)
+        syscall(SYS_exit_group, status);
+}
+
+QY_API _Noreturn void _Exit(int status)
+{
+    _exit(status);
+}
+
+static void on_quick_exit(void)
+{
+    qy_malloc_report_end(qy_malloc_mm, QY_END_EXIT_AT_ONCE);
 }
 
 static bool is_asked_for(void)
 {
     for (char **entry = environ; entry != NULL && *entry != NULL; entry++)
-        if (qy_malloc_value_of(*entry, QY_REPORT_DIR) != NULL)
+        if (qy_malloc_value_of(*entry, QY_REPORT_TO) != NULL)
             return true;
     return false;
 }
 
-/** The folder is remembered now: at the end the environment may be gone. */
+/** Where to report is remembered now: later the environment may be gone. */
 __attribute__((constructor)) static void note_start(void)
 {
-    const char *value = is_asked_for() ? secure_getenv(QY_REPORT_DIR) : NULL;
-    if (value == NULL || value[0] != '/' || strlen(value) >= PATH_MAX)
+    const char *value = is_asked_for() ? secure_getenv(QY_REPORT_TO) : NULL;
+    if (value == NULL || strlen(value) >= sizeof(report_to) || strchr(value, ' ') == NULL)
         return;
     int saved = errno;
-    struct qy_process_view process;
-    char *copy = mmap(NULL, PATH_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (copy == MAP_FAILED) {
-        errno = saved;
-        return;
-    }
-    folder = strcpy(copy, value);
-    start_ns = now_ns();
-    started = getpid();
-    identify(&process);
-    int file = create(".start");
-    if (file >= 0) {
-        ssize_t written = write(file, &process, sizeof(process));
-        (void)written; /* short: the tool takes it for a file that is not there */
-        close(file);
+    strcpy(report_to, value);
+    owner = getpid();
+    qy_malloc_board = introduce(false);
+    if (qy_malloc_board != NULL) {
+        int refused = at_quick_exit(on_quick_exit);
+        (void)refused; /* then who ends so has not said how */
     }
     errno = saved;
 }

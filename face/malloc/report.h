@@ -1,10 +1,18 @@
 /*
- * report.h - what a process that ran on Quarry says of itself when it ends
+ * report.h - what a process that runs on Quarry tells `quarry run` of itself
  *
- * `quarry run` hands down a folder in QUARRY_REPORT_DIR. Each program that starts there
- * leaves a file PID.start, and at its end PID.end: a snapshot (view/snapshot.h) with one
- * record of the process before the views. Who ends by a signal or by _exit() leaves no
- * PID.end.
+ * WHAT    `quarry run` hands down where it listens, in QUARRY_REPORT_TO. Each program that starts
+ *         there makes a board, some pages of shared memory without a name in any folder, gives the
+ *         tool a descriptor of it, and forgets its own. From then on it writes on the board:
+ *
+ *           used, peak     at each slow call: two stores
+ *           a picture      now and then, and at its end: a snapshot (view/snapshot.h) with one
+ *                          record of the process before the views. Two places, taken in turn:
+ *                          the last complete one can be read whenever it is killed
+ *           how it ended   by exit(), by _exit(); neither: by exec, a signal, or still there
+ *
+ *         The tool reads it when the process is gone. When the tool is gone, there is nothing that
+ *         could be left behind.
  */
 #ifndef QUARRY_MALLOC_REPORT_H
 #define QUARRY_MALLOC_REPORT_H
@@ -23,20 +31,60 @@
 extern QY_API struct qy_mm *qy_malloc_mm;
 extern QY_API const uint64_t qy_malloc_layout;
 
-#define QY_REPORT_DIR "QUARRY_REPORT_DIR"
+/** "NAME TOKEN": an abstract socket of type SEQPACKET, and what who writes there has to say. */
+#define QY_REPORT_TO "QUARRY_REPORT_TO"
+#define QY_REPORT_TO_BYTES 64
 
-/** Both files hold it: PID.start alone as it lies in memory, PID.end as QY_RECORD_PROCESS. */
-struct qy_process_view {
-    char name[QY_VIEW_NAME]; /* /proc/PID/comm */
-    uint64_t pid, parent;
-    uint64_t start_ns; /* CLOCK_MONOTONIC when the program started */
-    uint64_t wall_ns;  /* since then; 0: not known (a child of fork) */
-    uint64_t user_us, system_us;
-    uint64_t minor_faults, major_faults;
-    uint64_t peak_rss_kb; /* VmHWM */
+/** The one message, with the board's descriptor. */
+struct qy_report_hello {
+    char token[24];
+    uint64_t board_bytes; /* sizeof(struct qy_board): another build has another */
 };
 
-/** Write PID.end. Needs no heap and no stdio; does nothing outside `quarry run`. */
-void qy_malloc_report(struct qy_mm *mm);
+/** What a process has used, since its PID began. */
+struct qy_usage {
+    uint64_t user_us, system_us;
+    uint64_t minor_faults, major_faults;
+    uint64_t peak_rss_kb; /* of this program: VmHWM */
+};
+
+/** Who it is, and QY_RECORD_PROCESS: what it had used when the picture was taken. */
+struct qy_process_view {
+    char name[QY_VIEW_NAME]; /* its comm */
+    uint64_t pid, parent;
+    uint64_t start_ns;  /* CLOCK_MONOTONIC when the program started */
+    uint64_t is_forked; /* it is its parent's program, and started in fork() */
+    struct qy_usage usage;
+};
+
+enum qy_end {
+    QY_END_NONE,
+    QY_END_EXIT,
+    QY_END_EXIT_AT_ONCE /* _exit() */
+};
+
+#define QY_PICTURE_BYTES (UINT64_C(512) << 10) /* room for one; what is not touched costs nothing */
+#define QY_BOARD_BYTES (QY_PAGE_BYTES + 2 * QY_PICTURE_BYTES)
+
+struct qy_board {
+    struct qy_process_view process; /* as it started; the pid is its own namespace's */
+    _Atomic uint64_t used, peak;    /* frames, at the last slow call */
+    _Atomic uint64_t nr_pictures;   /* complete ones; the last is in place (nr_pictures - 1) % 2 */
+    uint64_t picture_length[2];
+    uint64_t picture_used[2]; /* what used was */
+    _Atomic uint64_t end;     /* enum qy_end */
+};
+
+_Static_assert(sizeof(struct qy_board) <= QY_PAGE_BYTES, "pictures begin behind it");
+
+/** NULL: not under `quarry run`. */
+extern struct qy_board *qy_malloc_board;
+
+/** At the end of a slow call, without locks, in qy_malloc_enter(). Seldom more than two stores. */
+void qy_malloc_report_call(struct qy_mm *mm);
+/** The program ends. Needs no heap and no stdio; does nothing outside `quarry run`. */
+void qy_malloc_report_end(struct qy_mm *mm, enum qy_end end);
+/** A child of fork: from now on it has nothing to do with its parent's board. */
+void qy_malloc_report_in_child(void);
 
 #endif

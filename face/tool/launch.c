@@ -34,7 +34,7 @@ static void set_environment(const struct launch *launch)
                  before == NULL ? "" : before) < 0)
         _exit(EXIT_RUN_FAILED);
     setenv("LD_PRELOAD", preload, 1);
-    setenv(QY_REPORT_DIR, launch->folder, 1);
+    setenv(QY_REPORT_TO, collector_address(launch->collector), 1);
     if (launch->limit != NULL)
         setenv("QUARRY_LIMIT", launch->limit, 1);
     if (launch->cma != NULL)
@@ -78,10 +78,24 @@ static void pass_on(const siginfo_t *info, pid_t program)
         kill(getpid(), SIGSTOP); /* the terminal stopped the program already */
 }
 
-static void wait_for_end(pid_t program, const sigset_t *set, struct ending *ending)
+/** Of a program that has ended more is known before it is waited for. */
+static void look_at_dead(pid_t program, struct collector *collector, struct ending *ending)
+{
+    siginfo_t info = {.si_pid = 0};
+    struct glance glance;
+    if (waitid(P_PID, (id_t)program, &info, WEXITED | WNOHANG | WNOWAIT) != 0 ||
+        info.si_pid != program)
+        return;
+    ending->is_own = procfs_glance(program, &glance) && !glance.has_waited;
+    collector_stop(collector);
+}
+
+static void wait_for_end(pid_t program, const sigset_t *set, struct collector *collector,
+                         struct ending *ending)
 {
     int status = 0;
     for (;;) {
+        look_at_dead(program, collector, ending);
         pid_t changed = wait4(program, &status, WNOHANG | WUNTRACED, &ending->usage);
         if (changed == program && WIFSTOPPED(status)) {
             kill(getpid(), SIGSTOP); /* whoever continues this process, pass_on() tells it */
@@ -138,7 +152,8 @@ int launch(const struct launch *launch, struct ending *ending)
                  error == ENOENT ? "there is no such program" : strerror(error));
         return error == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
     }
-    wait_for_end(ending->pid, &set, ending);
+    collector_run(launch->collector);
+    wait_for_end(ending->pid, &set, launch->collector, ending);
     ending->wall_ns = now_ns() - began;
     return EXIT_OK;
 }

@@ -86,7 +86,9 @@ static _Noreturn void look(const struct target *target, int pipe_end)
     static char stack[65536];
     stack_t alternate = {.ss_sp = stack, .ss_size = sizeof(stack)};
     struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK};
-    struct qy_live live = {.mm = (struct qy_mm *)(uintptr_t)target->mm, .is_copy = true};
+    struct qy_totals totals;
+    struct qy_live live = {
+        .mm = (struct qy_mm *)(uintptr_t)target->mm, .totals = &totals, .is_copy = true};
     struct qy_lens lens = qy_live_lens(&live);
     struct qy_sink sink = {.to = &pipe_end, .put = put};
     looked_at = target->pid;

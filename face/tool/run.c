@@ -3,8 +3,11 @@
  */
 #include "tool.h"
 
+#include <quarry/cma.h>
+
 #include <argp.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <libgen.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -27,7 +30,7 @@ enum {
 struct request {
     char limit[24]; /* bytes, as text; "": none */
     const char *report;
-    const char *cma; /* NULL: none */
+    char cma[48]; /* bytes, and perhaps a policy; "": none */
     bool json, harden, quiet;
     char **argv; /* NULL: not given */
 };
@@ -54,6 +57,19 @@ static uint64_t parse_size(const char *text)
     return *end == '\0' ? size : 0;
 }
 
+/** SIZE[,POLICY], in bytes as the program will read it. False: it is no such thing. */
+static bool read_region(const char *text, char *region, size_t bytes)
+{
+    char size[24];
+    size_t length = strcspn(text, ",");
+    snprintf(size, sizeof(size), "%.*s", (int)length, text);
+    bool has_policy = text[length] == '\0';
+    for (uint64_t policy = 0; !has_policy && policy <= QY_CMA_GUARANTEED; policy++)
+        has_policy = strcmp(text + length + 1, qy_policy_name(policy)) == 0;
+    snprintf(region, bytes, "%" PRIu64 "%s", parse_size(size), text + length);
+    return length < sizeof(size) && has_policy && parse_size(size) != 0;
+}
+
 static error_t parse(int key, char *argument, struct argp_state *state)
 {
     struct request *request = state->input;
@@ -70,7 +86,11 @@ static error_t parse(int key, char *argument, struct argp_state *state)
         request->report = argument;
         return 0;
     case KEY_CMA:
-        request->cma = argument;
+        if (!read_region(argument, request->cma, sizeof(request->cma)))
+            argp_failure(state, EXIT_RUN_FAILED, 0,
+                         "--cma: '%s' is no size such as 64M, or size and policy such as "
+                         "64M,eager (linux, eager, guaranteed)",
+                         argument);
         return 0;
     case KEY_JSON:
         request->json = true;
@@ -132,18 +152,6 @@ static int check_library(const char *name, char path[PATH_MAX])
     return EXIT_OK;
 }
 
-static bool make_folder(char folder[PATH_MAX])
-{
-    const char *temporary = getenv("TMPDIR");
-    if (temporary == NULL || *temporary != '/')
-        temporary = "/tmp";
-    snprintf(folder, PATH_MAX, "%s/quarry-run.XXXXXX", temporary);
-    if (mkdtemp(folder) != NULL)
-        return true;
-    complain("%s: %s", folder, strerror(errno));
-    return false;
-}
-
 static FILE *open_report(const struct request *request)
 {
     if (request->report == NULL)
@@ -156,25 +164,28 @@ static FILE *open_report(const struct request *request)
 
 static int run(const struct request *request, FILE *out)
 {
-    char library[PATH_MAX], folder[PATH_MAX];
-    int status = check_library(request->cma != NULL ? WHOLE_LIBRARY : LIBRARY, library);
-    if (status != EXIT_OK || !make_folder(folder))
+    char library[PATH_MAX];
+    bool whole = request->cma[0] != '\0' || program_needs(request->argv[0], WHOLE_LIBRARY);
+    int status = check_library(whole ? WHOLE_LIBRARY : LIBRARY, library);
+    struct collector *collector = status == EXIT_OK ? collector_open() : NULL;
+    if (collector == NULL)
         return EXIT_RUN_FAILED;
 
     struct launch order = {
         .argv = request->argv,
         .library = library,
-        .folder = folder,
+        .collector = collector,
         .limit = request->limit[0] == '\0' ? NULL : request->limit,
         .harden = request->harden,
-        .cma = request->cma,
+        .cma = request->cma[0] == '\0' ? NULL : request->cma,
     };
     struct ending ending;
     struct reports reports;
     status = launch(&order, &ending);
-    reports_collect(&reports, folder);
+    collector_close(collector, &reports);
     if (status == EXIT_OK) {
         status = ending.status;
+        reports_complete(&reports, &ending);
         if (request->json)
             summary_json(out, &reports, &ending, request->argv);
         else if (!request->quiet)

@@ -28,19 +28,6 @@ static double seconds(const struct timeval *time)
     return (double)time->tv_sec + (double)time->tv_usec / 1e6;
 }
 
-/** Why a process has no views. */
-static void reason(const struct report *report, const struct ending *ending, char *text,
-                   size_t bytes)
-{
-    if ((pid_t)report->process.pid == ending->pid && ending->signal != 0)
-        snprintf(text, bytes, "no report: killed by signal %d (%s)", ending->signal,
-                 strsignal(ending->signal));
-    else if (kill((pid_t)report->process.pid, 0) == 0 && (pid_t)report->process.pid != ending->pid)
-        snprintf(text, bytes, "no report: still running");
-    else
-        snprintf(text, bytes, "no report: ended by _exit() or a signal");
-}
-
 static void headline(FILE *out, const struct reports *reports, const struct ending *ending,
                      char *const *argv)
 {
@@ -58,44 +45,58 @@ static void headline(FILE *out, const struct reports *reports, const struct endi
             seconds(&ending->usage.ru_stime), ending->usage.ru_minflt + ending->usage.ru_majflt);
 }
 
-static void process_line(FILE *out, const struct report *report, const struct ending *ending)
+/** In the width of a column; "" for the usual end. */
+static const char *end_name(const struct report *report)
+{
+    static const char *const names[] = {
+        [END_EXIT] = "",         [END_EXIT_AT_ONCE] = "_exit", [END_EXEC] = "exec",
+        [END_SIGNAL] = "signal", [END_RUNNING] = "runs",       [END_UNKNOWN] = "?",
+    };
+    const char *signal = report->end == END_SIGNAL ? sigabbrev_np(report->signal) : NULL;
+    return signal != NULL ? signal : names[report->end];
+}
+
+/** A figure of the end, or as it was when it was last seen. */
+static void process_line(FILE *out, const struct report *report)
 {
     const struct qy_process_view *process = &report->process;
-    fprintf(out, "%8" PRIu64 "  %-15.15s ", process->pid, process->name);
-    if (!report->has_views) {
-        char why[80];
-        reason(report, ending, why, sizeof(why));
-        fprintf(out, "%s\n", why);
-        return;
-    }
-    fprintf(out, "%10s %10s %11s %8.3f %9" PRIu64 "\n", human_bytes(process->peak_rss_kb * 1024),
-            human_bytes(report_heap_peak_bytes(report)), human_bytes(report_live_bytes(report)),
-            (double)(process->user_us + process->system_us) / 1e6,
-            process->minor_faults + process->major_faults);
+    const struct qy_usage *usage = &process->usage;
+    fprintf(out, "%7" PRIu64 "  %-15.15s %10s %10s %10s%c %7.3f %7" PRIu64 "%s%s\n", process->pid,
+            process->name, usage->peak_rss_kb == 0 ? "-" : human_bytes(usage->peak_rss_kb * 1024),
+            human_bytes(report->peak_bytes), human_bytes(report->live_bytes),
+            report->is_final ? ' ' : '~', (double)(usage->user_us + usage->system_us) / 1e6,
+            usage->minor_faults + usage->major_faults, *end_name(report) != '\0' ? " " : "",
+            end_name(report));
 }
 
 static void process_table(FILE *out, const struct reports *reports, const struct ending *ending)
 {
-    fprintf(out, "\n%s%8s  %-15s %10s %10s %11s %8s %9s%s\n", bold(out), "PID", "PROGRAM",
-            "PEAK RSS", "PEAK HEAP", "LIVE AT END", "CPU s", "FAULTS", plain(out));
+    fprintf(out, "\n%s%7s  %-15s %10s %10s %10s  %7s %7s %s%s\n", bold(out), "PID", "PROGRAM",
+            "PEAK RSS", "PEAK HEAP", "AT END", "CPU s", "FAULTS", "END", plain(out));
     /* The program itself comes first, then the others, largest first. */
     for (size_t r = 0; r < reports->count; r++)
         if ((pid_t)reports->list[r].process.pid == ending->pid)
-            process_line(out, &reports->list[r], ending);
-    size_t shown = 0, left = 0, silent = 0;
+            process_line(out, &reports->list[r]);
+    size_t shown = 0, left = reports->left_out;
+    bool guessed = false;
     for (size_t r = 0; r < reports->count; r++) {
         const struct report *report = &reports->list[r];
+        bool is_shown = (pid_t)report->process.pid == ending->pid || shown < PROCESSES_SHOWN;
+        guessed |= is_shown && !report->is_final;
         if ((pid_t)report->process.pid == ending->pid)
             continue;
-        if (shown++ < PROCESSES_SHOWN) {
-            process_line(out, report, ending);
-            continue;
-        }
-        left++;
-        silent += !report->has_views;
+        if (shown++ < PROCESSES_SHOWN)
+            process_line(out, report);
+        else
+            left++;
     }
     if (left > 0)
-        fprintf(out, "%8s  and %zu more, %zu of them without a report\n", "", left, silent);
+        fprintf(out, "%7s  and %zu more\n", "", left);
+    if (reports->unseen > 0)
+        fprintf(out, "%7s  and %zu that could not be watched: too many at once\n", "",
+                reports->unseen);
+    if (guessed)
+        fprintf(out, "~ it could not report at its end: these are the last figures known\n");
 }
 
 static void buddyinfo(FILE *out, const struct views *views)
@@ -203,39 +204,48 @@ void summary_text(FILE *out, const struct reports *reports, const struct ending 
         struct report *report = &reports->list[r];
         if (!report->has_views)
             continue;
-        fprintf(out, "\n%s%s (%" PRIu64 ") at its end%s\n", bold(out), report->process.name,
-                report->process.pid, plain(out));
+        fprintf(out, "\n%s%s (%" PRIu64 ") %s%s\n", bold(out), report->process.name,
+                report->process.pid,
+                report->is_final ? "at its end" : "when it last said, before its end", plain(out));
         buddyinfo(out, &report->views);
         caches(out, &report->views);
         regions(out, &report->views);
         cost(out, &report->views);
         return;
     }
+    fputs("\nNothing is known of free blocks and caches: no process took memory from Quarry, or "
+          "had\nit for long enough before it was killed.\n",
+          out);
 }
 
 static json_t *process_json(const struct report *report)
 {
     const struct qy_process_view *process = &report->process;
-    json_t *object =
-        json_pack("{s:I, s:s, s:I, s:b}", "pid", (json_int_t)process->pid, "program", process->name,
-                  "parent", (json_int_t)process->parent, "report", (int)report->has_views);
-    if (!report->has_views)
-        return object;
+    static const char *const ends[] = {
+        [END_EXIT] = "exit",     [END_EXIT_AT_ONCE] = "_exit", [END_EXEC] = "exec",
+        [END_SIGNAL] = "signal", [END_RUNNING] = "running",    [END_UNKNOWN] = "unknown",
+    };
+    json_t *object = json_pack(
+        "{s:I, s:s, s:I, s:s, s:i, s:b, s:b}", "pid", (json_int_t)process->pid, "program",
+        process->name, "parent", (json_int_t)process->parent, "end", ends[report->end], "signal",
+        report->signal, "final", (int)report->is_final, "report", (int)report->has_views);
     const struct {
         const char *name;
         uint64_t value;
     } figures[] = {
-        {"peak_rss_bytes", process->peak_rss_kb * 1024},
-        {"peak_heap_bytes", report_heap_peak_bytes(report)},
-        {"live_at_end_bytes", report_live_bytes(report)},
-        {"metadata_bytes", report->views.memory.meta_bytes},
-        {"user_us", process->user_us},
-        {"system_us", process->system_us},
-        {"minor_faults", process->minor_faults},
-        {"major_faults", process->major_faults},
+        {"peak_rss_bytes", process->usage.peak_rss_kb * 1024},
+        {"peak_heap_bytes", report->peak_bytes},
+        {"live_at_end_bytes", report->live_bytes},
+        {"metadata_bytes", report->meta_bytes},
+        {"user_us", process->usage.user_us},
+        {"system_us", process->usage.system_us},
+        {"minor_faults", process->usage.minor_faults},
+        {"major_faults", process->usage.major_faults},
     };
     for (size_t f = 0; f < sizeof(figures) / sizeof(figures[0]); f++)
         json_object_set_new(object, figures[f].name, json_integer((json_int_t)figures[f].value));
+    if (!report->has_views)
+        return object;
     for (size_t w = 0; w < nr_whats; w++)
         if (whats[w].print != qy_show_sysrq_m)
             json_object_set_new(object, whats[w].name, json_what(&whats[w], &report->views));
@@ -251,10 +261,11 @@ void summary_json(FILE *out, const struct reports *reports, const struct ending 
     for (size_t r = 0; r < reports->count; r++)
         json_array_append_new(processes, process_json(&reports->list[r]));
     json_t *object =
-        json_pack("{s:o, s:i, s:i, s:f, s:f, s:f, s:o}", "command", command, "exit_status",
+        json_pack("{s:o, s:i, s:i, s:f, s:f, s:f, s:I, s:o}", "command", command, "exit_status",
                   ending->status, "signal", ending->signal, "elapsed_s",
                   (double)ending->wall_ns / 1e9, "user_s", seconds(&ending->usage.ru_utime),
-                  "system_s", seconds(&ending->usage.ru_stime), "processes", processes);
+                  "system_s", seconds(&ending->usage.ru_stime), "processes_left_out",
+                  (json_int_t)(reports->left_out + reports->unseen), "processes", processes);
     json_dumpf(object, out, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
     fputc('\n', out);
     json_decref(object);

@@ -135,13 +135,36 @@ const char *region_line(const struct qy_region_view *region, uint64_t page_bytes
 /** Print through one of the view's printers. */
 void print_views(FILE *out, const struct what *what, const struct views *views);
 
+struct reports;
+
+/* collect.c */
+
+/** Gathers what processes report, in a thread of its own. */
+struct collector;
+
+/** Listen, so that processes can be started. NULL: it has complained. */
+struct collector *collector_open(void);
+/** What processes are told in QY_REPORT_TO. */
+const char *collector_address(const struct collector *collector);
+/** Begin to gather: after the program was started, for it must not inherit what this changes. */
+void collector_run(struct collector *collector);
+/** The program has ended, but was not waited for: look once more, and gather no more. */
+void collector_stop(struct collector *collector);
+/** What came is in *reports, largest peak first; without collector_run() it is nothing. */
+void collector_close(struct collector *collector, struct reports *reports);
+
+/* needs.c */
+
+/** Whether the program that execvp(3) would find was linked with this library. */
+bool program_needs(const char *program, const char *library);
+
 /* launch.c */
 
 struct launch {
     char *const *argv;   /* the program and its arguments, NULL last */
     const char *library; /* libquarry-malloc.so, or -whole.so */
-    const char *folder;  /* where reports go */
-    const char *limit;   /* bytes; NULL: none */
+    struct collector *collector;
+    const char *limit; /* bytes; NULL: none */
     bool harden;
     const char *cma; /* SIZE[,POLICY]; NULL: no region */
 };
@@ -152,32 +175,72 @@ struct ending {
     pid_t pid;
     uint64_t wall_ns;
     struct rusage usage; /* of all that it waited for, too */
+    bool is_own;         /* it waited for none: usage is its own */
 };
 
 /** Run it to its end, passing signals on. 0, or an exit status: it was never run, and that
  *  has been complained about. */
 QY_MUST_CHECK int launch(const struct launch *launch, struct ending *ending);
 
+/* procfs.c */
+
+/** What /proc says of a process, also of one that has ended but was not waited for. */
+struct glance {
+    bool is_dead;
+    bool has_waited; /* for a child: what wait4() says of it is not its own alone */
+    int wait_status; /* of a dead one, as wait(2) has it; -1: not known */
+    struct qy_usage
+        usage; /* times in steps of 1 / sysconf(_SC_CLK_TCK); peak_rss_kb 0 of a dead one */
+};
+/** False: it is not there any more. */
+bool procfs_glance(pid_t pid, struct glance *glance);
+
 /* reports.c */
 
-/** What one process left behind. */
+/** How a program came to its end. */
+enum end {
+    END_EXIT,
+    END_EXIT_AT_ONCE, /* _exit() */
+    END_EXEC,         /* it became another program */
+    END_SIGNAL,
+    END_RUNNING, /* it had not when `quarry run` ended */
+    END_UNKNOWN
+};
+
+/** What is known of one program in one process. */
 struct report {
-    struct qy_process_view process;
-    bool has_views; /* it came to a regular end */
+    struct qy_process_view process; /* and what it has used */
+    struct qy_usage before;         /* what its process had used when it started */
+    enum end end;
+    int signal;          /* of END_SIGNAL; 0: not known which */
+    bool is_final;       /* the views are of its end; else of a while before */
+    bool has_views;      /* they were kept, and there were any */
+    uint64_t peak_bytes; /* of what came from Quarry */
+    uint64_t live_bytes; /* what the program still held */
+    uint64_t meta_bytes; /* Quarry's own */
     struct views views;
 };
 
+/** Processes of which a line is kept, and of which views: the largest. */
+#define REPORTS_MOST 4096
+#define REPORTS_VIEWS 16
+
 struct reports {
-    struct report *list; /* largest peak first */
-    size_t count;
+    struct report *list;
+    size_t count, with_views;
+    size_t left_out; /* smaller ones */
+    size_t unseen;   /* processes that could not be watched */
 };
 
-/** Collect what lies in the folder, and delete it. */
-void reports_collect(struct reports *reports, const char *folder);
+/** Read a board that nobody writes on any more. False: it is none. */
+bool report_read(struct report *report, int board);
+/** One more. It takes the views over. */
+void reports_add(struct reports *reports, const struct report *report);
+/** Largest peak first, and no more than the above. */
+void reports_sort(struct reports *reports);
+/** What the program's parent, which is this process, knows of its end better than it could say. */
+void reports_complete(struct reports *reports, const struct ending *ending);
 void reports_free(struct reports *reports);
-/** Bytes that the program still held, of all its memory. */
-uint64_t report_live_bytes(const struct report *report);
-uint64_t report_heap_peak_bytes(const struct report *report);
 
 /* summary.c */
 

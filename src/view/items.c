@@ -11,7 +11,8 @@
  *
  * LOCKS   cpus_lock for the walk along the slots, if it can be had at once (live.c).
  *
- * COST    A cache: a walk along the slots. An item: at most a pass over all caches.
+ * COST    A cache: a walk along the slots. All items: a pass over all caches; an item by itself, where
+ *         nobody has room for the totals, as much.
  */
 #include "base/text.h"
 #include "reclaim/vmscan.h"
@@ -91,16 +92,7 @@ bool qy_live_cache(const struct qy_live *live, size_t index, struct qy_cache_vie
 
 /* ---- named counters ---- */
 
-struct totals {
-    uint64_t managed, free, pcp, backed, taken, given, stolen;
-    uint64_t slab, slab_reclaimable, refills, flushes;
-    uint64_t cma, cma_free, cma_success, cma_fail;
-    uint64_t peak, limit, meta, faults;
-    uint64_t cached, active, inactive, dirty, writeback;
-    uint64_t scanned[2], reclaimed[2], refaults, activated;
-};
-
-static void count_caches(const struct qy_mm *mm, struct totals *totals)
+static void count_caches(const struct qy_mm *mm, struct qy_totals *totals)
 {
     for (unsigned tag = QY_TAG_CACHE; tag < QY_NR_TAGS; tag++) {
         const struct qy_kmem_cache *cache = mm->cache_of[tag];
@@ -114,7 +106,7 @@ static void count_caches(const struct qy_mm *mm, struct totals *totals)
     }
 }
 
-static void count_pages(const struct qy_mm *mm, struct totals *totals)
+static void count_pages(const struct qy_mm *mm, struct qy_totals *totals)
 {
     const struct qy_vmscan *vmscan = qy_vmscan_peek(mm);
     if (vmscan == NULL)
@@ -132,10 +124,10 @@ static void count_pages(const struct qy_mm *mm, struct totals *totals)
     totals->activated = qy_figure(&vmscan->activated);
 }
 
-static void count_all(const struct qy_live *live, struct totals *totals)
+static void count_all(const struct qy_live *live, struct qy_totals *totals)
 {
     const struct qy_mm *mm = live->mm;
-    *totals = (struct totals){
+    *totals = (struct qy_totals){
         .peak = atomic_load_explicit(&mm->peak, memory_order_relaxed),
         .limit = mm->options.limit_pages,
         .meta = atomic_load_explicit(&mm->meta_bytes, memory_order_relaxed) / QY_PAGE_BYTES,
@@ -164,14 +156,14 @@ static void count_all(const struct qy_live *live, struct totals *totals)
 }
 
 /** What can be had without writing anything back. */
-static uint64_t available_frames(const struct totals *totals)
+static uint64_t available_frames(const struct qy_totals *totals)
 {
     uint64_t busy = totals->dirty + totals->writeback;
     return totals->free + totals->pcp + (totals->cached > busy ? totals->cached - busy : 0);
 }
 
 /** Frames of blocks that are larger than an object: neither free nor a slab's nor a file's. */
-static uint64_t large_frames(const struct totals *totals)
+static uint64_t large_frames(const struct qy_totals *totals)
 {
     uint64_t idle = totals->free + totals->pcp + totals->slab + totals->cached;
     return totals->managed > idle ? totals->managed - idle : 0;
@@ -214,7 +206,7 @@ enum figure {
     ACTIVATED
 };
 
-static uint64_t figure(const struct totals *totals, enum figure which)
+static uint64_t figure(const struct qy_totals *totals, enum figure which)
 {
     const uint64_t values[] = {
         [ZERO] = 0,
@@ -319,11 +311,12 @@ static const struct {
 
 static bool whole_memory_item(const struct qy_live *live, size_t index, struct qy_item_view *view)
 {
-    struct totals totals;
-    count_all(live, &totals);
+    struct qy_totals own = {0}, *totals = live->totals != NULL ? live->totals : &own;
+    if (index == 0 || totals == &own)
+        count_all(live, totals);
     *view = (struct qy_item_view){.set = items[index].set};
     qy_view_name(view->name, items[index].name);
-    view->value = figure(&totals, (enum figure)items[index].figure);
+    view->value = figure(totals, (enum figure)items[index].figure);
     if (items[index].set == QY_ITEMS_MEMINFO) {
         view->is_kb = true;
         view->value *= QY_PAGE_BYTES / 1024;

@@ -216,6 +216,8 @@ static bool look_memory(const struct qy_live *live, size_t index, struct qy_memo
     uint64_t used = 0; /* the peak is noted at slow paths: now may be higher */
     for (size_t z = 0; z < QY_MAX_ZONES; z++) {
         const struct qy_zone *zone = &mm->zones[z];
+        if (!qy_zone_populated(zone))
+            continue;
         uint64_t idle = zone->nr_free + qy_live_pcp(live, zone);
         view->backed += qy_zone_backed(mm, zone);
         used += zone->managed > idle ? zone->managed - idle : 0;

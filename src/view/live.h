@@ -10,8 +10,20 @@
 /** How many slots are looked at; a process with more threads shows the first ones. */
 #define QY_VIEW_CPUS 4096
 
+/** What the named counters are made of. */
+struct qy_totals {
+    uint64_t managed, free, pcp, backed, taken, given, stolen;
+    uint64_t slab, slab_reclaimable, refills, flushes;
+    uint64_t cma, cma_free, cma_success, cma_fail;
+    uint64_t peak, limit, meta, faults;
+    uint64_t cached, active, inactive, dirty, writeback;
+    uint64_t scanned[2], reclaimed[2], refaults, activated;
+};
+
 struct qy_live {
     struct qy_mm *mm;
+    /** Room for them: they are counted at the first item, and are of one moment. NULL: for each. */
+    struct qy_totals *totals;
     /** A copy of another process's memory: nobody works in it, and a lock that was held when
      *  the copy was made is held for ever. */
     bool is_copy;

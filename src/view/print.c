@@ -14,7 +14,8 @@
 static void print(struct qy_mm *mm, struct qy_text *text,
                   void (*show)(const struct qy_lens *lens, struct qy_text *text))
 {
-    struct qy_live live = {.mm = mm};
+    struct qy_totals totals;
+    struct qy_live live = {.mm = mm, .totals = &totals};
     struct qy_lens lens = qy_live_lens(&live);
     show(&lens, text);
 }
