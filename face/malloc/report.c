@@ -75,6 +75,19 @@ static uint64_t peak_rss_kb(void)
     return line == NULL ? 0 : strtoull(line + sizeof(key) - 1, NULL, 10);
 }
 
+/** What is resident now: more is not known of who is killed at once. */
+static uint64_t rss_kb(void)
+{
+    char statm[128];
+    int file = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    ssize_t length = file >= 0 ? read(file, statm, sizeof(statm) - 1) : 0;
+    if (file >= 0)
+        close(file);
+    statm[length > 0 ? length : 0] = '\0';
+    const char *second = strchr(statm, ' ');
+    return second == NULL ? 0 : strtoull(second, NULL, 10) * (QY_PAGE_BYTES / 1024);
+}
+
 static struct qy_usage usage_now(void)
 {
     struct rusage usage;
@@ -199,6 +212,7 @@ static void describe(struct qy_process_view *process, bool is_forked)
     process->start_ns = now_ns();
     process->is_forked = is_forked;
     process->usage = usage_now();
+    process->usage.peak_rss_kb = rss_kb();
 }
 
 /** NULL: there is no tool any more, or not the memory. */

@@ -255,6 +255,7 @@ static void begin_image(struct collector *collector, pid_t pid, int process, int
         if (collector->images[i]->pid != pid)
             continue;
         image->before = report.before;
+        image->before.peak_rss_kb = 0; /* that is the new program's */
         end_image(collector, i, &image->before, END_EXEC);
         break;
     }

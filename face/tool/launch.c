@@ -148,7 +148,7 @@ int launch(const struct launch *launch, struct ending *ending)
         return EXIT_RUN_FAILED;
     }
     if (error > 0) {
-        complain("%s: %s", launch->argv[0],
+        complain("%s: %s", launch->argv[0][0] != '\0' ? launch->argv[0] : "''",
                  error == ENOENT ? "there is no such program" : strerror(error));
         return error == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
     }

@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct command {
     const char *name;
@@ -20,7 +21,9 @@ static const struct command {
     {"show", command_show, "buddyinfo, slabinfo ... of a process or of this machine"},
     {"top", command_top, "the same, live"},
 };
-static const size_t nr_commands = sizeof(commands) / sizeof(commands[0]);
+enum {
+    nr_commands = sizeof(commands) / sizeof(commands[0])
+};
 
 /** argp's own, found by the dynamic linker. */
 extern QY_API const char *argp_program_version;
@@ -91,13 +94,13 @@ const char *nearest(const char *word, const char *const *names, size_t count)
 
 static const struct command *find_command(const char *name)
 {
-    const char *names[sizeof(commands) / sizeof(commands[0])];
+    const char *names[nr_commands + 1] = {[nr_commands] = "help"};
     for (size_t c = 0; c < nr_commands; c++) {
         if (strcmp(name, commands[c].name) == 0)
             return &commands[c];
         names[c] = commands[c].name;
     }
-    const char *meant = nearest(name, names, nr_commands);
+    const char *meant = nearest(name, names, nr_commands + 1);
     if (meant != NULL)
         complain("there is no command '%s'; did you mean '%s'?", name, meant);
     else
@@ -122,8 +125,7 @@ static void list_commands(FILE *out)
     fputs("Commands:\n", out);
     for (size_t c = 0; c < nr_commands; c++)
         fprintf(out, "  %-6s %s\n", commands[c].name, commands[c].summary);
-    fputs("\n'quarry help COMMAND' or 'quarry COMMAND --help' says more; quarry(1) says all.\n",
-          out);
+    fputs("\n'quarry COMMAND --help' says more, and quarry(1) all.\n", out);
 }
 
 static char *command_list(int key, const char *text, void *input)
@@ -170,7 +172,7 @@ static const struct argp front = {
 
 static int help_on(int argc, char **argv)
 {
-    if (argc < 2) {
+    if (argc < 2 || strcmp(argv[1], "help") == 0) {
         argp_help(&front, stdout, ARGP_HELP_STD_HELP, (char *)"quarry");
         return EXIT_OK;
     }
@@ -181,9 +183,19 @@ static int help_on(int argc, char **argv)
     return hand_over(command, 2, help);
 }
 
+/** What could not be written is no success, whoever wrote it. */
+static void check_output(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return;
+    complain("standard output: %s", strerror(errno));
+    _exit(EXIT_FAILED);
+}
+
 int main(int argc, char **argv)
 {
     struct choice choice = {0};
+    atexit(check_output);
     argp_err_exit_status = EXIT_USAGE;
     argv[0] = (char *)"quarry";
     argp_parse(&front, argc, argv, ARGP_IN_ORDER, NULL, &choice);

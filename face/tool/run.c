@@ -186,7 +186,7 @@ static int run(const struct request *request, FILE *out)
     if (status == EXIT_OK) {
         status = ending.status;
         reports_complete(&reports, &ending);
-        if (request->json)
+        if (request->json && !request->quiet)
             summary_json(out, &reports, &ending, request->argv);
         else if (!request->quiet)
             summary_text(out, &reports, &ending, request->argv);

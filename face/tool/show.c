@@ -160,7 +160,7 @@ static int show(const struct request *request, json_t *object)
 int command_show(int argc, char **argv)
 {
     static const struct argp_option options[] = {
-        {"host", KEY_HOST, NULL, 0, "This machine's own memory, as its /proc says", 0},
+        {"host", KEY_HOST, NULL, 0, "This machine's own memory, as its /proc and /sys say", 0},
         {"json", KEY_JSON, NULL, 0, "JSON instead of /proc's formats", 0},
         {0},
     };
@@ -182,9 +182,5 @@ int command_show(int argc, char **argv)
         putchar('\n');
     }
     json_decref(object);
-    if (fflush(stdout) != 0 && status == EXIT_OK) {
-        complain("standard output: %s", strerror(errno));
-        status = EXIT_FAILED;
-    }
     return status;
 }

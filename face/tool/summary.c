@@ -31,10 +31,13 @@ static double seconds(const struct timeval *time)
 static void headline(FILE *out, const struct reports *reports, const struct ending *ending,
                      char *const *argv)
 {
+    size_t others = reports->left_out + reports->unseen;
+    for (size_t r = 0; r < reports->count; r++)
+        others += (pid_t)reports->list[r].process.pid != ending->pid &&
+                  reports->list[r].end != END_EXEC; /* it has another line, of what it became */
     fprintf(out, "%squarry: %s", bold(out), argv[0]);
-    if (reports->count > 1)
-        fprintf(out, " and %zu more process%s", reports->count - 1,
-                reports->count == 2 ? "" : "es");
+    if (others > 0)
+        fprintf(out, " and %zu more process%s", others, others == 1 ? "" : "es");
     if (ending->signal != 0)
         fprintf(out, ", killed by signal %d (%s)", ending->signal, strsignal(ending->signal));
     else
@@ -213,8 +216,7 @@ void summary_text(FILE *out, const struct reports *reports, const struct ending 
         cost(out, &report->views);
         return;
     }
-    fputs("\nNothing is known of free blocks and caches: no process took memory from Quarry, or "
-          "had\nit for long enough before it was killed.\n",
+    fputs("\nNo process took memory from Quarry, or it was killed before it could say more.\n",
           out);
 }
 

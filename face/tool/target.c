@@ -45,7 +45,10 @@ void complain_not_permitted(pid_t pid, int error)
             scope = 0;
         fclose(yama);
     }
-    if (geteuid() != 0 && scope > 0)
+    if (geteuid() == 0)
+        complain("process %d: %s (this takes CAP_SYS_PTRACE, in its user namespace)", (int)pid,
+                 strerror(error));
+    else if (scope > 0)
         complain("process %d: %s (kernel.yama.ptrace_scope is %d: root may look, or set it to 0)",
                  (int)pid, strerror(error), scope);
     else
@@ -203,6 +206,11 @@ int target_find(struct target *target, pid_t pid)
         return EXIT_NO_PROCESS;
     }
     read_name(target);
+    struct glance glance;
+    if (procfs_glance(pid, &glance) && glance.is_dead) {
+        complain("process %d (%s) has ended", (int)pid, target->name);
+        return EXIT_NO_PROCESS;
+    }
     FILE *maps = open_proc(pid, "maps");
     int error = maps == NULL ? errno : 0;
     uint64_t base = maps == NULL ? 0 : library_base(maps);

@@ -6,6 +6,7 @@
 #include <argp.h>
 #include <curses.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,6 +16,19 @@
 #define BAR_ROWS 3
 #define FIRST_COLUMN 15
 #define COLUMN_WIDTH 6
+
+/** A line of text from the left edge; what a narrow window has no room for is left out. How long
+ *  it is. */
+static __attribute__((format(printf, 2, 3))) int put_line(int row, const char *format, ...)
+{
+    char line[256];
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(line, sizeof(line), format, arguments);
+    va_end(arguments);
+    mvaddnstr(row, 0, line, COLS);
+    return length;
+}
 
 static int gather(pid_t pid, struct views *views)
 {
@@ -44,24 +58,33 @@ static void draw_head(pid_t pid, const struct views *views)
         managed += views->zones[z].managed;
         used += used_frames(&views->zones[z]);
     }
-    attron(A_BOLD);
-    if (pid == 0)
-        mvprintw(0, 0, "quarry top - this machine");
-    else
-        mvprintw(0, 0, "quarry top - process %d", (int)pid);
-    attroff(A_BOLD);
-    printw("   %s in use of %s", human_bytes(used * page), human_bytes(managed * page));
+    char peak[32] = "";
     if (views->memory.allocated_peak > 0)
-        printw(", peak %s", human_bytes(views->memory.allocated_peak * page));
-    mvprintw(0, COLS > 8 ? COLS - 7 : 0, "q: end");
+        snprintf(peak, sizeof(peak), ", peak %s", human_bytes(views->memory.allocated_peak * page));
+    char who[32] = "this machine";
+    if (pid != 0)
+        snprintf(who, sizeof(who), "process %d", (int)pid);
+    attron(A_BOLD);
+    int length = put_line(0, "%s: %s in use of %s%s", who, human_bytes(used * page),
+                          human_bytes(managed * page), peak);
+    attroff(A_BOLD);
+    if (length + 8 < COLS)
+        mvaddstr(0, COLS - 7, "q: end");
+}
+
+/** How many orders a window has room for. */
+static unsigned orders_shown(void)
+{
+    int room = (COLS - FIRST_COLUMN + 1) / COLUMN_WIDTH;
+    return room < 0 ? 0 : room < QY_NR_ORDERS ? (unsigned)room : QY_NR_ORDERS;
 }
 
 static void draw_orders(int row, uint64_t page)
 {
     attron(A_REVERSE);
     mvhline(row, 0, ' ', COLS);
-    mvprintw(row, 0, "FREE BLOCKS");
-    for (unsigned order = 0; order < QY_NR_ORDERS; order++) {
+    put_line(row, "FREE BLOCKS");
+    for (unsigned order = 0; order < orders_shown(); order++) {
         uint64_t kb = page / 1024 << order;
         mvprintw(row, FIRST_COLUMN + (int)order * COLUMN_WIDTH, "%4" PRIu64 "%c",
                  kb < 1024 ? kb : kb / 1024, kb < 1024 ? 'K' : 'M');
@@ -76,8 +99,8 @@ static int draw_zone(int row, const struct qy_zone_view *zone)
     for (unsigned order = 0; order < QY_NR_ORDERS; order++)
         if (zone->nr_free[order] << order > most)
             most = zone->nr_free[order] << order;
-    mvprintw(row, 0, "node %" PRIu64 " %-7s", zone->node, zone->name);
-    for (unsigned order = 0; order < QY_NR_ORDERS; order++) {
+    put_line(row, "node %" PRIu64 " %-7s", zone->node, zone->name);
+    for (unsigned order = 0; order < orders_shown(); order++) {
         int column = FIRST_COLUMN + (int)order * COLUMN_WIDTH;
         uint64_t height = ((zone->nr_free[order] << order) * BAR_ROWS + most - 1) / most;
         mvprintw(row, column - 1, "%6" PRIu64, zone->nr_free[order]);
@@ -105,7 +128,7 @@ static void draw_caches(int row, struct views *views)
     qsort(views->caches, views->nr_caches, sizeof(*views->caches), larger_first);
     attron(A_REVERSE);
     mvhline(row, 0, ' ', COLS);
-    mvprintw(row++, 0, "%-24s %8s %10s %10s %5s %12s", "CACHE", "OBJSIZE", "LIVE", "ROOM", "USED",
+    put_line(row++, "%-24s %8s %10s %10s %5s %12s", "CACHE", "OBJSIZE", "LIVE", "ROOM", "USED",
              "MEMORY");
     attroff(A_REVERSE);
     for (size_t c = 0; c < views->nr_caches && row < LINES; c++) {
@@ -113,7 +136,7 @@ static void draw_caches(int row, struct views *views)
         if (cache->num_slabs == 0)
             break;
         double used = (double)cache->active_objs / (double)(cache->num_objs + !cache->num_objs);
-        mvprintw(row++, 0, "%-24.24s %8" PRIu64 " %10" PRIu64 " %10" PRIu64 " %4.0f%% %12s",
+        put_line(row++, "%-24.24s %8" PRIu64 " %10" PRIu64 " %10" PRIu64 " %4.0f%% %12s",
                  cache->name, cache->objsize, cache->active_objs, cache->num_objs, 100 * used,
                  human_bytes(cache->num_slabs * cache->pagesperslab * views->memory.page_bytes));
     }
@@ -129,10 +152,10 @@ static int draw_regions(int row, const struct views *views)
         return row;
     attron(A_REVERSE);
     mvhline(row, 0, ' ', COLS);
-    mvprintw(row++, 0, "%s", region_columns);
+    put_line(row++, "%s", region_columns);
     attroff(A_REVERSE);
     for (size_t r = 0; r < views->nr_regions && r < MOST && row < LINES; r++)
-        mvprintw(row++, 0, "%s", region_line(&views->regions[r], views->memory.page_bytes));
+        put_line(row++, "%s", region_line(&views->regions[r], views->memory.page_bytes));
     return row + 1;
 }
 
@@ -192,8 +215,8 @@ int command_top(int argc, char **argv)
         .parser = parse,
         .args_doc = "[PID]",
         .doc = "Show the memory of a process that runs on Quarry, or of this machine, live: free "
-               "blocks by order, with bars for how the free memory is spread over them, and the "
-               "largest caches. The process is not stopped. q ends it.",
+               "blocks by order, with bars for how the free memory is spread over them, contiguous "
+               "regions, and the largest caches. The process is not stopped. q ends it.",
     };
     pid_t pid = 0;
     argp_parse(&argp, argc, argv, 0, NULL, &pid);
