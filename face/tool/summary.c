@@ -262,12 +262,12 @@ void summary_json(FILE *out, const struct reports *reports, const struct ending 
         json_array_append_new(command, json_string(argv[a]));
     for (size_t r = 0; r < reports->count; r++)
         json_array_append_new(processes, process_json(&reports->list[r]));
-    json_t *object =
-        json_pack("{s:o, s:i, s:i, s:f, s:f, s:f, s:I, s:o}", "command", command, "exit_status",
-                  ending->status, "signal", ending->signal, "elapsed_s",
-                  (double)ending->wall_ns / 1e9, "user_s", seconds(&ending->usage.ru_utime),
-                  "system_s", seconds(&ending->usage.ru_stime), "processes_left_out",
-                  (json_int_t)(reports->left_out + reports->unseen), "processes", processes);
+    json_t *object = json_pack(
+        "{s:o, s:i, s:i, s:f, s:f, s:f, s:I, s:o}", "command", command, "exit_status",
+        ending->status, "signal", ending->signal, "elapsed_s", (double)ending->wall_ns / 1e9,
+        "user_s", seconds(&ending->usage.ru_utime), "system_s", seconds(&ending->usage.ru_stime),
+        "processes_left_out", (json_int_t)reports->left_out + (json_int_t)reports->unseen,
+        "processes", processes);
     json_dumpf(object, out, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
     fputc('\n', out);
     json_decref(object);

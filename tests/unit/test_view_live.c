@@ -135,6 +135,29 @@ static void active_objects_are_those_that_somebody_holds(void **state)
     test_memory_free(&memory);
 }
 
+/* Wrong if it failed: whoever has room for totals would be shown other figures than who has none, or
+ * those of his first look for ever. */
+static void totals_are_counted_at_each_first_item(void **state)
+{
+    struct test_memory memory;
+    struct qy_totals totals;
+    struct qy_item_view one, other;
+    (void)state;
+    test_memory_simple(&memory, 4 * GIB, 32 * MIB, true);
+    struct qy_live with = {.mm = memory.mm, .totals = &totals}, without = {.mm = memory.mm};
+    struct qy_lens lens = qy_live_lens(&with), slow = qy_live_lens(&without);
+    for (unsigned round = 0; round < 3; round++) {
+        size_t i = 0;
+        for (; qy_look_item(&slow, i, &other); i++) {
+            assert_true(qy_look_item(&lens, i, &one));
+            assert_memory_equal(&one, &other, sizeof(one));
+        }
+        assert_true(i > 50 && !qy_look_item(&lens, i, &one));
+        assert_true(qy_alloc_pages(memory.mm, QY_GFP_KERNEL, 5) != QY_PFN_NONE);
+    }
+    test_memory_free(&memory);
+}
+
 /* Wrong if it failed: a printer of the public face would print another thing than its name
  * says, or nothing. */
 static void each_public_printer_prints_its_own(void **state)
@@ -148,7 +171,7 @@ static void each_public_printer_prints_its_own(void **state)
         {qy_print_buddyinfo, "zone   Normal "}, {qy_print_pagetypeinfo, "Number of blocks type"},
         {qy_print_zoneinfo, "protection: ("},   {qy_print_meminfo, "MemTotal:          32768 kB\n"},
         {qy_print_vmstat, "nr_free_pages "},    {qy_print_slabinfo, "kmalloc-64 "},
-        {qy_print_sysrq_m, "*4096kB (M) = "},
+        {qy_print_sysrq_m, "*4096kB (M) = "},   {qy_print_cma, ""},
     };
     (void)state;
     test_memory_simple(&memory, 4 * GIB, 32 * MIB, true);
@@ -168,6 +191,7 @@ int main(void)
         cmocka_unit_test(blocks_are_counted_as_they_are_defined),
         cmocka_unit_test(free_and_pcp_and_taken_frames_add_up),
         cmocka_unit_test(active_objects_are_those_that_somebody_holds),
+        cmocka_unit_test(totals_are_counted_at_each_first_item),
         cmocka_unit_test(each_public_printer_prints_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
