@@ -8,6 +8,8 @@
 #include "borrower.h"
 #include "support.h"
 
+#include "view/live.h"
+
 #include <quarry/buddy.h>
 #include <quarry/cma.h>
 #include <quarry/linux.h>
@@ -191,6 +193,25 @@ static void *disturb(void *unused)
     return NULL;
 }
 
+/** Looks at regions, of which one comes and goes, as `quarry run` has each process do. */
+static void *watch(void *unused)
+{
+    struct qy_live live = {.mm = world.mm};
+    struct qy_lens lens = qy_live_lens(&live);
+    struct qy_region_view view;
+    (void)unused;
+    while (!atomic_load(&world.over)) {
+        for (size_t i = 0; qy_look_region(&lens, i, &view); i++) {
+            bool is_camera = strcmp(view.name, "camera") == 0;
+            assert_true(is_camera || strcmp(view.name, "other") == 0);
+            assert_int_equal(view.total_pages, is_camera ? REGION : 1024);
+            assert_true(view.out <= view.total_pages && view.lent <= view.total_pages);
+        }
+        sched_yield();
+    }
+    return NULL;
+}
+
 /** Pageblocks that are not wholly free. */
 static uint64_t count_broken(void)
 {
@@ -213,7 +234,7 @@ static void all_at_once(void **state)
     const struct qy_cma_options region = {
         .name = "camera", .ranges = {{QY_PFN_NONE, REGION}}, .nr_ranges = 1};
     struct qy_error error = {0};
-    pthread_t threads[DRIVERS + BORROWERS + 1];
+    pthread_t threads[DRIVERS + BORROWERS + 2];
     (void)state;
     world.mm = qy_linux_mm_create(&options, &error);
     if (world.mm == NULL)
@@ -223,6 +244,7 @@ static void all_at_once(void **state)
         fail_msg("%s", error.text);
     uint64_t broken = count_broken();
     pthread_create(&threads[DRIVERS + BORROWERS], NULL, disturb, NULL);
+    pthread_create(&threads[DRIVERS + BORROWERS + 1], NULL, watch, NULL);
     for (uintptr_t i = 0; i < BORROWERS; i++)
         pthread_create(&threads[DRIVERS + i], NULL, borrow, (void *)(i + 50));
     for (uintptr_t i = 0; i < DRIVERS; i++)
@@ -230,7 +252,7 @@ static void all_at_once(void **state)
     for (int i = 0; i < DRIVERS; i++)
         pthread_join(threads[i], NULL);
     atomic_store(&world.over, true);
-    for (int i = 0; i < BORROWERS + 1; i++)
+    for (int i = 0; i < BORROWERS + 2; i++)
         pthread_join(threads[DRIVERS + i], NULL);
     print_message("%llu requests came, %llu did not\n", (unsigned long long)world.got,
                   (unsigned long long)world.busy);
