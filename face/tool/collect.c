@@ -109,14 +109,12 @@ static void take_off(struct qy_usage *usage, const struct qy_usage *before)
 
 static void set_end(struct report *report, int wait_status)
 {
-    if (report->end != END_UNKNOWN || wait_status < 0)
+    /* Who exited and did not say so did it by a system call of its own, or was another program by
+     * then, which does not report. */
+    if (report->end != END_UNKNOWN || wait_status < 0 || !WIFSIGNALED(wait_status))
         return;
-    if (WIFSIGNALED(wait_status)) {
-        report->end = END_SIGNAL;
-        report->signal = WTERMSIG(wait_status);
-    } else {
-        report->end = END_EXIT_AT_ONCE; /* by a system call of its own */
-    }
+    report->end = END_SIGNAL;
+    report->signal = WTERMSIG(wait_status);
 }
 
 /** Is it known at all that it was there? A child of fork that became another program was not. */

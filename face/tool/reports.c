@@ -163,6 +163,10 @@ void reports_complete(struct reports *reports, const struct ending *ending)
 {
     struct report *report = only_one(reports, ending->pid);
     struct rusage own;
+    if (report != NULL && report->end == END_UNKNOWN && ending->signal != 0) {
+        report->end = END_SIGNAL;
+        report->signal = ending->signal;
+    }
     if (report == NULL || report->is_final || !ending->is_own || getrusage(RUSAGE_SELF, &own) != 0)
         return;
     struct qy_usage *usage = &report->process.usage;

@@ -72,14 +72,29 @@ static void process_line(FILE *out, const struct report *report)
             end_name(report));
 }
 
+/** What a process was after @before, or first; NULL: nothing else. */
+static const struct report *next_of(const struct reports *reports, pid_t pid,
+                                    const struct report *before)
+{
+    uint64_t after_ns = before == NULL ? 0 : before->process.start_ns;
+    const struct report *next = NULL;
+    for (size_t r = 0; r < reports->count; r++) {
+        const struct report *report = &reports->list[r];
+        if ((pid_t)report->process.pid == pid && report->process.start_ns > after_ns &&
+            (next == NULL || report->process.start_ns < next->process.start_ns))
+            next = report;
+    }
+    return next;
+}
+
 static void process_table(FILE *out, const struct reports *reports, const struct ending *ending)
 {
     fprintf(out, "\n%s%7s  %-15s %10s %10s %10s  %7s %7s %s%s\n", bold(out), "PID", "PROGRAM",
             "PEAK RSS", "PEAK HEAP", "AT END", "CPU s", "FAULTS", "END", plain(out));
-    /* The program itself comes first, then the others, largest first. */
-    for (size_t r = 0; r < reports->count; r++)
-        if ((pid_t)reports->list[r].process.pid == ending->pid)
-            process_line(out, &reports->list[r]);
+    /* The program itself comes first, as all that it was, then the others, largest first. */
+    const struct report *own = NULL;
+    while ((own = next_of(reports, ending->pid, own)) != NULL)
+        process_line(out, own);
     size_t shown = 0, left = reports->left_out;
     bool guessed = false;
     for (size_t r = 0; r < reports->count; r++) {
@@ -198,7 +213,9 @@ void summary_text(FILE *out, const struct reports *reports, const struct ending 
 {
     headline(out, reports, ending, argv);
     if (reports->count == 0) {
-        fprintf(out, "\nno report: %s never loaded Quarry (is it static, or set-user-ID?)\n",
+        fprintf(out,
+                "\nno report: %s never loaded Quarry (is it static, or set-user-ID?),\n"
+                "or is in another network namespace and could not say so\n",
                 argv[0]);
         return;
     }
@@ -209,7 +226,8 @@ void summary_text(FILE *out, const struct reports *reports, const struct ending 
             continue;
         fprintf(out, "\n%s%s (%" PRIu64 ") %s%s\n", bold(out), report->process.name,
                 report->process.pid,
-                report->is_final ? "at its end" : "when it last said, before its end", plain(out));
+                report->is_final ? "at its end" : "at its last picture, before its end",
+                plain(out));
         buddyinfo(out, &report->views);
         caches(out, &report->views);
         regions(out, &report->views);
