@@ -186,6 +186,28 @@ static void large_blocks_grow_where_they_are_or_move(void **state)
     qy_linux_mm_destroy(mm);
 }
 
+/* Wrong if it failed: a block that grows would be moved where memory ends so far, although more
+ * can be had right behind it. */
+static void a_block_grows_past_the_end_of_memory(void **state)
+{
+    (void)state;
+    struct qy_mm *mm = create(0);
+    struct qy_mm_stat first, stat;
+    unsigned char *block = qy_kmalloc(mm, 2 * MIB, QY_GFP_KERNEL);
+    size_t pages = 2 * MIB / PAGE;
+    qy_mm_stat(mm, &first);
+    do {
+        assert_ptr_equal(qy_krealloc(mm, block, ++pages * PAGE, QY_GFP_KERNEL), block);
+        assert_true(qy_ksize(mm, block) >= pages * PAGE);
+        qy_mm_stat(mm, &stat);
+    } while (stat.managed == first.managed && pages < 256 * MIB / PAGE);
+    assert_true(stat.managed > first.managed);
+    memset(block, 1, pages * PAGE);
+    test_rules(mm);
+    assert_int_equal(qy_kfree(mm, block), 0);
+    qy_linux_mm_destroy(mm);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -195,6 +217,7 @@ int main(void)
         cmocka_unit_test(instances_come_and_go),
         cmocka_unit_test(windows_overlap),
         cmocka_unit_test(large_blocks_grow_where_they_are_or_move),
+        cmocka_unit_test(a_block_grows_past_the_end_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
