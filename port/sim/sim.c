@@ -386,3 +386,9 @@ int qy_port_move(struct qy_mm *mm, void *from, void *to, size_t bytes)
     (void)bytes;
     return -1; /* whoever asks copies instead */
 }
+
+void qy_port_copy_pages(struct qy_mm *mm, void *to, const void *from, uint64_t count)
+{
+    (void)mm;
+    memcpy(to, from, count << QY_PAGE_SHIFT);
+}

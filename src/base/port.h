@@ -42,6 +42,8 @@ bool qy_port_populate_huge(struct qy_mm *mm, void *block, void *address, size_t 
 /** Move the memory at @from to @to: same bytes, whole pages; @to was committed and its content
  *  is lost; @from stays usable and reads as zero. 0, or -errno and nothing changed. */
 int qy_port_move(struct qy_mm *mm, void *from, void *to, size_t bytes);
+/** Copy pages, which do not overlap. They will hardly be read soon. */
+void qy_port_copy_pages(struct qy_mm *mm, void *to, const void *from, uint64_t count);
 
 /** Find @bytes of addresses (whole 2 MiB, so aligned) for a space: an access there leads to
  *  qy_space_fault(). 0, -ENOMEM (there are none), -ENOTSUP (frames cannot be mapped elsewhere). */

@@ -73,8 +73,8 @@ static unsigned move_isolated(struct qy_move *move, struct qy_mapping *mapping, 
             break;
         unsigned frames = 1u << order;
         if (mm->base != 0)
-            __builtin_memcpy(qy_frame_address(mm, to), qy_frame_address(mm, from + done),
-                             (size_t)frames << QY_PAGE_SHIFT);
+            qy_port_copy_pages(mm, qy_frame_address(mm, to), qy_frame_address(mm, from + done),
+                               frames);
         if (mapping->ops->putback(mapping, index + done, from + done, to, frames) != 0) {
             qy_lend_return(mm, to, frames);
             qy_move_stuck(move, from + done, QY_CMA_NO_MAPPING);
