@@ -37,6 +37,13 @@ int qy_linux_share(char *start, size_t bytes);
 void qy_linux_unshare(const char *start);
 /** The memfd in which the frame at this address lies, and where in it; -1: in none. */
 int qy_linux_shared_fd(const void *address, uint64_t *offset);
+/** Map the frames at these addresses, which are of a memfd, once more. 0 or -errno. */
+int qy_linux_share_again(void *address, size_t bytes);
+/** The entries of the host's tables for these frames go to a space's address, and so does the mapping.
+ *  0; -EOPNOTSUPP: nothing has changed; -ENOMEM: there may be nothing at @address any more. */
+int qy_linux_tables_give(void *frames, void *address, size_t bytes);
+/** Is there a page in the range that nothing is mapped at? */
+bool qy_linux_has_hole(void *address, size_t bytes);
 /** In the child of a fork: nothing that is shared with the parent may be reached. */
 void qy_linux_unshare_child(void);
 

@@ -239,15 +239,19 @@ void qy_linux_unshare_child(void)
             close(shared_windows[i].fd);
 }
 
-static int map_shared(void *address, size_t bytes)
+static int map_shared(void *address, size_t bytes, int fixed)
 {
     uint64_t offset = 0;
     int fd = qy_linux_shared_fd(address, &offset);
-    int fixed = qy_linux_window_is_reserved(address) ? MAP_FIXED : MAP_FIXED_NOREPLACE;
     int code = map_at(address, bytes, MAP_SHARED | MAP_NORESERVE | fixed, fd, offset);
     if (code == 0)
         madvise(address, bytes, MADV_DONTFORK);
     return code;
+}
+
+int qy_linux_share_again(void *address, size_t bytes)
+{
+    return map_shared(address, bytes, MAP_FIXED);
 }
 
 /* ---- what the core calls ---- */
@@ -256,7 +260,8 @@ int qy_port_commit(struct qy_mm *mm, void *address, size_t bytes)
 {
     (void)mm;
     if (shared_at(address) != NULL)
-        return map_shared(address, bytes);
+        return map_shared(address, bytes,
+                          qy_linux_window_is_reserved(address) ? MAP_FIXED : MAP_FIXED_NOREPLACE);
     return qy_linux_window_is_reserved(address) ? open_reserved(address, bytes)
                                                 : map(address, bytes);
 }

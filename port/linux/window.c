@@ -145,17 +145,33 @@ static int host_prot(uint32_t prot)
     return ((prot & QY_PROT_READ) ? PROT_READ : 0) | ((prot & QY_PROT_WRITE) ? PROT_WRITE : 0);
 }
 
-int qy_port_window_map(struct qy_mm *mm, void *address, uint64_t pfn, uint64_t count, uint32_t prot)
+static int map_frames(void *address, const void *frames, size_t bytes, uint32_t prot)
 {
     uint64_t offset = 0;
     int saved = errno;
-    int fd = qy_linux_shared_fd(qy_frame_address(mm, pfn), &offset);
+    int fd = qy_linux_shared_fd(frames, &offset);
     int populate = prot != QY_PROT_NONE ? MAP_POPULATE : 0;
     /* Not libc's: the thread sanitizer would take it for a write to all of the range. */
-    long at = syscall(SYS_mmap, address, count << QY_PAGE_SHIFT, host_prot(prot),
+    long at = syscall(SYS_mmap, address, bytes, host_prot(prot),
                       MAP_SHARED | MAP_NORESERVE | MAP_FIXED | populate, fd, offset);
     errno = saved;
     return at != -1 ? 0 : -ENOMEM;
+}
+
+int qy_port_window_map(struct qy_mm *mm, void *address, uint64_t pfn, uint64_t count, uint32_t prot,
+                       bool written)
+{
+    void *frames = qy_frame_address(mm, pfn);
+    size_t bytes = count << QY_PAGE_SHIFT;
+    int given = -EOPNOTSUPP;
+    if (written && (prot & QY_PROT_WRITE)) /* as the core may: entries keep what they allow */
+        given = qy_linux_tables_give(frames, address, bytes);
+    if (given == 0 || map_frames(address, frames, bytes, prot) == 0)
+        return 0;
+    if (given != -ENOMEM || !qy_linux_has_hole(address, bytes))
+        return -ENOMEM;
+    reserve(address, bytes); /* without access, rather than nobody's */
+    return -EFAULT;
 }
 
 int qy_port_window_unmap(struct qy_mm *mm, void *address, uint64_t count)

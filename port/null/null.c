@@ -192,14 +192,24 @@ void qy_port_window_close(struct qy_mm *mm, void *start, uint64_t bytes)
     (void)bytes;
 }
 
-int qy_port_window_map(struct qy_mm *mm, void *address, uint64_t pfn, uint64_t count, uint32_t prot)
+int qy_port_window_map(struct qy_mm *mm, void *address, uint64_t pfn, uint64_t count, uint32_t prot,
+                       bool written)
 {
     (void)mm;
     (void)address;
     (void)pfn;
     (void)count;
     (void)prot;
+    (void)written;
     return -12; /* ENOMEM */
+}
+
+void qy_port_window_recall(struct qy_mm *mm, void *address, uint64_t pfn, uint64_t count)
+{
+    (void)mm;
+    (void)address;
+    (void)pfn;
+    (void)count;
 }
 
 int qy_port_window_unmap(struct qy_mm *mm, void *address, uint64_t count)

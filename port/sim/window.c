@@ -6,6 +6,8 @@
  */
 #include "sim.h"
 
+#include <quarry/space.h>
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,15 +78,31 @@ void qy_port_window_close(struct qy_mm *mm, void *start, uint64_t bytes)
         }
 }
 
-int qy_port_window_map(struct qy_mm *mm, void *address, uint64_t pfn, uint64_t count, uint32_t prot)
+int qy_port_window_map(struct qy_mm *mm, void *address, uint64_t pfn, uint64_t count, uint32_t prot,
+                       bool written)
 {
     (void)mm;
+    (void)written;
     qy_sim_point();
-    if (qy_sim_fails())
-        return -ENOMEM;
+    if (qy_sim_fails()) { /* of one page: nothing changes; of several: they are lost */
+        if (count > 1)
+            memset(page_of(address), 0, count * sizeof(struct page));
+        return count > 1 ? -EFAULT : -ENOMEM;
+    }
     for (uint64_t i = 0; i < count; i++)
         page_of(address)[i] = (struct page){pfn + i + 1, prot};
     return 0;
+}
+
+void qy_port_window_recall(struct qy_mm *mm, void *address, uint64_t pfn, uint64_t count)
+{
+    (void)mm;
+    qy_sim_point();
+    for (uint64_t i = 0; i < count; i++) {
+        struct page page = page_of(address)[i];
+        if (page.pfn != pfn + i + 1 || !(page.prot & QY_PROT_WRITE))
+            qy_port_panic("recalls a page that is another frame, or may not be written");
+    }
 }
 
 int qy_port_window_unmap(struct qy_mm *mm, void *address, uint64_t count)

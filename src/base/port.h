@@ -50,9 +50,13 @@ void qy_port_copy_pages(struct qy_mm *mm, void *to, const void *from, uint64_t c
 int qy_port_window_open(struct qy_mm *mm, struct qy_space *space, uint64_t bytes, void **start);
 void qy_port_window_close(struct qy_mm *mm, void *start, uint64_t bytes);
 /** The pages from @address on are these frames from now on, whatever they were before, in one
- *  step; @prot: QY_PROT_*. 0, or -ENOMEM and nothing changed. */
-int qy_port_window_map(struct qy_mm *mm, void *address, uint64_t pfn, uint64_t count,
-                       uint32_t prot);
+ *  step; @prot: QY_PROT_*. @written: the core has just written all of these frames, and will hardly
+ *  touch them now. 0, or -ENOMEM and nothing changed; -EFAULT: they are none. */
+int qy_port_window_map(struct qy_mm *mm, void *address, uint64_t pfn, uint64_t count, uint32_t prot,
+                       bool written);
+/** Advice: these pages, which are those frames and may be written, are the core's to touch next. They
+ *  stay what they are. */
+void qy_port_window_recall(struct qy_mm *mm, void *address, uint64_t pfn, uint64_t count);
 /** They are none. 0, or -ENOMEM and nothing changed. */
 int qy_port_window_unmap(struct qy_mm *mm, void *address, uint64_t count);
 /** What may be done with pages that are mapped. When it returns no thread writes any more to what

@@ -34,6 +34,7 @@ struct hole {
     uint64_t page;
     unsigned order;
     uint32_t prot; /* their area's */
+    bool fresh;    /* the frames for it were not cleared, for they read as zero */
 };
 
 uint64_t qy_space_run_locked(const struct qy_space *space, uint64_t page, uint64_t end,
@@ -114,9 +115,10 @@ static int look(struct qy_space *space, uint64_t page, uint32_t need, struct hol
         measure_locked(space, area, page, QY_PAGEBLOCK_ORDER, hole);
         code = 1;
     } else if (space->unrestored && need != QY_PROT_NONE) {
-        /* The host may know less than the entry says. */
+        /* The host may know less than the entry says, or have nothing there. */
         uint32_t prot = qy_pte_is_isolated(pte) ? QY_PROT_READ : area->prot;
-        if (qy_port_window_protect(space->mapping.mm, qy_space_address(space, page), 1, prot) != 0)
+        if (qy_port_window_map(space->mapping.mm, qy_space_address(space, page), qy_pte_pfn(pte), 1,
+                               prot, false) != 0)
             code = qy_space_no_mappings_locked(space);
     }
     qy_unlock(&space->mapping.lock);
@@ -127,14 +129,13 @@ static int look(struct qy_space *space, uint64_t page, uint32_t need, struct hol
 static qy_pfn_t take(struct qy_mm *mm, struct hole *hole, uint64_t page, bool pinned)
 {
     enum qy_lend promise = pinned ? QY_LEND_PINNED : QY_LEND_MOVABLE;
-    bool fresh;
-    qy_pfn_t pfn = qy_lend_block(mm, QY_GFP_NOWAIT, promise, hole->order, &fresh);
+    qy_pfn_t pfn = qy_lend_block(mm, QY_GFP_NOWAIT, promise, hole->order, &hole->fresh);
     while (pfn == QY_PFN_NONE && hole->order > 0) {
         hole->order = hole->order > AROUND_ORDER ? AROUND_ORDER : 0;
         hole->page = page & ~((UINT64_C(1) << hole->order) - 1);
-        pfn = qy_lend_block(mm, QY_GFP_NOWAIT, promise, hole->order, &fresh);
+        pfn = qy_lend_block(mm, QY_GFP_NOWAIT, promise, hole->order, &hole->fresh);
     }
-    if (pfn != QY_PFN_NONE && !fresh)
+    if (pfn != QY_PFN_NONE && !hole->fresh)
         __builtin_memset(qy_frame_address(mm, pfn), 0, QY_PAGE_BYTES << hole->order);
     return pfn;
 }
@@ -149,8 +150,8 @@ static int fill(struct qy_space *space, const struct hole *hole, qy_pfn_t pfn, b
     if (area == NULL || area->prot != hole->prot || !is_open(space, area, hole->page, hole->order))
         return -QY_EAGAIN;
     int code = qy_pgtable_prepare(&space->table, hole->page, count, pfn);
-    if (code == 0 &&
-        qy_port_window_map(mm, qy_space_address(space, hole->page), pfn, count, hole->prot) != 0) {
+    if (code == 0 && qy_port_window_map(mm, qy_space_address(space, hole->page), pfn, count,
+                                        hole->prot, !hole->fresh) != 0) {
         code = qy_space_no_mappings_locked(space);
         *final = true;
     }

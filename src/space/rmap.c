@@ -4,7 +4,8 @@
  * WHAT    A frame's folio names space and page, so whoever wants the frame finds both. What
  *         he can ask is this file: what it would cost, and to move.
  *
- *           isolate   the host lets nobody write the pages any more: who does, faults and waits
+ *           isolate   the host lets nobody write the pages any more: who does, faults and waits;
+ *                     its tables go over to the core's address, for it copies next
  *           (copy)    by who asked; readers read the old frames
  *           putback   the host's mapping goes over to the new frames in one step; the entries
  *                     follow; who waited goes on; the old frames go back
@@ -65,6 +66,12 @@ static int spread_locked(struct qy_space *space, uint64_t page, unsigned count)
     return qy_pgtable_split(table, page + count);
 }
 
+void qy_space_recall_locked(struct qy_space *space, uint64_t page, qy_pfn_t pfn, uint64_t count)
+{
+    if (!space->unrestored) /* else the host may allow less than the entries say */
+        qy_port_window_recall(space->mapping.mm, qy_space_address(space, page), pfn, count);
+}
+
 int qy_space_isolate_locked(struct qy_space *space, uint64_t page, qy_pfn_t pfn, unsigned count)
 {
     if (page >= space->nr_pages)
@@ -76,23 +83,29 @@ int qy_space_isolate_locked(struct qy_space *space, uint64_t page, qy_pfn_t pfn,
     count = run_of(space, page, pfn, count < QY_PT_ENTRIES ? count : QY_PT_ENTRIES);
     if (spread_locked(space, page, count) != 0)
         return -QY_ENOMEM;
-    if (qy_pte_may_write(pte) &&
-        qy_port_window_protect(space->mapping.mm, qy_space_address(space, page), count,
-                               QY_PROT_READ) != 0)
-        return qy_space_no_mappings_locked(space);
+    if (qy_pte_may_write(pte)) {
+        qy_space_recall_locked(space, page, pfn, count);
+        if (qy_port_window_protect(space->mapping.mm, qy_space_address(space, page), count,
+                                   QY_PROT_READ) != 0)
+            return qy_space_no_mappings_locked(space);
+    }
     qy_pgtable_set(&space->table, page, count, pfn, qy_pte_flags(pte) | QY_PTE_ISOLATED);
     space->nr_isolated += count;
     return (int)count;
 }
 
-/** The pages are written again where they are. The host may refuse even that at its limit: then
- *  the next fault tries again. */
-static void restore_locked(struct qy_space *space, uint64_t page, unsigned count, uint32_t flags)
+/** The pages are where they were, and may be written again. The host may refuse even that at its
+ *  limit: then the next fault tries again. */
+static void restore_locked(struct qy_space *space, uint64_t page, qy_pfn_t pfn, unsigned count,
+                           uint32_t flags, bool lost)
 {
-    if ((flags & QY_PTE_WRITE) &&
-        qy_port_window_protect(space->mapping.mm, qy_space_address(space, page), count,
-                               qy_flags_prot(flags)) != 0)
-        space->unrestored = true;
+    struct qy_mm *mm = space->mapping.mm;
+    void *address = qy_space_address(space, page);
+    uint32_t prot = qy_flags_prot(flags);
+    if (lost)
+        space->unrestored |= qy_port_window_map(mm, address, pfn, count, prot, false) != 0;
+    else if (flags & QY_PTE_WRITE)
+        space->unrestored |= qy_port_window_protect(mm, address, count, prot) != 0;
 }
 
 int qy_space_putback_locked(struct qy_space *space, uint64_t page, qy_pfn_t from, qy_pfn_t to,
@@ -102,11 +115,13 @@ int qy_space_putback_locked(struct qy_space *space, uint64_t page, qy_pfn_t from
     uint32_t flags = qy_pte_flags(pte) & ~QY_PTE_ISOLATED;
     int code = 0;
     qy_assert(qy_pte_is_isolated(pte) && qy_pte_pfn(pte) == from, "V2");
-    if (to != from && qy_port_window_map(space->mapping.mm, qy_space_address(space, page), to,
-                                         count, qy_flags_prot(flags)) != 0)
-        code = qy_space_no_mappings_locked(space);
+    if (to != from)
+        code = qy_port_window_map(space->mapping.mm, qy_space_address(space, page), to, count,
+                                  qy_flags_prot(flags), true);
     if (to == from || code != 0)
-        restore_locked(space, page, count, flags);
+        restore_locked(space, page, from, count, flags, code == -QY_EFAULT);
+    if (code != 0)
+        code = qy_space_no_mappings_locked(space);
     if (to != from && code == 0) {
         qy_pgtable_set(&space->table, page, count, to, flags);
         qy_space_disown_locked(space, from, count);

@@ -59,6 +59,19 @@ static bool any_pinned_locked(const struct qy_space *space, uint64_t page, uint6
     return false;
 }
 
+/** The host's tables for pages that are about to go. */
+static void recall_locked(struct qy_space *space, uint64_t page, uint64_t count)
+{
+    qy_pte_t pte;
+    uint64_t end = page + count;
+    while ((page = qy_pgtable_next(&space->table, page, end, &pte)) < end) {
+        uint64_t run = qy_space_run_locked(space, page, end, &pte);
+        if (qy_pte_may_write(pte))
+            qy_space_recall_locked(space, page, qy_pte_pfn(pte), run);
+        page += run;
+    }
+}
+
 /** The frames of the pages go back; no page is pinned or being moved, and the host has let go. */
 static void release_locked(struct qy_space *space, uint64_t page, uint64_t count)
 {
@@ -92,6 +105,7 @@ static int unmap_locked(struct qy_space *space, uint64_t page, uint64_t count)
         return -QY_ENOMEM;
     uint64_t first = qy_pgtable_next(&space->table, page, page + count, &pte);
     if (first < page + count) {
+        recall_locked(space, page, count);
         if (qy_port_window_unmap(space->mapping.mm, qy_space_address(space, first),
                                  page + count - first) != 0)
             return qy_space_no_mappings_locked(space);
@@ -332,6 +346,7 @@ int qy_space_destroy(struct qy_space *space)
     int code = space->nr_pinned != 0 ? -QY_EBUSY : 0;
     struct qy_area *areas = NULL;
     if (code == 0) {
+        recall_locked(space, 0, space->nr_pages);
         qy_port_window_close(mm, space->start, space->nr_pages << QY_PAGE_SHIFT);
         release_locked(space, 0, space->nr_pages);
         areas = qy_area_remove(space, 0, space->nr_pages);

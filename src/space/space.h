@@ -133,6 +133,9 @@ extern const struct qy_mapping_ops qy_space_ops;
 int qy_space_isolate_locked(struct qy_space *space, uint64_t page, qy_pfn_t pfn, unsigned count);
 int qy_space_putback_locked(struct qy_space *space, uint64_t page, qy_pfn_t from, qy_pfn_t to,
                             unsigned count);
+/** The host's tables for these pages, alike and on frames from @pfn on, go over to the core, who
+ *  touches the frames next. Pages that may not be written keep theirs. */
+void qy_space_recall_locked(struct qy_space *space, uint64_t page, qy_pfn_t pfn, uint64_t count);
 /** The moves that ended are seen by those who wait; the lock is not held any more. */
 void qy_space_wake(struct qy_space *space);
 

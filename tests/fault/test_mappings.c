@@ -1,5 +1,6 @@
 /*
- * test_mappings.c - port/linux: the host allows no more mappings, and faults that are not a space's
+ * test_mappings.c - port/linux: the host allows no more mappings, or will not move its tables; and
+ * faults that are not a space's
  *
  * Each test is a process of its own: handlers are installed once.
  */
@@ -11,10 +12,14 @@
 #include <quarry/linux.h>
 #include <quarry/space.h>
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdarg.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -236,12 +241,221 @@ static void the_hosts_limit(void **state)
     assert_int_equal(WEXITSTATUS(end_of(no_more_mappings)), MINE);
 }
 
+/* ---- the host's tables ---- */
+
+/* What mremap(2) does instead of moving them; and how many calls of mmap(2) for a space fail. */
+static enum {
+    MOVES,
+    UNKNOWN, /* an old kernel: nothing has changed */
+    REFUSES, /* there are too many mappings: nothing has changed */
+    FORGETS  /* no memory, once what was there is unmapped */
+} tables;
+static int mmaps_fail;
+static int refused;
+
+/* The library's calls come here. Each call has fewer arguments than are read. */
+__attribute__((no_sanitize("address"))) long syscall(long number, ...)
+{
+    long (*real)(long, ...) = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall");
+    long a[6];
+    va_list list;
+    va_start(list, number);
+    for (int i = 0; i < 6; i++)
+        a[i] = va_arg(list, long);
+    va_end(list);
+    if ((number == SYS_mremap && tables != MOVES) || (number == SYS_mmap && mmaps_fail-- > 0)) {
+        refused++;
+        if (number == SYS_mremap && tables == FORGETS)
+            munmap((void *)a[4], (size_t)a[2]);
+        errno = number == SYS_mremap && tables == UNKNOWN ? EINVAL : ENOMEM;
+        return -1;
+    }
+    return real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+#define BLOCK (2 * MIB)
+
+static void write_all(char *area, size_t bytes, unsigned seed)
+{
+    for (size_t i = 0; i < bytes; i += 512)
+        area[i] = (char)(i / 512 * 7 + seed);
+}
+
+static void check_all(const char *area, size_t bytes, unsigned seed)
+{
+    for (size_t i = 0; i < bytes; i += 512)
+        CHECK(area[i] == (char)(i / 512 * 7 + seed));
+}
+
+/* A block goes to other frames, as a mover does it. Returns what putting back did. */
+static int move_block(char *at, int fail_mmaps)
+{
+    uint32_t page = (uint32_t)qy_space_page(space, at);
+    qy_pfn_t from = qy_space_translate(space, at);
+    bool fresh;
+    qy_pfn_t to = qy_lend_block(mm, QY_GFP_NOWAIT, QY_LEND_OUTSIDE, 9, &fresh);
+    CHECK(to != QY_PFN_NONE);
+    CHECK(qy_space_ops.isolate(&space->mapping, page, from, 512) == 512);
+    qy_port_copy_pages(mm, qy_frame_address(mm, to), qy_frame_address(mm, from), 512);
+    mmaps_fail = fail_mmaps;
+    int code = qy_space_ops.putback(&space->mapping, page, from, to, 512);
+    mmaps_fail = 0;
+    if (code != 0)
+        qy_lend_return(mm, to, 512);
+    CHECK(qy_space_translate(space, at) == (code == 0 ? to : from));
+    test_rules(mm);
+    return code;
+}
+
+/* fail_mmaps: the second move fails; with 2 of them its pages are nowhere for a moment. */
+static void life_of_blocks(int fail_mmaps)
+{
+    char *area = begin(2 * BLOCK, QY_PROT_WRITE, QY_AREA_HUGE);
+    write_all(area, 2 * BLOCK, 1);
+    CHECK(move_block(area, 0) == 0);
+    check_all(area, 2 * BLOCK, 1);
+    write_all(area, BLOCK, 2);
+    CHECK(move_block(area, fail_mmaps) == (fail_mmaps != 0 ? -ENOMEM : 0));
+    check_all(area, BLOCK, 2);
+    check_all(area + BLOCK, BLOCK, 1 + BLOCK / 512 * 7);
+    write_all(area, 2 * BLOCK, 3);
+    CHECK(qy_space_unmap(space, area, BLOCK) == 0);
+    check_all(area + BLOCK, BLOCK, 3 + BLOCK / 512 * 7);
+    area = qy_space_map(space, BLOCK, QY_PROT_WRITE, QY_AREA_HUGE, NULL);
+    CHECK(area != NULL && area[5 * PAGE] == 0);
+    CHECK(qy_space_destroy(space) == 0);
+    test_rules(mm);
+    qy_linux_mm_destroy(mm);
+}
+
+static void no_such_call(void)
+{
+    tables = UNKNOWN;
+    life_of_blocks(0);
+    CHECK(refused == 1); /* it is not asked again */
+    _exit(MINE);
+}
+
+static void refuses(void)
+{
+    tables = REFUSES;
+    life_of_blocks(0);
+    CHECK(refused > 4);
+    _exit(MINE);
+}
+
+static void refuses_all(void)
+{
+    tables = REFUSES;
+    life_of_blocks(1);
+    _exit(MINE);
+}
+
+static void forgets(void)
+{
+    tables = FORGETS;
+    life_of_blocks(0);
+    _exit(MINE);
+}
+
+static void forgets_once(void)
+{
+    tables = FORGETS;
+    life_of_blocks(1);
+    _exit(MINE);
+}
+
+static void forgets_twice(void)
+{
+    tables = FORGETS;
+    life_of_blocks(2);
+    _exit(MINE);
+}
+
+/* Wrong if it failed: where the host cannot move its tables, or has no memory in the middle of it, a
+ * program would lose its bytes, or crash. */
+static void tables_that_stay(void **state)
+{
+    (void)state;
+    assert_int_equal(WEXITSTATUS(end_of(no_such_call)), MINE);
+    assert_int_equal(WEXITSTATUS(end_of(refuses)), MINE);
+    assert_int_equal(WEXITSTATUS(end_of(refuses_all)), MINE);
+    assert_int_equal(WEXITSTATUS(end_of(forgets)), MINE);
+    assert_int_equal(WEXITSTATUS(end_of(forgets_once)), MINE);
+    assert_int_equal(WEXITSTATUS(end_of(forgets_twice)), MINE);
+}
+
+/* Below what it has already: the host gives no more addresses, not even in exchange. */
+static void few_addresses(void)
+{
+    char *area = begin(2 * BLOCK, QY_PROT_WRITE, QY_AREA_HUGE);
+    write_all(area, 2 * BLOCK, 1);
+    CHECK(qy_space_unmap(space, area + BLOCK, BLOCK) == 0); /* there is a block to move to */
+    qy_pfn_t pfn = qy_space_translate(space, area);
+    CHECK(setrlimit(RLIMIT_AS, &(struct rlimit){64 * MIB, RLIM_INFINITY}) == 0);
+    CHECK(move_block(area, 0) == -ENOMEM);
+    check_all(area, BLOCK, 1);
+    write_all(area, BLOCK, 2);
+    check_all(qy_frame_address(mm, pfn), BLOCK, 2);
+    _exit(MINE);
+}
+
+/* Wrong if it failed: a limit on addresses would take the core's away. */
+static void a_limit_of_addresses(void **state)
+{
+    (void)state;
+    assert_int_equal(WEXITSTATUS(end_of(few_addresses)), MINE);
+}
+
+static long resident_shared(void)
+{
+    long size = 0, resident = 0, shared = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    CHECK(file && fscanf(file, "%ld %ld %ld", &size, &resident, &shared) == 3);
+    fclose(file);
+    return shared;
+}
+
+#define BLOCKS 32
+
+static char *frames_of_block;
+
+static void touch_frames(void)
+{
+    frames_of_block[0] = 2;
+}
+
+static void both_sides(void)
+{
+    char *area = begin(BLOCKS * BLOCK, QY_PROT_WRITE, QY_AREA_HUGE);
+    long before = resident_shared(), pages = BLOCKS * 512;
+    for (size_t i = 0; i < BLOCKS * BLOCK; i += BLOCK)
+        area[i] = 1;
+    CHECK(resident_shared() - before < pages + pages / 4);
+    qy_pfn_t pfn = qy_space_translate(space, area);
+    CHECK(move_block(area, 0) == 0);
+    frames_of_block = qy_frame_address(mm, pfn);
+    CHECK(ended_by(end_of(touch_frames), SIGSEGV)); /* not inherited, though it was an area's */
+    parents = area;
+    CHECK(ended_by(end_of(touch_parents), SIGSEGV));
+    CHECK(area[0] == 1);
+    _exit(MINE);
+}
+
+/* Wrong if it failed: a block would be mapped twice over, page by page, which takes longer than to copy
+ * it; or a child would write into its parent's memory. */
+static void tables_go_along(void **state)
+{
+    (void)state;
+    assert_int_equal(WEXITSTATUS(end_of(both_sides)), MINE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(others_faults_go_on),
-        cmocka_unit_test(a_child_has_nothing),
-        cmocka_unit_test(the_hosts_limit),
+        cmocka_unit_test(others_faults_go_on),  cmocka_unit_test(a_child_has_nothing),
+        cmocka_unit_test(the_hosts_limit),      cmocka_unit_test(tables_that_stay),
+        cmocka_unit_test(a_limit_of_addresses), cmocka_unit_test(tables_go_along),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

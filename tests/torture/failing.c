@@ -36,8 +36,9 @@ FAILING(qy_port_decommit, (struct qy_mm * mm, void *address, size_t bytes), (mm,
 FAILING(qy_port_move, (struct qy_mm * mm, void *from, void *to, size_t bytes),
         (mm, from, to, bytes))
 FAILING(qy_port_window_map,
-        (struct qy_mm * mm, void *address, uint64_t pfn, uint64_t count, uint32_t prot),
-        (mm, address, pfn, count, prot))
+        (struct qy_mm * mm, void *address, uint64_t pfn, uint64_t count, uint32_t prot,
+         bool written),
+        (mm, address, pfn, count, prot, written))
 FAILING(qy_port_window_unmap, (struct qy_mm * mm, void *address, uint64_t count),
         (mm, address, count))
 FAILING(qy_port_window_protect, (struct qy_mm * mm, void *address, uint64_t count, uint32_t prot),
