@@ -1,5 +1,5 @@
 /*
- * copy.c - many pages are copied past the caches
+ * copy.c - pages are copied, many of them past the caches, and cleared
  *
  * WHAT    Whoever moves pages looks at them no more, and they are more than the caches hold: so
  *         lines are written without being read first, and nobody else's are pushed out for them.
@@ -36,9 +36,18 @@ static void copy_past_caches(__m128i *to, const __m128i *from, size_t units)
 }
 #endif
 
+/** The host's entries may be with a space (tables.c). Who reads gets those of 16 pages in one fault, who
+ *  writes those of one. */
+static void meet(const char *pages, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i += 16)
+        (void)*(const volatile char *)(pages + (i << QY_PAGE_SHIFT));
+}
+
 void qy_port_copy_pages(struct qy_mm *mm, void *to, const void *from, uint64_t count)
 {
     (void)mm;
+    meet(to, count);
 #if defined(__x86_64__)
     if (count >= FEWEST_PAGES) {
         copy_past_caches(to, from, (count << QY_PAGE_SHIFT) / sizeof(__m128i));
@@ -46,4 +55,11 @@ void qy_port_copy_pages(struct qy_mm *mm, void *to, const void *from, uint64_t c
     }
 #endif
     memcpy(to, from, count << QY_PAGE_SHIFT);
+}
+
+void qy_port_clear_pages(struct qy_mm *mm, void *to, uint64_t count)
+{
+    (void)mm;
+    meet(to, count);
+    memset(to, 0, count << QY_PAGE_SHIFT);
 }

@@ -175,6 +175,12 @@ void qy_port_copy_pages(struct qy_mm *mm, void *to, const void *from, uint64_t c
     __builtin_memcpy(to, from, count << QY_PAGE_SHIFT);
 }
 
+void qy_port_clear_pages(struct qy_mm *mm, void *to, uint64_t count)
+{
+    (void)mm;
+    __builtin_memset(to, 0, count << QY_PAGE_SHIFT);
+}
+
 /* No addresses but the frames' own: there are no spaces here. */
 int qy_port_window_open(struct qy_mm *mm, struct qy_space *space, uint64_t bytes, void **start)
 {

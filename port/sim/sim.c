@@ -392,3 +392,9 @@ void qy_port_copy_pages(struct qy_mm *mm, void *to, const void *from, uint64_t c
     (void)mm;
     memcpy(to, from, count << QY_PAGE_SHIFT);
 }
+
+void qy_port_clear_pages(struct qy_mm *mm, void *to, uint64_t count)
+{
+    (void)mm;
+    memset(to, 0, count << QY_PAGE_SHIFT);
+}

@@ -44,6 +44,8 @@ bool qy_port_populate_huge(struct qy_mm *mm, void *block, void *address, size_t 
 int qy_port_move(struct qy_mm *mm, void *from, void *to, size_t bytes);
 /** Copy pages, which do not overlap. They will hardly be read soon. */
 void qy_port_copy_pages(struct qy_mm *mm, void *to, const void *from, uint64_t count);
+/** Clear pages of a space, by writing. */
+void qy_port_clear_pages(struct qy_mm *mm, void *to, uint64_t count);
 
 /** Find @bytes of addresses (whole 2 MiB, so aligned) for a space: an access there leads to
  *  qy_space_fault(). 0, -ENOMEM (there are none), -ENOTSUP (frames cannot be mapped elsewhere). */

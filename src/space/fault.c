@@ -136,7 +136,7 @@ static qy_pfn_t take(struct qy_mm *mm, struct hole *hole, uint64_t page, bool pi
         pfn = qy_lend_block(mm, QY_GFP_NOWAIT, promise, hole->order, &hole->fresh);
     }
     if (pfn != QY_PFN_NONE && !hole->fresh)
-        __builtin_memset(qy_frame_address(mm, pfn), 0, QY_PAGE_BYTES << hole->order);
+        qy_port_clear_pages(mm, qy_frame_address(mm, pfn), UINT64_C(1) << hole->order);
     return pfn;
 }
 

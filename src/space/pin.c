@@ -34,7 +34,7 @@ static int move_out_locked(struct qy_space *space, uint64_t page, qy_pfn_t from,
     int code = qy_space_isolate_locked(space, page, from, 1);
     if (code < 0)
         return code;
-    __builtin_memcpy(qy_frame_address(mm, to), qy_frame_address(mm, from), QY_PAGE_BYTES);
+    qy_port_copy_pages(mm, qy_frame_address(mm, to), qy_frame_address(mm, from), 1);
     return qy_space_putback_locked(space, page, from, to, 1);
 }
 
