@@ -49,18 +49,26 @@ static void *disturb(void *argument)
     return NULL;
 }
 
+static void row_of_times(const char *name, uint64_t *ns, uint64_t count)
+{
+    printf("%-22s p50 %8.1f us  p99 %8.1f us  max %8.1f us", name,
+           (double)percentile(ns, count, 0.5) / 1e3, (double)percentile(ns, count, 0.99) / 1e3,
+           (double)percentile(ns, count, 1.0) / 1e3);
+}
+
 static void requests(enum qy_cma_policy policy, uint32_t flags, uint64_t count)
 {
     struct world world = world_new(policy, REGION);
     struct load load = {.world = &world};
-    uint64_t *took = malloc(count * sizeof(*took)), moved = 0, dropped = 0, tried = 0, failed = 0;
+    uint64_t *took = malloc(count * sizeof(*took)), *cpu = malloc(count * sizeof(*cpu));
+    uint64_t moved = 0, dropped = 0, tried = 0, failed = 0;
     qy_pfn_t held[HELD] = {0};
     pthread_t thread;
     char name[64];
     for (unsigned i = 0; i < AREAS; i++)
         load.area[i] = area_new(&world, AREA_PAGES * BENCH_PAGE);
     cache_fill(&world, MEMORY / BENCH_PAGE);
-    if (!took || pthread_create(&thread, NULL, disturb, &load))
+    if (!took || !cpu || pthread_create(&thread, NULL, disturb, &load))
         die("no thread");
     for (uint64_t i = 0; i < count; i++) {
         const struct qy_cma_request request = {
@@ -72,7 +80,9 @@ static void requests(enum qy_cma_policy policy, uint32_t flags, uint64_t count)
         *slot = 0;
         while (atomic_load_explicit(&load.steps, memory_order_relaxed) < (i + 1) * STEPS)
             usleep(100);
+        uint64_t started = clock_ns(CLOCK_THREAD_CPUTIME_ID);
         failed += qy_cma_alloc(world.cma, &request, slot, &report) != 0;
+        cpu[i] = clock_ns(CLOCK_THREAD_CPUTIME_ID) - started;
         took[i] = report.ns;
         moved += report.moved;
         dropped += report.dropped;
@@ -84,14 +94,15 @@ static void requests(enum qy_cma_policy policy, uint32_t flags, uint64_t count)
         if (held[i] && qy_cma_release(world.cma, held[i], BUFFER))
             die("a right release was refused");
     snprintf(name, sizeof(name), "load-%s%s", policies[policy], flags ? "-first" : "");
-    printf(
-        "%-22s p50 %8.1f us  p99 %8.1f us  max %8.1f us  moved %6.1f  dropped %6.1f  windows %5.2f  failed %llu\n",
-        name, (double)percentile(took, count, 0.5) / 1e3,
-        (double)percentile(took, count, 0.99) / 1e3, (double)percentile(took, count, 1.0) / 1e3,
-        (double)moved / (double)count, (double)dropped / (double)count,
-        (double)tried / (double)count, (unsigned long long)failed);
+    row_of_times(name, took, count);
+    printf("  moved %6.1f  dropped %6.1f  windows %5.2f  failed %llu\n",
+           (double)moved / (double)count, (double)dropped / (double)count,
+           (double)tried / (double)count, (unsigned long long)failed);
+    row_of_times("       processor time", cpu, count);
+    printf("\n");
     fflush(stdout);
     free(took);
+    free(cpu);
     world_free(&world);
 }
 

@@ -6,11 +6,11 @@
 
 #define ROUNDS 15
 
+/* Nothing here waits, and this thread does all of it, the host's work included: so its processor time is the time
+ * it takes where nothing else runs. */
 static uint64_t now(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+    return clock_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
 static uint64_t take_back(struct world *world, struct qy_cma_report *report)
