@@ -54,7 +54,8 @@ QY_API QY_MUST_CHECK void *qy_space_map(struct qy_space *space, size_t bytes, ui
 /**
  * Take pages away; their frames go back. The range may cut areas in two or cover several.
  * 0; -EINVAL (not whole pages, or not of this space), -EBUSY (a page is pinned), -ENOMEM (an
- * area cannot be cut). On an error nothing changed.
+ * area cannot be cut: no memory, or the host has no mappings for one piece more). On an error
+ * nothing changed.
  */
 QY_API int qy_space_unmap(struct qy_space *space, void *address, size_t bytes);
 

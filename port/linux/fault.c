@@ -6,6 +6,10 @@
  *         whoever handled the signal before, as it would have come to him: with his mask, in his
  *         form; or the default action ends the program, at the same access.
  *
+ *         An access for which the host has no mapping is nobody's fault but the host's: no handler
+ *         of the program's could make sense of it. It is tried for a moment, for others may give some
+ *         back; then a line says what is the matter, and the default action ends the program.
+ *
  *         No SIGBUS: the system sends it when it has no memory for a page that is mapped, which
  *         nobody here could change.
  *
@@ -17,7 +21,8 @@
 #define _GNU_SOURCE
 #include "linux.h"
 
-#include <quarry/space.h>
+#include "base/text.h"
+#include "space/space.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -25,6 +30,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -68,6 +74,43 @@ static enum access access_of(const ucontext_t *context)
 }
 #endif
 
+/** Times that an access is tried for which there is no mapping, and the time between. */
+#define TRIES 20
+#define NAP_NS 1000000
+
+static void end_for_lack_of_mappings(struct qy_space *space, const void *address)
+{
+    char line[256];
+    struct qy_text text;
+    qy_text_init(&text, line, sizeof(line));
+    qy_text_string(&text, "quarry: space ");
+    qy_text_string(&text, space->mapping.name);
+    qy_text_string(&text, ": no mapping for its page at ");
+    qy_text_hex(&text, (uintptr_t)address, 1);
+    qy_text_string(&text, ": the limit is vm.max_map_count, ");
+    qy_text_u64(&text, qy_linux_most_mappings());
+    qy_text_string(&text, "; raise it (sysctl), or use larger areas, QY_AREA_HUGE\n");
+    qy_port_write(line, text.length < sizeof(line) ? text.length : sizeof(line) - 1);
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    sigaction(SIGSEGV, &action, NULL); /* the access faults again */
+}
+
+/** As qy_space_fault(); but if there is no mapping the program ends, and so it tries hard. */
+static int put_in_place(struct qy_space *space, const void *address, bool write)
+{
+    const struct timespec nap = {0, NAP_NS};
+    enum qy_lack lack;
+    int code = qy_space_touch(space, address, write, &lack);
+    for (unsigned i = 0; code == -ENOMEM && lack == QY_LACK_MAPPINGS && i < TRIES; i++) {
+        nanosleep(&nap, NULL);
+        code = qy_space_touch(space, address, write, &lack);
+    }
+    if (code != -ENOMEM || lack != QY_LACK_MAPPINGS)
+        return code;
+    end_for_lack_of_mappings(space, address);
+    return 0;
+}
+
 bool qy_linux_fault_handler(int signal, void *info, void *context)
 {
     const siginfo_t *what = info;
@@ -78,7 +121,7 @@ bool qy_linux_fault_handler(int signal, void *info, void *context)
     if (space == NULL || access == ACCESS_OTHER)
         return false;
     int saved = errno;
-    int code = qy_space_fault(space, what->si_addr, access == ACCESS_WRITE);
+    int code = put_in_place(space, what->si_addr, access == ACCESS_WRITE);
     errno = saved;
     return code == 0;
 }

@@ -49,6 +49,8 @@ void qy_linux_unshare_child(void);
 
 /** The space in whose window an address lies, or NULL. No lock. */
 struct qy_space *qy_linux_space_at(const void *address);
+/** vm.max_map_count as it is now. */
+uint64_t qy_linux_most_mappings(void);
 /** See to it that SIGSEGV comes to qy_linux_fault_handler(). 0, or -ENOTSUP: this processor's
  *  faults do not say what they were. */
 int qy_linux_catch_faults(void);

@@ -21,7 +21,9 @@
 #include <quarry/space.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -138,6 +140,30 @@ void qy_port_window_close(struct qy_mm *mm, void *start, uint64_t bytes)
             atomic_store(&places[i].used, false);
             return;
         }
+}
+
+/** What the kernel was built with, where /proc is not to be read. */
+#define USUAL_MAP_COUNT 65530
+
+uint64_t qy_linux_most_mappings(void)
+{
+    char text[32] = "";
+    int saved = errno;
+    int fd = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd >= 0 ? read(fd, text, sizeof(text) - 1) : 0;
+    if (fd >= 0)
+        close(fd);
+    errno = saved;
+    return length > 0 ? strtoull(text, NULL, 10) : USUAL_MAP_COUNT;
+}
+
+/** An eighth is left to the program, its threads and its libraries: at the limit not even what would
+ *  take fewer mappings is allowed. */
+uint64_t qy_port_window_most(struct qy_mm *mm)
+{
+    uint64_t most = qy_linux_most_mappings();
+    (void)mm;
+    return most - most / 8;
 }
 
 static int host_prot(uint32_t prot)

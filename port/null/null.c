@@ -198,6 +198,12 @@ void qy_port_window_close(struct qy_mm *mm, void *start, uint64_t bytes)
     (void)bytes;
 }
 
+uint64_t qy_port_window_most(struct qy_mm *mm)
+{
+    (void)mm;
+    return UINT64_MAX;
+}
+
 int qy_port_window_map(struct qy_mm *mm, void *address, uint64_t pfn, uint64_t count, uint32_t prot,
                        bool written)
 {

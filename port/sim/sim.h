@@ -32,6 +32,9 @@ bool qy_sim_failed(void);
 /** What the host would show at an address of a window: its frame, or UINT64_MAX; *prot. */
 uint64_t qy_sim_window(const void *address, uint32_t *prot);
 
+/** Spaces that are created from now on may have so many mappings. */
+void qy_sim_window_most(uint64_t mappings);
+
 /** Lines of report that the core wrote; the last one. */
 uint64_t qy_sim_lines(void);
 const char *qy_sim_last_line(void);

@@ -27,6 +27,7 @@ struct window {
 };
 
 static struct window windows[WINDOWS];
+static uint64_t most_mappings = UINT64_MAX;
 
 static struct page *page_of(const void *address)
 {
@@ -43,6 +44,12 @@ void qy_sim_windows_reset(void)
     for (unsigned i = 0; i < WINDOWS; i++)
         free(windows[i].page);
     memset(windows, 0, sizeof(windows));
+    most_mappings = UINT64_MAX;
+}
+
+void qy_sim_window_most(uint64_t mappings)
+{
+    most_mappings = mappings;
 }
 
 uint64_t qy_sim_window(const void *address, uint32_t *prot)
@@ -76,6 +83,12 @@ void qy_port_window_close(struct qy_mm *mm, void *start, uint64_t bytes)
             free(windows[i].page);
             windows[i] = (struct window){0};
         }
+}
+
+uint64_t qy_port_window_most(struct qy_mm *mm)
+{
+    (void)mm;
+    return most_mappings;
 }
 
 int qy_port_window_map(struct qy_mm *mm, void *address, uint64_t pfn, uint64_t count, uint32_t prot,

@@ -162,6 +162,7 @@ struct qy_mm {
     struct qy_lock chain_lock;
     struct qy_list chain;                             /* (h) every kmem_cache */
     struct qy_list spaces;                            /* (h) space/space.h */
+    _Atomic uint64_t nr_mappings, most_mappings;      /* of all spaces: space/mappings.c */
     uint8_t class_of[QY_SMALL_BYTES / QY_SMALL_STEP]; /* (i) kmalloc: a cache's tag */
     const uint8_t *tags_of_slots;                     /* (i) tags; all 0: slots find no frame */
     struct qy_fit fit[QY_KMALLOC_CLASSES];            /* kmalloc: by class */

@@ -6,7 +6,8 @@
  *         neighbours that are alike become one again.
  *
  * RULES   V5  Areas do not overlap, lie within the space, and add up to nr_areas and nr_mapped;
- *             each node's figures are those of its subtree.
+ *             nr_islands of them have a gap before them; each node's figures are those of its
+ *             subtree.
  *         Checked by check_areas() in view/rules_space.c.
  *
  * LOCKS   mapping.lock.
@@ -47,8 +48,15 @@ bool qy_area_covers(const struct qy_space *space, uint64_t page, uint64_t count)
     return true;
 }
 
+/** Neighbours of [start, end) that lie right beside it: 0, 1 or 2. */
+static uint64_t beside(const struct qy_space *space, uint64_t start, uint64_t end)
+{
+    return (start > 0 && qy_area_at(space, start - 1) != NULL) + (qy_area_at(space, end) != NULL);
+}
+
 static void put_in(struct qy_space *space, struct qy_area *area, uint64_t start, uint64_t end)
 {
+    space->nr_islands += 1 - beside(space, start, end);
     area->node.start = start;
     area->node.end = end;
     qy_tree_insert(&space->areas, &area->node);
@@ -59,6 +67,7 @@ static void put_in(struct qy_space *space, struct qy_area *area, uint64_t start,
 static void take_out(struct qy_space *space, struct qy_area *area)
 {
     qy_tree_remove(&space->areas, &area->node);
+    space->nr_islands -= 1 - beside(space, area->node.start, area->node.end);
     space->nr_areas--;
     space->nr_mapped -= area->node.end - area->node.start;
 }
@@ -121,6 +130,42 @@ struct qy_area *qy_area_join(struct qy_space *space, uint64_t page, uint64_t cou
         left_over = chained(next, left_over);
     }
     return left_over;
+}
+
+/** Does an area begin at this page? */
+static bool begins(const struct qy_space *space, uint64_t page)
+{
+    const struct qy_area *area = qy_area_at(space, page);
+    return area != NULL && area->node.start == page;
+}
+
+int qy_area_growth_unmapped(const struct qy_space *space, uint64_t page, uint64_t count)
+{
+    uint64_t end = page + count;
+    const struct qy_area *area = qy_area_from(space, page);
+    int growth = 0;
+    for (; area != NULL && area->node.start < end; area = qy_area_from(space, area->node.end)) {
+        if (area->node.start < page)
+            continue;
+        bool island = area->node.start == 0 || qy_area_at(space, area->node.start - 1) == NULL;
+        growth -= 1 + island;
+    }
+    if (qy_area_at(space, end) != NULL) /* what is behind the range begins an area, and an island */
+        growth += !begins(space, end) + (qy_area_at(space, end - 1) != NULL);
+    return growth;
+}
+
+int qy_area_growth_protected(const struct qy_space *space, uint64_t page, uint64_t count,
+                             uint32_t prot)
+{
+    uint64_t end = page + count;
+    const struct qy_area *before = page > 0 ? qy_area_at(space, page - 1) : NULL;
+    const struct qy_area *behind = qy_area_at(space, end), *area = qy_area_from(space, page);
+    int growth = (before == NULL || before->prot != prot) +
+                 (behind != NULL && behind->prot != prot) - begins(space, end);
+    for (; area != NULL && area->node.start < end; area = qy_area_from(space, area->node.end))
+        growth -= area->node.start >= page;
+    return growth;
 }
 
 void qy_areas_free(struct qy_mm *mm, struct qy_area *areas)

@@ -19,15 +19,11 @@
  */
 #include "base/assert.h"
 #include "base/errno.h"
-#include "base/text.h"
 #include "buddy/alloc.h"
 #include "buddy/lend.h"
 #include "space/space.h"
 
 #include <quarry/buddy.h>
-
-/** Pages of a block without QY_AREA_HUGE: 64 KiB. */
-#define AROUND_ORDER 4
 
 /** Pages that are missing together. */
 struct hole {
@@ -58,22 +54,6 @@ void qy_space_wait_locked(struct qy_space *space)
     space->nr_waiters--;
 }
 
-int qy_space_no_mappings_locked(struct qy_space *space)
-{
-    char line[160];
-    struct qy_text text;
-    if (space->said_no_mappings)
-        return -QY_ENOMEM;
-    space->said_no_mappings = true;
-    qy_text_init(&text, line, sizeof(line));
-    qy_text_string(&text, "quarry: space ");
-    qy_text_string(&text, space->mapping.name);
-    qy_text_string(&text, ": the host allows no more mappings (vm.max_map_count); ");
-    qy_text_string(&text, "larger areas, or QY_AREA_HUGE, need fewer\n");
-    qy_port_write(line, text.length < sizeof(line) ? text.length : sizeof(line) - 1);
-    return -QY_ENOMEM;
-}
-
 /** May the hole at this page be a block of this order? */
 static bool is_open(const struct qy_space *space, const struct qy_area *area, uint64_t page,
                     unsigned order)
@@ -91,16 +71,17 @@ static void measure_locked(const struct qy_space *space, const struct qy_area *a
     if (most >= QY_PAGEBLOCK_ORDER && (area->flags & QY_AREA_HUGE) &&
         is_open(space, area, page, QY_PAGEBLOCK_ORDER))
         hole->order = QY_PAGEBLOCK_ORDER;
-    else if (most >= AROUND_ORDER && is_open(space, area, page, AROUND_ORDER))
-        hole->order = AROUND_ORDER;
+    else if (most >= QY_SPACE_AROUND_ORDER && is_open(space, area, page, QY_SPACE_AROUND_ORDER))
+        hole->order = QY_SPACE_AROUND_ORDER;
     hole->page = page & ~((UINT64_C(1) << hole->order) - 1);
     hole->prot = area->prot;
 }
 
 /** 0: the page has its frame; 1: it has none, see *hole; -EFAULT. Waits while it is moved, if it
  *  is to be written. */
-static int look(struct qy_space *space, uint64_t page, uint32_t need, struct hole *hole)
+static int look(struct qy_space *space, uint64_t page, struct qy_want *want, struct hole *hole)
 {
+    uint32_t need = want->need;
     int code = 0;
     qy_lock(&space->mapping.lock);
     qy_pte_t pte = qy_pgtable_get(&space->table, page);
@@ -118,8 +99,10 @@ static int look(struct qy_space *space, uint64_t page, uint32_t need, struct hol
         /* The host may know less than the entry says, or have nothing there. */
         uint32_t prot = qy_pte_is_isolated(pte) ? QY_PROT_READ : area->prot;
         if (qy_port_window_map(space->mapping.mm, qy_space_address(space, page), qy_pte_pfn(pte), 1,
-                               prot, false) != 0)
+                               prot, false) != 0) {
             code = qy_space_no_mappings_locked(space);
+            want->lack = QY_LACK_MAPPINGS;
+        }
     }
     qy_unlock(&space->mapping.lock);
     return code;
@@ -131,7 +114,7 @@ static qy_pfn_t take(struct qy_mm *mm, struct hole *hole, uint64_t page, bool pi
     enum qy_lend promise = pinned ? QY_LEND_PINNED : QY_LEND_MOVABLE;
     qy_pfn_t pfn = qy_lend_block(mm, QY_GFP_NOWAIT, promise, hole->order, &hole->fresh);
     while (pfn == QY_PFN_NONE && hole->order > 0) {
-        hole->order = hole->order > AROUND_ORDER ? AROUND_ORDER : 0;
+        hole->order = hole->order > QY_SPACE_AROUND_ORDER ? QY_SPACE_AROUND_ORDER : 0;
         hole->page = page & ~((UINT64_C(1) << hole->order) - 1);
         pfn = qy_lend_block(mm, QY_GFP_NOWAIT, promise, hole->order, &hole->fresh);
     }
@@ -141,19 +124,22 @@ static qy_pfn_t take(struct qy_mm *mm, struct hole *hole, uint64_t page, bool pi
 }
 
 /** Put the frames there. 0; -EAGAIN: the hole is not what it was; -ENOMEM: no table, or no
- *  mapping: *final, and no use in trying again. */
-static int fill(struct qy_space *space, const struct hole *hole, qy_pfn_t pfn, bool *final)
+ *  mapping, which is no use in trying again: want->lack. */
+static int fill(struct qy_space *space, const struct hole *hole, qy_pfn_t pfn, struct qy_want *want)
 {
     struct qy_mm *mm = space->mapping.mm;
     uint64_t count = UINT64_C(1) << hole->order;
     const struct qy_area *area = qy_area_at(space, hole->page);
     if (area == NULL || area->prot != hole->prot || !is_open(space, area, hole->page, hole->order))
         return -QY_EAGAIN;
+    int64_t growth = qy_space_growth_locked(space, hole->page, count,
+                                            qy_pte_make_leaf(pfn, qy_prot_flags(hole->prot)));
     int code = qy_pgtable_prepare(&space->table, hole->page, count, pfn);
-    if (code == 0 && qy_port_window_map(mm, qy_space_address(space, hole->page), pfn, count,
-                                        hole->prot, !hole->fresh) != 0) {
+    if (code == 0 && (!qy_space_may_grow_locked(space, growth, 0, want->need != QY_PROT_NONE) ||
+                      qy_port_window_map(mm, qy_space_address(space, hole->page), pfn, count,
+                                         hole->prot, !hole->fresh) != 0)) {
         code = qy_space_no_mappings_locked(space);
-        *final = true;
+        want->lack = QY_LACK_MAPPINGS;
     }
     if (code != 0) {
         qy_pgtable_clear(&space->table, hole->page, count); /* tables that came for nothing */
@@ -163,6 +149,7 @@ static int fill(struct qy_space *space, const struct hole *hole, qy_pfn_t pfn, b
     qy_space_own_locked(space, hole->page, pfn, count);
     space->nr_resident += count;
     space->nr_faults += count;
+    qy_space_recount_locked(space, growth);
     return 0;
 }
 
@@ -174,34 +161,45 @@ static bool find_more(struct qy_mm *mm, unsigned *rounds)
     return qy_reclaim_again(mm, QY_GFP_KERNEL, 0, rounds);
 }
 
-int qy_space_fill(struct qy_space *space, uint64_t page, uint32_t need, bool pinned)
+int qy_space_fill(struct qy_space *space, uint64_t page, struct qy_want *want)
 {
     struct qy_mm *mm = space->mapping.mm;
     struct hole hole = {0};
     unsigned rounds = 0;
-    bool final = false;
     int code;
-    while ((code = look(space, page, need, &hole)) == 1) {
-        qy_pfn_t pfn = take(mm, &hole, page, pinned);
+    want->lack = QY_LACK_NOTHING;
+    while ((code = look(space, page, want, &hole)) == 1) {
+        if (qy_space_is_short(space))
+            qy_space_collapse(space);
+        qy_pfn_t pfn = take(mm, &hole, page, want->pinned);
         code = -QY_ENOMEM;
         if (pfn != QY_PFN_NONE) {
             qy_lock(&space->mapping.lock);
-            code = fill(space, &hole, pfn, &final);
+            code = fill(space, &hole, pfn, want);
             qy_unlock(&space->mapping.lock);
             if (code == 0)
                 return 0;
             qy_lend_return(mm, pfn, UINT64_C(1) << hole.order);
         }
-        if (code == -QY_ENOMEM && (final || !find_more(mm, &rounds)))
-            return code;
+        if (code == -QY_ENOMEM && (want->lack == QY_LACK_MAPPINGS || !find_more(mm, &rounds)))
+            break;
     }
+    if (code == -QY_ENOMEM && want->lack == QY_LACK_NOTHING)
+        want->lack = QY_LACK_FRAMES;
+    return code;
+}
+
+int qy_space_touch(struct qy_space *space, const void *address, bool write, enum qy_lack *lack)
+{
+    struct qy_want want = {.need = write ? QY_PROT_WRITE : QY_PROT_READ};
+    uint64_t page = qy_space_page(space, address);
+    int code = page < space->nr_pages ? qy_space_fill(space, page, &want) : -QY_EFAULT;
+    *lack = want.lack;
     return code;
 }
 
 int qy_space_fault(struct qy_space *space, const void *address, bool write)
 {
-    uint64_t page = qy_space_page(space, address);
-    if (page >= space->nr_pages)
-        return -QY_EFAULT;
-    return qy_space_fill(space, page, write ? QY_PROT_WRITE : QY_PROT_READ, false);
+    enum qy_lack lack;
+    return qy_space_touch(space, address, write, &lack);
 }

@@ -65,8 +65,9 @@ static int pin_page(struct qy_space *space, uint64_t page, enum qy_pin how, qy_p
 {
     int code;
     bool fresh;
+    struct qy_want want = {.need = QY_PROT_NONE, .pinned = how == QY_PIN_LONG};
     do {
-        code = qy_space_fill(space, page, QY_PROT_NONE, how == QY_PIN_LONG);
+        code = qy_space_fill(space, page, &want);
         if (code != 0)
             return code;
         qy_lock(&space->mapping.lock);

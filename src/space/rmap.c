@@ -83,14 +83,19 @@ int qy_space_isolate_locked(struct qy_space *space, uint64_t page, qy_pfn_t pfn,
     count = run_of(space, page, pfn, count < QY_PT_ENTRIES ? count : QY_PT_ENTRIES);
     if (spread_locked(space, page, count) != 0)
         return -QY_ENOMEM;
+    uint32_t flags = qy_pte_flags(pte) | QY_PTE_ISOLATED;
+    int64_t growth = qy_space_growth_locked(space, page, count, qy_pte_make_leaf(pfn, flags));
+    if (!qy_space_may_grow_locked(space, growth, 0, false))
+        return qy_space_no_mappings_locked(space);
     if (qy_pte_may_write(pte)) {
         qy_space_recall_locked(space, page, pfn, count);
         if (qy_port_window_protect(space->mapping.mm, qy_space_address(space, page), count,
                                    QY_PROT_READ) != 0)
             return qy_space_no_mappings_locked(space);
     }
-    qy_pgtable_set(&space->table, page, count, pfn, qy_pte_flags(pte) | QY_PTE_ISOLATED);
+    qy_pgtable_set(&space->table, page, count, pfn, flags);
     space->nr_isolated += count;
+    qy_space_recount_locked(space, growth);
     return (int)count;
 }
 
@@ -113,15 +118,20 @@ int qy_space_putback_locked(struct qy_space *space, uint64_t page, qy_pfn_t from
 {
     qy_pte_t pte = qy_pgtable_get(&space->table, page);
     uint32_t flags = qy_pte_flags(pte) & ~QY_PTE_ISOLATED;
+    int64_t growth = qy_space_growth_locked(space, page, count, qy_pte_make_leaf(to, flags));
     int code = 0;
     qy_assert(qy_pte_is_isolated(pte) && qy_pte_pfn(pte) == from, "V2");
     if (to != from)
-        code = qy_port_window_map(space->mapping.mm, qy_space_address(space, page), to, count,
-                                  qy_flags_prot(flags), true);
+        code = qy_space_may_grow_locked(space, growth, 0, false)
+                   ? qy_port_window_map(space->mapping.mm, qy_space_address(space, page), to, count,
+                                        qy_flags_prot(flags), true)
+                   : -QY_ENOMEM;
     if (to == from || code != 0)
         restore_locked(space, page, from, count, flags, code == -QY_EFAULT);
-    if (code != 0)
+    if (code != 0) {
         code = qy_space_no_mappings_locked(space);
+        growth = qy_space_growth_locked(space, page, count, qy_pte_make_leaf(from, flags));
+    }
     if (to != from && code == 0) {
         qy_pgtable_set(&space->table, page, count, to, flags);
         qy_space_disown_locked(space, from, count);
@@ -131,6 +141,7 @@ int qy_space_putback_locked(struct qy_space *space, uint64_t page, qy_pfn_t from
         qy_pgtable_set(&space->table, page, count, from, flags);
     }
     space->nr_isolated -= count;
+    qy_space_recount_locked(space, growth);
     atomic_fetch_add_explicit(&space->moves, 1, memory_order_relaxed);
     return code;
 }

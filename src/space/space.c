@@ -5,7 +5,7 @@
  *         no page of it is being moved; see that it may be done; get what it needs (areas to cut
  *         with, tables); ask the host; then change entries, folios and areas, which cannot fail.
  *
- * RULES   V1, V2, V3  in space/mapping.h; V5  in space/area.c.
+ * RULES   V1, V2, V3  in space/mapping.h; V5  in space/area.c; V7  in space/mappings.c.
  *
  * LOCKS   mapping.lock; chain_lock for the list of spaces.
  *
@@ -25,8 +25,6 @@
 #define DEFAULT_BYTES (UINT64_C(64) << 30)
 #define MOST_BYTES (UINT64_C(16) << 40)
 #define BLOCK_BYTES (QY_PAGEBLOCK_FRAMES * QY_PAGE_BYTES)
-/** Areas begin at multiples of this: what a fault fills at once. */
-#define AREA_ALIGN 16
 
 /* ---- a range of pages, the lock held ---- */
 
@@ -95,12 +93,16 @@ static int split_ends_locked(struct qy_space *space, uint64_t page, uint64_t cou
     return qy_pgtable_split(&space->table, page + count);
 }
 
-static int unmap_locked(struct qy_space *space, uint64_t page, uint64_t count)
+static int unmap_locked(struct qy_space *space, uint64_t page, uint64_t count, int64_t *growth)
 {
     qy_pte_t pte;
     settle_locked(space, page, count);
     if (any_pinned_locked(space, page, count))
         return -QY_EBUSY;
+    *growth = qy_space_growth_locked(space, page, count, 0);
+    if (!qy_space_may_grow_locked(space, *growth, qy_area_growth_unmapped(space, page, count),
+                                  false))
+        return qy_space_no_mappings_locked(space);
     if (split_ends_locked(space, page, count) != 0)
         return -QY_ENOMEM;
     uint64_t first = qy_pgtable_next(&space->table, page, page + count, &pte);
@@ -159,10 +161,16 @@ static void protect_entries_locked(struct qy_space *space, uint64_t start, uint6
 }
 
 static int protect_locked(struct qy_space *space, uint64_t page, uint64_t count, uint32_t prot,
-                          struct qy_area **spare)
+                          int64_t *growth, struct qy_area **spare)
 {
     settle_locked(space, page, count);
-    if (!qy_area_covers(space, page, count) || split_ends_locked(space, page, count) != 0)
+    if (!qy_area_covers(space, page, count))
+        return -QY_ENOMEM;
+    *growth = qy_space_growth_by_flags_locked(space, page, count, qy_prot_flags(prot));
+    if (!qy_space_may_grow_locked(space, *growth,
+                                  qy_area_growth_protected(space, page, count, prot), false))
+        return qy_space_no_mappings_locked(space);
+    if (split_ends_locked(space, page, count) != 0)
         return -QY_ENOMEM;
     uint64_t reached = protect_host_locked(space, page, page + count, &prot);
     if (reached < page + count) {
@@ -204,9 +212,10 @@ static void *refused(struct qy_error *error, int code, const char *text, uint64_
 /** Every page of it gets its frame. */
 static int populate(struct qy_space *space, uint64_t page, uint64_t count)
 {
+    struct qy_want want = {.need = QY_PROT_NONE};
     int code = 0;
     for (uint64_t at = page; at < page + count && code == 0; at++)
-        code = qy_space_fill(space, at, QY_PROT_NONE, false);
+        code = qy_space_fill(space, at, &want);
     return code;
 }
 
@@ -223,13 +232,20 @@ void *qy_space_map(struct qy_space *space, size_t bytes, uint32_t prot, uint32_t
         return refused(error, -QY_ENOMEM, "no memory to describe an area", UINT64_MAX);
     area->prot = (prot & QY_PROT_WRITE) ? prot | QY_PROT_READ : prot;
     area->flags = flags & QY_AREA_HUGE;
+    uint64_t align = count >= QY_PAGEBLOCK_FRAMES ? QY_PAGEBLOCK_FRAMES : QY_SPACE_AROUND;
     qy_lock(&space->mapping.lock);
-    bool placed = qy_area_place(space, area, count,
-                                count >= QY_PAGEBLOCK_FRAMES ? QY_PAGEBLOCK_FRAMES : AREA_ALIGN);
+    bool allowed = qy_space_may_grow_locked(space, 0, 2, false);
+    bool placed = allowed && qy_area_place(space, area, count, align);
     uint64_t page = area->node.start;
     struct qy_area *left = placed ? qy_area_join(space, page, count) : area;
+    qy_space_recount_locked(space, 0);
+    if (!allowed)
+        qy_space_no_mappings_locked(space);
     qy_unlock(&space->mapping.lock);
     qy_areas_free(mm, left);
+    if (!allowed)
+        return refused(error, -QY_ENOMEM, "the host allows no more mappings: vm.max_map_count",
+                       UINT64_MAX);
     if (!placed)
         return refused(error, -QY_ENOMEM, "no gap in the space has room for pages: ", count);
     void *address = qy_space_address(space, page);
@@ -246,15 +262,17 @@ int qy_space_unmap(struct qy_space *space, void *address, size_t bytes)
     if (!qy_space_holds(space, address, bytes))
         return -QY_EINVAL;
     struct qy_area *spare[2], *removed = NULL;
+    int64_t growth = 0;
     if (!spares(mm, spare))
         return -QY_ENOMEM;
     uint64_t page = qy_space_page(space, address), count = bytes >> QY_PAGE_SHIFT;
     qy_lock(&space->mapping.lock);
-    int code = unmap_locked(space, page, count);
+    int code = unmap_locked(space, page, count, &growth);
     if (code == 0) {
         qy_area_cut(space, page, &spare[0]);
         qy_area_cut(space, page + count, &spare[1]);
         removed = qy_area_remove(space, page, count);
+        qy_space_recount_locked(space, growth);
     }
     qy_unlock(&space->mapping.lock);
     qy_areas_free(mm, removed);
@@ -268,14 +286,17 @@ int qy_space_protect(struct qy_space *space, void *address, size_t bytes, uint32
     if (!qy_space_holds(space, address, bytes) || (prot & ~(QY_PROT_READ | QY_PROT_WRITE)))
         return -QY_EINVAL;
     struct qy_area *spare[2], *left = NULL;
+    int64_t growth = 0;
     if (!spares(mm, spare))
         return -QY_ENOMEM;
     prot |= (prot & QY_PROT_WRITE) ? QY_PROT_READ : 0;
     uint64_t page = qy_space_page(space, address), count = bytes >> QY_PAGE_SHIFT;
     qy_lock(&space->mapping.lock);
-    int code = protect_locked(space, page, count, prot, spare);
-    if (code == 0)
+    int code = protect_locked(space, page, count, prot, &growth, spare);
+    if (code == 0) {
         left = qy_area_join(space, page, count);
+        qy_space_recount_locked(space, growth);
+    }
     qy_unlock(&space->mapping.lock);
     qy_areas_free(mm, left);
     drop_spares(mm, spare);
@@ -334,6 +355,9 @@ struct qy_space *qy_space_create(struct qy_mm *mm, const char *name, uint64_t by
     space->nr_pages = bytes >> QY_PAGE_SHIFT;
     qy_pgtable_init(&space->table, mm);
     atomic_init(&space->moves, 0);
+    atomic_store_explicit(&mm->most_mappings, qy_port_window_most(mm), memory_order_relaxed);
+    space->nr_mappings = 1;
+    qy_space_recount_locked(space, 0);
     list(space, true);
     return space;
 }
@@ -350,6 +374,7 @@ int qy_space_destroy(struct qy_space *space)
         qy_port_window_close(mm, space->start, space->nr_pages << QY_PAGE_SHIFT);
         release_locked(space, 0, space->nr_pages);
         areas = qy_area_remove(space, 0, space->nr_pages);
+        atomic_fetch_sub_explicit(&mm->nr_mappings, space->charged, memory_order_relaxed);
     }
     qy_unlock(&space->mapping.lock);
     if (code != 0)

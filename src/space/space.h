@@ -10,7 +10,8 @@
  *
  *         A page gets its frame when it is touched, as one of a block that is aligned.
  *
- * RULES   V1, V2, V3 in space/mapping.h; V4 in space/pin.c; V5 in space/area.c.
+ * RULES   V1, V2, V3 in space/mapping.h; V4 in space/pin.c; V5 in space/area.c; V7 in
+ *         space/mappings.c.
  *
  * LOCKS   (m) mapping.lock, for all of it, the port's calls on these addresses included: so the
  *         table and the host's mappings agree whenever it is free. Frames are taken and cleared
@@ -38,12 +39,16 @@ struct qy_space {
     struct qy_pgtable table; /* (m) */
     struct qy_tree areas;    /* (m) */
     uint64_t nr_areas;       /* (m) */
+    uint64_t nr_islands;     /* (m) of them, behind a gap */
     uint64_t nr_mapped;      /* (m) pages of all areas */
     uint64_t nr_resident;    /* (m) of them with a frame */
     uint64_t nr_isolated;    /* (m) of them, being moved: V2 */
     uint64_t nr_pinned;      /* (m) of them, pinned: V3 */
     uint64_t nr_faults;      /* (m) pages that got a frame */
     uint64_t nr_moved;       /* (m) pages that got a new one */
+    uint64_t nr_mappings;    /* (m) of the host: V7 */
+    uint64_t charged;        /* (m) of them, in mm->nr_mappings: V7 */
+    uint64_t collapse_page;  /* (m) where mappings.c goes on looking */
     uint32_t nr_waiters;     /* (m) for the end of a move */
     bool said_no_mappings;   /* (m) reported once */
     bool unrestored;         /* (m) some page may be written, and the host does not know */
@@ -107,14 +112,41 @@ struct qy_area *qy_area_remove(struct qy_space *space, uint64_t page, uint64_t c
 /** Make one of neighbours that are alike, from @page to @page + count. What is left over is
  *  returned as above. */
 struct qy_area *qy_area_join(struct qy_space *space, uint64_t page, uint64_t count);
+/** How many more areas and islands there are, together, when the range is none any more. */
+int qy_area_growth_unmapped(const struct qy_space *space, uint64_t page, uint64_t count);
+/** When it, which is all in areas, may be used so. */
+int qy_area_growth_protected(const struct qy_space *space, uint64_t page, uint64_t count,
+                             uint32_t prot);
 /** Free what the two above returned; no lock. */
 void qy_areas_free(struct qy_mm *mm, struct qy_area *areas);
 
 /* ---- fault.c ---- */
 
-/** See that a page has a frame: as the page of a block. @need: QY_PROT_* that it must allow.
- *  No lock is held. Errors as qy_space_fault(). */
-QY_MUST_CHECK int qy_space_fill(struct qy_space *space, uint64_t page, uint32_t need, bool pinned);
+/** Pages of a block without QY_AREA_HUGE: 64 KiB. */
+#define QY_SPACE_AROUND_ORDER 4
+#define QY_SPACE_AROUND (1u << QY_SPACE_AROUND_ORDER)
+
+/** Why a page cannot be put in place. */
+enum qy_lack {
+    QY_LACK_NOTHING,
+    QY_LACK_FRAMES,
+    QY_LACK_MAPPINGS
+};
+
+/** What a page is wanted for. */
+struct qy_want {
+    uint32_t need;     /* QY_PROT_* that it must allow; NONE: a call asks, which can be refused */
+    bool pinned;       /* its frame will stay where it is for long */
+    enum qy_lack lack; /* with -ENOMEM: of what */
+};
+
+/** See that a page has a frame: as the page of a block. No lock is held. Errors as
+ *  qy_space_fault(). */
+QY_MUST_CHECK int qy_space_fill(struct qy_space *space, uint64_t page, struct qy_want *want);
+
+/** qy_space_fault(), and of what there is a lack. */
+QY_MUST_CHECK int qy_space_touch(struct qy_space *space, const void *address, bool write,
+                                 enum qy_lack *lack);
 
 /** How many pages from this one on, which has an entry, are on frames in a row, alike, at most
  *  up to @end. *pte: the first one's entry. */
@@ -122,8 +154,37 @@ uint64_t qy_space_run_locked(const struct qy_space *space, uint64_t page, uint64
                              qy_pte_t *pte);
 /** Wait until a move has ended; the lock is let go meanwhile. */
 void qy_space_wait_locked(struct qy_space *space);
-/** The host refused a mapping: say so, once. -ENOMEM. */
+
+/* ---- mappings.c ---- */
+
+/** How many mappings of the host the space takes, counted anew. */
+uint64_t qy_space_mappings(const struct qy_space *space);
+/** What a space is charged: those, or one for each area and gap. */
+static inline uint64_t qy_space_charge(uint64_t nr_mappings, uint64_t areas_and_islands)
+{
+    return nr_mappings > areas_and_islands + 1 ? nr_mappings : areas_and_islands + 1;
+}
+
+/** How many more it takes when the pages are on frames in a row, the first as the entry says; 0: on
+ *  none. Before they are. */
+int64_t qy_space_growth_locked(const struct qy_space *space, uint64_t page, uint64_t count,
+                               qy_pte_t pte);
+/** When what is on frames has these flags. */
+int64_t qy_space_growth_by_flags_locked(const struct qy_space *space, uint64_t page, uint64_t count,
+                                        uint32_t flags);
+/** So many more, or less than 0, and perhaps other areas: charge for them. */
+void qy_space_recount_locked(struct qy_space *space, int64_t growth);
+/** May there be so many mappings more, and areas and islands? @access: of a program, which cannot be
+ *  refused. */
+QY_MUST_CHECK bool qy_space_may_grow_locked(const struct qy_space *space, int64_t growth, int areas,
+                                            bool access);
+/** A mapping was refused: say so, once. -ENOMEM. */
 int qy_space_no_mappings_locked(struct qy_space *space);
+
+/** Are the mappings that calls may take used up? Racy. */
+bool qy_space_is_short(const struct qy_space *space);
+/** Make one mapping of some that are worth it. The lock is not held. */
+void qy_space_collapse(struct qy_space *space);
 
 /* ---- rmap.c ---- */
 

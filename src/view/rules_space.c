@@ -4,7 +4,8 @@
  * WHAT    Each space is walked from its side: areas, tables, the folio of each page's frame; and
  *         all folios are looked at that name it.
  *
- * RULES   V1, V2, V3  in space/mapping.h; V5  in space/area.c; V6  in space/pgtable.c.
+ * RULES   V1, V2, V3  in space/mapping.h; V5  in space/area.c; V6  in space/pgtable.c; V7  in
+ *         space/mappings.c.
  *
  * LOCKS   chain_lock for the list of spaces; what is in them is exact while nothing moves.
  *
@@ -21,7 +22,7 @@ static struct qy_area *area_of(struct qy_tree_node *node)
 /* ---- areas ---- */
 
 struct areas {
-    uint64_t count, pages, end;
+    uint64_t count, islands, pages, end;
     bool sound;
 };
 
@@ -52,6 +53,7 @@ static void walk_areas(struct qy_tree_node *node, struct areas *areas)
     walk_areas(node->left, areas);
     areas->sound = areas->sound && node->start >= areas->end && node->end > node->start &&
                    figures_agree(node) && !(area_of(node)->prot & ~(QY_PROT_READ | QY_PROT_WRITE));
+    areas->islands += areas->count == 0 || node->start > areas->end;
     areas->end = node->end;
     areas->pages += node->end - node->start;
     areas->count++;
@@ -64,7 +66,8 @@ static void check_areas(struct qy_ruling *ruling, const struct qy_space *space)
     walk_areas(space->areas.root, &areas);
     if (!areas.sound || areas.end > space->nr_pages)
         qy_broken_name(ruling, "V5", "space", space->mapping.name, "its areas are not in order");
-    if (areas.count != space->nr_areas || areas.pages != space->nr_mapped)
+    if (areas.count != space->nr_areas || areas.islands != space->nr_islands ||
+        areas.pages != space->nr_mapped)
         qy_broken_name(ruling, "V5", "space", space->mapping.name,
                        "its areas are not those that were counted");
 }
@@ -156,15 +159,29 @@ static void check_pages(struct qy_ruling *ruling, const struct qy_space *space)
                        "its pinned pages are not those that were counted");
 }
 
+/** Returns what the space is charged. */
+static uint64_t check_mappings(struct qy_ruling *ruling, const struct qy_space *space)
+{
+    if (space->nr_mappings != qy_space_mappings(space) ||
+        space->charged != qy_space_charge(space->nr_mappings, space->nr_areas + space->nr_islands))
+        qy_broken_name(ruling, "V7", "space", space->mapping.name,
+                       "its mappings are not those that were counted, or charged");
+    return space->charged;
+}
+
 void qy_check_spaces(struct qy_ruling *ruling)
 {
     struct qy_mm *mm = ruling->mm;
+    uint64_t charged = 0;
     qy_lock(&mm->chain_lock);
     qy_list_for_each (link, &mm->spaces) {
         const struct qy_space *space = qy_list_entry(link, struct qy_space, link);
         check_areas(ruling, space);
         check_tables(ruling, space);
         check_pages(ruling, space);
+        charged += check_mappings(ruling, space);
     }
+    if (charged != atomic_load_explicit(&mm->nr_mappings, memory_order_relaxed))
+        qy_broken_name(ruling, "V7", "space", "all", "mappings are not what spaces are charged");
     qy_unlock(&mm->chain_lock);
 }

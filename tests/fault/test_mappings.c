@@ -9,6 +9,7 @@
 #include "buddy/lend.h"
 #include "space/space.h"
 
+#include <quarry/buddy.h>
 #include <quarry/linux.h>
 #include <quarry/space.h>
 
@@ -226,18 +227,23 @@ static void no_more_mappings(void)
     _exit(MINE);
 }
 
-/* Wrong if it failed: a program that has as many mappings as the host allows would crash, or lose
- * what its pages hold. */
-static void the_hosts_limit(void **state)
+static void skip_unless_usual(void)
 {
     long limit = 0;
     FILE *file = fopen("/proc/sys/vm/max_map_count", "r");
-    (void)state;
     if (file == NULL || fscanf(file, "%ld", &limit) != 1 || limit > 66000) {
         print_message("skipped: vm.max_map_count is not 65,530\n");
         skip();
     }
     fclose(file);
+}
+
+/* Wrong if it failed: a program that has as many mappings as the host allows would crash, or lose
+ * what its pages hold. */
+static void the_hosts_limit(void **state)
+{
+    (void)state;
+    skip_unless_usual();
     assert_int_equal(WEXITSTATUS(end_of(no_more_mappings)), MINE);
 }
 
@@ -450,12 +456,102 @@ static void tables_go_along(void **state)
     assert_int_equal(WEXITSTATUS(end_of(both_sides)), MINE);
 }
 
+/** The host's mappings within the area's first pages. */
+static uint64_t hosts_mappings(const char *area, size_t bytes)
+{
+    char line[512];
+    uint64_t count = 0;
+    FILE *file = fopen("/proc/self/maps", "r");
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+        unsigned long start = strtoul(line, NULL, 16);
+        count += start >= (uintptr_t)area && start < (uintptr_t)area + bytes;
+    }
+    fclose(file);
+    return count;
+}
+
+static void every_other_page(void)
+{
+    char *area = begin(MANY, QY_PROT_WRITE, 0);
+    size_t end = PAGE;
+    test_quiet(true);
+    while (qy_space_unmap(space, area + end, PAGE) == 0)
+        end += 2 * PAGE;
+    CHECK(end > 50000 * PAGE && end < MANY);
+    for (size_t i = 0; i < end; i += 2 * PAGE)
+        area[i] = 1;
+    CHECK(hosts_mappings(area, end) == end / PAGE);
+    CHECK(space->nr_mappings == end / PAGE + 1); /* and what is behind */
+    test_rules(mm);
+    _exit(MINE);
+}
+
+/* Wrong if it failed: a program that takes its area to pieces would end at some later access, though
+ * the call that made one piece too many could have been refused. */
+static void pieces_can_be_accessed(void **state)
+{
+    (void)state;
+    skip_unless_usual();
+    assert_int_equal(WEXITSTATUS(end_of(every_other_page)), MINE);
+}
+
+static int said[2];
+
+static void not_mine(int signal)
+{
+    (void)signal;
+    _exit(MINE);
+}
+
+static void no_two_frames_together(void)
+{
+    static qy_pfn_t pfns[512 * MIB / PAGE];
+    const struct qy_linux_options options = {
+        .shared = true, .span_bytes = 512 * MIB, .fixed = true, .min_free_kbytes = 1};
+    struct qy_error error;
+    unsigned count = 0;
+    signal(SIGSEGV, not_mine);
+    mm = qy_linux_mm_create(&options, &error);
+    space = qy_space_create(mm, "scattered", 0, &error);
+    char *area = qy_space_map(space, MANY, QY_PROT_WRITE, 0, &error);
+    CHECK(area != NULL && dup2(said[1], STDERR_FILENO) >= 0);
+    while ((pfns[count] = qy_alloc_pages(mm, QY_GFP_KERNEL | QY_GFP_NOWARN, 0)) != QY_PFN_NONE)
+        count++;
+    while (count-- > 0)
+        if (pfns[count] % 2 == 0)
+            CHECK(qy_free_pages(mm, pfns[count], 0) == 0);
+    qy_drain_all_pages(mm);
+    for (size_t i = 0; i < MANY; i += PAGE)
+        area[i] = 1;
+}
+
+/* Wrong if it failed: an access that the host has no mapping for would come to the program's handler
+ * as if it were a wrong one, or end the program without a word. */
+static void an_access_without_a_mapping(void **state)
+{
+    char text[1024];
+    (void)state;
+    skip_unless_usual();
+    CHECK(pipe(said) == 0);
+    assert_true(ended_by(end_of(no_two_frames_together), SIGSEGV));
+    ssize_t length = read(said[0], text, sizeof(text) - 1);
+    assert_true(length > 0);
+    text[length] = '\0';
+    assert_non_null(strstr(text, "space scattered: no mapping for its page at 0x"));
+    assert_non_null(strstr(text, "vm.max_map_count, 655"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(others_faults_go_on),  cmocka_unit_test(a_child_has_nothing),
-        cmocka_unit_test(the_hosts_limit),      cmocka_unit_test(tables_that_stay),
-        cmocka_unit_test(a_limit_of_addresses), cmocka_unit_test(tables_go_along),
+        cmocka_unit_test(others_faults_go_on),
+        cmocka_unit_test(a_child_has_nothing),
+        cmocka_unit_test(the_hosts_limit),
+        cmocka_unit_test(tables_that_stay),
+        cmocka_unit_test(a_limit_of_addresses),
+        cmocka_unit_test(tables_go_along),
+        cmocka_unit_test(pieces_can_be_accessed),
+        cmocka_unit_test(an_access_without_a_mapping),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

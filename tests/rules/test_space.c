@@ -98,6 +98,7 @@ static void v5_areas_are_in_order(void **state)
     struct qy_area *area = qy_area_at(space, 0);
     (void)state;
     BREAK(memory.mm, "V5", space->nr_areas, 2);
+    BREAK(memory.mm, "V5", space->nr_islands, 2);
     BREAK(memory.mm, "V5", space->nr_mapped, 25);
     BREAK(memory.mm, "V5", area->node.gap, 1);
     BREAK(memory.mm, "V5", area->node.highest, 25);
@@ -112,6 +113,14 @@ static void v6_tables_are_counted(void **state)
           memory.mm->pages[qy_address_index(memory.mm, space->table.root)].nr_entries, 2);
 }
 
+static void v7_mappings_are_counted(void **state)
+{
+    (void)state;
+    BREAK(memory.mm, "V7", space->nr_mappings, 5);
+    BREAK(memory.mm, "V7", space->charged, 1);
+    BREAK(memory.mm, "V7", memory.mm->nr_mappings, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -121,6 +130,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(v4_unpinned_as_often_as_pinned, setup, teardown),
         cmocka_unit_test_setup_teardown(v5_areas_are_in_order, setup, teardown),
         cmocka_unit_test_setup_teardown(v6_tables_are_counted, setup, teardown),
+        cmocka_unit_test_setup_teardown(v7_mappings_are_counted, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,297 @@
+/*
+ * test_mappings.c - how many mappings of the host a space takes, and what comes before the limit
+ */
+#include "sim.h"
+#include "support.h"
+
+#include "buddy/lend.h"
+#include "space/space.h"
+
+#include <quarry/buddy.h>
+
+#include <errno.h>
+
+#define BASE (4 * GIB)
+#define BYTES (32 * MIB)
+#define PAGES 4096u /* of the space: 16 MiB */
+#define MOST 64     /* mappings */
+#define CALLS 60    /* of them, for calls */
+
+static struct test_memory memory;
+static struct qy_mm *mm;
+static struct qy_space *space;
+static qy_pfn_t taken[BYTES / PAGE];
+static unsigned nr_taken;
+
+static void build(uint64_t most)
+{
+    const struct qy_range range = {.base = BASE, .bytes = BYTES};
+    const struct qy_memmap map = {
+        .ranges = &range, .nr_ranges = 1, .nr_nodes = 1, .dma32_end = 4 * GIB};
+    const struct qy_mm_options options = {.min_free_kbytes = 1, .movable = true};
+    struct qy_error error;
+    test_memory_build(&memory, &map, &options, BASE, BYTES);
+    mm = memory.mm;
+    qy_sim_window_most(most);
+    space = qy_space_create(mm, "test", PAGES * PAGE, &error);
+    assert_non_null(space);
+    nr_taken = 0;
+}
+
+static int unlimited(void **state)
+{
+    (void)state;
+    build(UINT64_MAX);
+    return 0;
+}
+
+static int limited(void **state)
+{
+    (void)state;
+    build(MOST);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    test_rules(mm);
+    assert_int_equal(qy_space_destroy(space), 0);
+    assert_int_equal(mm->nr_mappings, 0);
+    test_rules(mm);
+    test_memory_free(&memory);
+    return 0;
+}
+
+static char *at(uint64_t page)
+{
+    return qy_space_address(space, page);
+}
+
+/* ---- counting ---- */
+
+/** As the host would: each page against the one before. */
+static uint64_t shown(void)
+{
+    uint64_t mappings = 0, before = 0;
+    uint32_t prot_before = 0;
+    for (uint64_t page = 0; page < PAGES; page++) {
+        uint32_t prot = 0;
+        uint64_t pfn = qy_sim_window(at(page), &prot);
+        bool goes_on =
+            pfn == UINT64_MAX ? before == UINT64_MAX : before + 1 == pfn && prot == prot_before;
+        mappings += page == 0 || !goes_on;
+        before = pfn;
+        prot_before = prot;
+    }
+    return mappings;
+}
+
+static void isolate_some(struct random *random, uint64_t page)
+{
+    qy_pfn_t pfn = qy_space_translate(space, at(page)), to;
+    unsigned count = 1 + (unsigned)random_below(random, 8);
+    struct qy_mapping *mapping = &space->mapping;
+    bool fresh;
+    if (pfn == QY_PFN_NONE)
+        return;
+    int isolated = mapping->ops->isolate(mapping, (uint32_t)page, pfn, count);
+    assert_true(isolated > 0);
+    assert_int_equal(space->nr_mappings, shown());
+    to = random_one_in(random, 2) ? qy_lend_block(mm, QY_GFP_NOWAIT, QY_LEND_MOVABLE, 0, &fresh)
+                                  : QY_PFN_NONE;
+    unsigned moved = to != QY_PFN_NONE;
+    if (moved)
+        assert_int_equal(mapping->ops->putback(mapping, (uint32_t)page, pfn, to, 1), 0);
+    if ((unsigned)isolated > moved)
+        assert_int_equal(mapping->ops->putback(mapping, (uint32_t)page + moved, pfn + moved,
+                                               pfn + moved, (unsigned)isolated - moved),
+                         0);
+}
+
+/* Wrong if it failed: the limit would be met too early, or not seen coming. */
+static void counted_as_the_host_does(void **state)
+{
+    struct random random = {test_seed()};
+    (void)state;
+    assert_non_null(qy_space_map(space, PAGES / 2 * PAGE, QY_PROT_WRITE, 0, NULL));
+    for (unsigned step = 0; step < 2000; step++) {
+        uint64_t page = random_below(&random, PAGES / 2), count = 1 + random_below(&random, 30);
+        uint32_t prot = (uint32_t)random_below(&random, 2) * 2 + 1;
+        switch (random_below(&random, 8)) {
+        case 0:
+            assert_int_equal(qy_space_unmap(space, at(page), count * PAGE), 0);
+            break;
+        case 1:
+            (void)!qy_space_map(space, count * PAGE, prot, 0, NULL);
+            break;
+        case 2:
+            if (qy_space_protect(space, at(page), count * PAGE, prot) != 0)
+                continue; /* there are gaps */
+            break;
+        case 3:
+            isolate_some(&random, page);
+            break;
+        default:
+            (void)!qy_space_fault(space, at(page), false);
+        }
+        assert_int_equal(space->nr_mappings, shown());
+        if (step % 100 == 0)
+            test_rules(mm);
+    }
+}
+
+/* ---- the limit ---- */
+
+/* Wrong if it failed: a program would end at an access, though a call could have been refused. */
+static void calls_are_refused_before_accesses(void **state)
+{
+    struct qy_error error = {0};
+    unsigned cut = 0;
+    (void)state;
+    assert_non_null(qy_space_map(space, 1024 * PAGE, QY_PROT_WRITE, 0, NULL));
+    while (qy_space_unmap(space, at(2 * cut + 1), PAGE) == 0) /* nothing was touched yet */
+        cut++;
+    assert_in_range(2 * cut, CALLS - 4, CALLS);
+    assert_non_null(strstr(qy_sim_last_line(), "vm.max_map_count"));
+    assert_int_equal(qy_space_protect(space, at(900), PAGE, QY_PROT_READ), -ENOMEM);
+    assert_null(qy_space_map(space, PAGE, QY_PROT_READ, 0, &error));
+    assert_int_equal(error.code, -ENOMEM);
+    for (unsigned page = 0; page <= 2 * cut; page += 2)
+        assert_int_equal(qy_space_fault(space, at(page), true), 0);
+    assert_in_range(space->nr_mappings, 1, CALLS);
+    assert_int_equal(qy_space_unmap(space, at(0), (2 * cut + 1) * PAGE),
+                     0); /* fewer: never refused */
+    assert_int_equal(qy_space_protect(space, at(900), PAGE, QY_PROT_READ), 0);
+    assert_int_equal(qy_space_protect(space, at(900), PAGE, QY_PROT_WRITE), 0);
+}
+
+/** No two free frames lie side by side. */
+static void scatter(void)
+{
+    qy_pfn_t pfn;
+    while ((pfn = qy_alloc_pages(mm, QY_GFP_KERNEL | QY_GFP_NOWARN, 0)) != QY_PFN_NONE)
+        taken[nr_taken++] = pfn;
+    unsigned kept = 0;
+    for (unsigned i = 0; i < nr_taken; i++)
+        if (taken[i] % 2 == 0)
+            assert_int_equal(qy_free_pages(mm, taken[i], 0), 0);
+        else
+            taken[kept++] = taken[i];
+    nr_taken = kept;
+    qy_drain_all_pages(mm);
+}
+
+static void gather(void)
+{
+    while (nr_taken > 0)
+        assert_int_equal(qy_free_pages(mm, taken[--nr_taken], 0), 0);
+    qy_drain_all_pages(mm);
+}
+
+static uint64_t *word(uint64_t page)
+{
+    return qy_frame_address(mm, qy_space_translate(space, at(page)));
+}
+
+/** Each page touched takes a mapping, until an access is refused. Returns how many were. */
+static unsigned touch_scattered(void)
+{
+    unsigned touched = 0;
+    assert_non_null(qy_space_map(space, 1024 * PAGE, QY_PROT_WRITE, 0, NULL));
+    assert_int_equal(qy_space_fault(space, at(1023), true), 0); /* the tables are there */
+    scatter();
+    while (qy_space_fault(space, at(touched), true) == 0) {
+        *word(touched) = touched + 1;
+        touched++;
+    }
+    return touched;
+}
+
+static void is_intact(unsigned touched)
+{
+    for (unsigned page = 0; page < touched; page++)
+        assert_int_equal(*word(page), page + 1);
+}
+
+/* Wrong if it failed: a program in scattered memory would end though there is room for its pages side
+ * by side; or it would lose some of them on the way there. */
+static void a_block_becomes_one_mapping(void **state)
+{
+    enum qy_lack lack;
+    (void)state;
+    unsigned touched = touch_scattered();
+    assert_in_range(touched, MOST - 4, MOST);
+    assert_int_equal(qy_space_touch(space, at(touched), true, &lack), -ENOMEM);
+    assert_int_equal(lack, QY_LACK_MAPPINGS);
+    test_rules(mm);
+    gather();
+    assert_int_equal(qy_space_fault(space, at(700), true), 0);
+    assert_in_range(space->nr_mappings, 1, 8);
+    assert_int_equal(space->nr_mappings, shown());
+    assert_int_equal(qy_pte_pfn(qy_pgtable_get(&space->table, 511)),
+                     qy_pte_pfn(qy_pgtable_get(&space->table, 0)) + 511);
+    is_intact(touched);
+    assert_int_equal(*word(300), 0);
+}
+
+/* Wrong if it failed: a block with a pinned page would be moved, or one whose pages are moved already. */
+static void what_is_held_is_not_collapsed(void **state)
+{
+    (void)state;
+    unsigned touched = touch_scattered();
+    qy_pfn_t pinned;
+    assert_int_equal(qy_space_pin(space, at(3), PAGE, QY_PIN_SHORT, &pinned), 0);
+    gather();
+    assert_int_equal(qy_space_fault(space, at(700), true), 0); /* others make room */
+    assert_int_equal(qy_space_translate(space, at(3)), pinned);
+    assert_true(space->nr_mappings > 16);
+    assert_int_equal(qy_space_unpin(space, at(3), PAGE), 0);
+    qy_pfn_t pfn = qy_space_translate(space, at(4));
+    assert_int_equal(space->mapping.ops->isolate(&space->mapping, 4, pfn, 1), 1);
+    space->collapse_page = 0;
+    qy_space_collapse(space);
+    assert_int_equal(qy_space_translate(space, at(4)), pfn);
+    assert_int_equal(space->mapping.ops->putback(&space->mapping, 4, pfn, pfn, 1), 0);
+    is_intact(touched);
+}
+
+/* Wrong if it failed: a collapse that the host stops half way would lose a page, or leave one that
+ * cannot be written. */
+static void a_collapse_that_fails(void **state)
+{
+    bool failed = true;
+    (void)state;
+    for (uint64_t nth = 1; failed; nth += 1 + nth / 8) {
+        unsigned touched = touch_scattered();
+        gather();
+        qy_sim_fail(nth);
+        qy_space_collapse(space);
+        failed = qy_sim_failed();
+        qy_sim_fail(0);
+        test_rules(mm);
+        assert_true(failed || space->nr_mappings <= 8);
+        is_intact(touched);
+        for (unsigned page = 0; page < touched; page++) {
+            uint32_t prot = 0;
+            assert_int_equal(qy_space_fault(space, at(page), true), 0);
+            assert_int_not_equal(qy_sim_window(at(page), &prot), UINT64_MAX);
+            assert_true(prot & QY_PROT_WRITE);
+        }
+        space->unrestored = false;
+        assert_int_equal(qy_space_unmap(space, at(0), 1024 * PAGE), 0);
+        space->collapse_page = 0;
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(counted_as_the_host_does, unlimited, teardown),
+        cmocka_unit_test_setup_teardown(calls_are_refused_before_accesses, limited, teardown),
+        cmocka_unit_test_setup_teardown(a_block_becomes_one_mapping, limited, teardown),
+        cmocka_unit_test_setup_teardown(what_is_held_is_not_collapsed, limited, teardown),
+        cmocka_unit_test_setup_teardown(a_collapse_that_fails, limited, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
