@@ -7,8 +7,9 @@
  *
  *         A child of fork(2) has the parent's descriptors, but none of its threads: what they held
  *         stays held, and a dirty page would be written twice, by the child over what the
- *         parent wrote since. So the child leaves files, shrinkers and regions alone. Their pages stay
- *         where they are, and count against its limit.
+ *         parent wrote since. So the child leaves files, shrinkers and regions alone, and is refused
+ *         calls on them (port/linux/inherit.c). Their pages stay where they are, and count against
+ *         its limit.
  *
  * RULES   none of its own.
  *
@@ -18,6 +19,8 @@
  */
 #include "../malloc/malloc.h"
 
+#include "../../port/linux/linux.h"
+#include "move/compact.h"
 #include "reclaim/vmscan.h"
 
 #include <quarry/cma.h>
@@ -36,12 +39,16 @@ struct qy_mm *qy_malloc_create_movable(const struct qy_linux_options *options)
 {
     struct qy_linux_options movable = *options;
     movable.movable = true;
-    return qy_linux_mm_create(&movable, NULL);
+    struct qy_mm *mm = qy_linux_heap_create(&movable, NULL);
+    if (mm != NULL)
+        qy_compact_open(mm);
+    return mm;
 }
 
 void qy_malloc_disown(struct qy_mm *mm, bool inside)
 {
     const struct qy_vmscan *vmscan = qy_vmscan_peek(mm);
+    qy_linux_inherit();
     mm->compact = NULL;
     if (vmscan != NULL)
         atomic_store(&mm->reclaim, vmscan->next_reclaim);

@@ -6,7 +6,8 @@
  * gives way first, then other people's caches through their shrinkers, and only when nothing
  * more can be given up does an allocation fail.
  *
- * Needs an instance that was made with options.movable.
+ * Needs an instance that was made with options.movable. In a child of fork(2) every call here fails
+ * with -ENOTSUP, or does nothing: files and lists are the parent's.
  */
 #ifndef QUARRY_CACHE_H
 #define QUARRY_CACHE_H

@@ -51,6 +51,8 @@ struct qy_cma_options {
  * Reserve a region. Its frames must be free, or lent to those who can move.
  * NULL with *error: EINVAL (which argument), EEXIST (the name), ENOMEM (no such run is free, or
  * the limit), ENOTSUP (the memory was not made with options.movable). Nothing is reserved then.
+ * In a child of fork(2) every call here fails with ENOTSUP, or does nothing: regions are the
+ * parent's.
  */
 QY_API QY_MUST_CHECK struct qy_cma *
 qy_cma_create(struct qy_mm *mm, const struct qy_cma_options *options, struct qy_error *error);

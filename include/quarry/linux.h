@@ -18,7 +18,8 @@ struct qy_linux_options {
     bool movable;             /* spaces, cached files, contiguous regions: as in mm.h */
     bool shared;              /* implies movable: frames can be mapped into spaces (space.h). They
                                  lie in a memfd then, mapped shared; a child that fork() makes has
-                                 none of them, and must not use the instance */
+                                 none of them: calls on spaces, files and regions fail with
+                                 ENOTSUP there, and it must not use the instance otherwise */
     bool fixed;               /* all span_bytes are brought online at once */
     uint64_t min_free_kbytes; /* watermarks, as in struct qy_mm_options; 0: Linux's formula if
                                  fixed, else none */

@@ -19,8 +19,8 @@ extern "C" {
  *  none. QUARRY_CMA=64M[,linux|eager|guaranteed] reserves a region in it, named "default".
  *
  * A child of fork(2) has malloc, and objects; the parent's files, shrinkers and regions are none of
- * its own. It may not call on them, it gets no new ones (ENOTSUP), and pages that are cached stay as
- * they are, within its limit; dirty ones are the parent's to write. */
+ * its own. Calls on them fail with ENOTSUP and change nothing, as calls for new ones do. Pages that
+ * are cached stay as they are, within its limit; dirty ones are the parent's to write. */
 QY_API struct qy_mm *qy_malloc_memory(void);
 
 #ifdef __cplusplus

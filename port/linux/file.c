@@ -152,6 +152,10 @@ struct qy_file *qy_linux_file_open(struct qy_mm *mm, const char *path, int flags
     char name[NAME_BYTES];
     struct stat stat;
     int saved = errno;
+    if (qy_port_inherited(mm)) { /* not even opened: flags may say O_TRUNC */
+        qy_error_set(error, -ENOTSUP, QY_INHERITED, UINT64_MAX, "");
+        return NULL;
+    }
     int fd = open(path, flags | O_CLOEXEC, 0666);
     if (fd < 0 || fstat(fd, &stat) != 0 || !S_ISREG(stat.st_mode)) {
         int code = fd >= 0 && S_ISDIR(stat.st_mode) ? EISDIR : fd >= 0 ? EINVAL : errno;

@@ -337,6 +337,8 @@ struct qy_mm *qy_linux_hugepages_create(uint64_t bytes, const struct qy_linux_op
     errno = saved;
     if (mm == NULL)
         return NULL;
+    qy_linux_own(mm->port_window, mm->port_window_bytes);
+    qy_linux_watch_forks();
     qy_linux_barrier_init();
     qy_linux_slots_open(mm);
     return mm;

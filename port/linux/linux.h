@@ -47,6 +47,16 @@ bool qy_linux_has_hole(void *address, size_t bytes);
 /** In the child of a fork: nothing that is shared with the parent may be reached. */
 void qy_linux_unshare_child(void);
 
+/** A memory whose frames can be lent: a child of fork() may not use what is in its window. */
+void qy_linux_own(const char *window, size_t bytes);
+/** It goes; nothing, if it was none of these. */
+void qy_linux_disown(const char *window);
+/** In the child of a fork: all that there are now are the parent's. */
+void qy_linux_inherit(void);
+/** See that every child does so. Not for malloc's own, which may not allocate here: it calls
+ *  qy_linux_inherit() itself. */
+void qy_linux_watch_forks(void);
+
 /** The space in whose window an address lies, or NULL. No lock. */
 struct qy_space *qy_linux_space_at(const void *address);
 /** vm.max_map_count as it is now. */

@@ -122,6 +122,8 @@ struct qy_mm *qy_linux_heap_create(const struct qy_linux_options *options, struc
         return NULL;
     mm->port_window = window.start;
     mm->port_window_bytes = window.bytes;
+    if (is_movable(options))
+        qy_linux_own(window.start, window.bytes);
     qy_linux_slots_open(mm);
     return mm;
 }
@@ -129,8 +131,11 @@ struct qy_mm *qy_linux_heap_create(const struct qy_linux_options *options, struc
 struct qy_mm *qy_linux_mm_create(const struct qy_linux_options *options, struct qy_error *error)
 {
     struct qy_mm *mm = qy_linux_heap_create(options, error);
-    if (mm != NULL)
-        qy_compact_open(mm);
+    if (mm == NULL)
+        return NULL;
+    qy_compact_open(mm);
+    if (options != NULL && is_movable(options))
+        qy_linux_watch_forks();
     return mm;
 }
 
@@ -187,6 +192,7 @@ void qy_linux_mm_destroy(struct qy_mm *mm)
 {
     struct qy_linux_window window = {mm->port_window, mm->port_window_bytes, false};
     qy_linux_slots_close(mm);
+    qy_linux_disown(window.start);
     qy_linux_unshare(window.start);
     if (qy_linux_window_is_reserved(window.start))
         qy_linux_window_release(&window);

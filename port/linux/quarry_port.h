@@ -39,6 +39,17 @@ static inline struct qy_cpu *qy_port_cpu(const struct qy_mm *mm, uint32_t port_i
     return qy_linux_cpus[port_index % QY_LINUX_PLACES];
 }
 
+extern _Atomic uint32_t qy_linux_nr_inherited;
+bool qy_linux_is_inherited(const void *handle);
+
+/** Is this (a memory, or what lies in one) another process's, of which this one is a child? */
+static inline bool qy_port_inherited(const void *handle)
+{
+    return __builtin_expect(atomic_load_explicit(&qy_linux_nr_inherited, memory_order_relaxed) != 0,
+                            0) &&
+           qy_linux_is_inherited(handle);
+}
+
 /** A hint to the processor that this is a spin loop. */
 static inline void qy_port_relax(void)
 {

@@ -54,6 +54,8 @@ static struct reclaimer *place_of(const struct qy_mm *mm)
 int qy_linux_reclaimer_start(struct qy_mm *mm)
 {
     int code = 0;
+    if (qy_port_inherited(mm))
+        return -ENOTSUP;
     pthread_mutex_lock(&table_lock);
     struct reclaimer *place = place_of(NULL);
     if (place_of(mm) != NULL) {
@@ -73,6 +75,8 @@ int qy_linux_reclaimer_start(struct qy_mm *mm)
 
 void qy_linux_reclaimer_stop(struct qy_mm *mm)
 {
+    if (qy_port_inherited(mm))
+        return; /* no thread of the parent's is in the child */
     pthread_mutex_lock(&table_lock);
     struct reclaimer *place = place_of(mm);
     pthread_mutex_unlock(&table_lock);

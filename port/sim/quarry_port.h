@@ -18,6 +18,12 @@ void qy_sim_point(void);
 
 struct qy_cpu *qy_port_cpu(const struct qy_mm *mm, uint32_t port_index);
 
+static inline bool qy_port_inherited(const void *handle)
+{
+    (void)handle;
+    return false;
+}
+
 static inline void qy_port_relax(void)
 {
     qy_sim_point();

@@ -224,6 +224,8 @@ int qy_cma_alloc(struct qy_cma *cma, const struct qy_cma_request *request, qy_pf
     struct qy_cma_report own = {0};
     report = report != NULL ? report : &own;
     *report = (struct qy_cma_report){0};
+    if (qy_port_inherited(cma))
+        return -QY_ENOTSUP;
     if (!can_ever_serve(cma, request) || (request->flags & QY_CMA_PARTIAL))
         return -QY_EINVAL;
     if (request->flags & QY_CMA_DRY_RUN)
@@ -312,6 +314,8 @@ static bool find_window(const struct qy_cma *cma, qy_pfn_t pfn, uint64_t nr_fram
 
 int qy_cma_release(struct qy_cma *cma, qy_pfn_t pfn, uint64_t nr_frames)
 {
+    if (qy_port_inherited(cma))
+        return -QY_ENOTSUP;
     struct qy_cma_window window;
     bool is_out = find_window(cma, pfn, nr_frames, &window) &&
                   qy_claim_holds(cma->mm, cma->claim, pfn, window.nr_frames);

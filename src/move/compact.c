@@ -158,7 +158,7 @@ uint64_t qy_compact(struct qy_mm *mm, unsigned order, uint64_t most_moved,
     uint64_t started = qy_port_clock_exact_ns();
     if (report != NULL)
         *report = (struct qy_compact_report){0};
-    if (mm->folios == NULL || order == 0 || order > QY_MAX_ORDER)
+    if (qy_port_inherited(mm) || mm->folios == NULL || order == 0 || order > QY_MAX_ORDER)
         return 0;
     begin(&compaction, mm, order, most_moved);
     uint64_t before = count_whole(mm, compaction.frames);

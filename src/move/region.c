@@ -55,6 +55,8 @@ static struct qy_cma *find_locked(const struct qy_mm *mm, const char *name)
 
 struct qy_cma *qy_cma_find(struct qy_mm *mm, const char *name)
 {
+    if (qy_port_inherited(mm))
+        return NULL;
     qy_lock(&mm->chain_lock);
     struct qy_cma *cma = find_locked(mm, name);
     qy_unlock(&mm->chain_lock);
@@ -223,6 +225,10 @@ struct qy_cma *qy_cma_create(struct qy_mm *mm, const struct qy_cma_options *opti
                              struct qy_error *error)
 {
     struct qy_cma_report report = {0};
+    if (qy_port_inherited(mm)) {
+        qy_error_set(error, -QY_ENOTSUP, QY_INHERITED, UINT64_MAX, "");
+        return NULL;
+    }
     if (check_options(mm, options, error) != 0)
         return NULL;
     struct qy_cma *cma = qy_kmalloc(mm, sizeof(*cma), QY_GFP_KERNEL | QY_GFP_ZERO);
@@ -274,6 +280,8 @@ static bool close_region(struct qy_cma *cma)
 
 int qy_cma_destroy(struct qy_cma *cma)
 {
+    if (qy_port_inherited(cma))
+        return -QY_ENOTSUP;
     struct qy_mm *mm = cma->mm;
     if (!close_region(cma))
         return -QY_EBUSY;
@@ -318,6 +326,9 @@ static void describe(const struct qy_cma *cma, struct qy_cma_stat *stat)
 
 void qy_cma_stat(struct qy_cma *cma, struct qy_cma_stat *stat)
 {
+    *stat = (struct qy_cma_stat){.frames = 0};
+    if (qy_port_inherited(cma))
+        return;
     qy_lock(&cma->lock);
     *stat = cma->stat;
     qy_unlock(&cma->lock);

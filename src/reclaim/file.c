@@ -47,6 +47,8 @@ struct qy_file *qy_file_create(struct qy_mm *mm, const char *name, const struct 
                                void *cookie, uint64_t bytes, struct qy_error *error)
 {
     size_t length = length_of(name);
+    if (qy_port_inherited(mm))
+        return refuse(error, -QY_ENOTSUP, QY_INHERITED, UINT64_MAX);
     if (length == 0 || length >= QY_MAPPING_NAME)
         return refuse(error, -QY_EINVAL, "a file's name has 1 .. 31 bytes, not ", length);
     if (ops == NULL || ops->read == NULL || (ops->readv == NULL) != (ops->writev == NULL))
@@ -88,6 +90,8 @@ static void discard(struct qy_file *file)
 
 int qy_file_close(struct qy_file *file)
 {
+    if (qy_port_inherited(file))
+        return -QY_ENOTSUP;
     struct qy_mm *mm = file->mapping.mm;
     qy_lock(&file->mapping.lock);
     bool pinned = file->nr_pinned != 0;
@@ -109,6 +113,9 @@ int qy_file_close(struct qy_file *file)
 
 void qy_file_stat(struct qy_file *file, struct qy_file_stat *stat)
 {
+    *stat = (struct qy_file_stat){0};
+    if (qy_port_inherited(file))
+        return;
     qy_lock(&file->mapping.lock);
     *stat = (struct qy_file_stat){
         .pages = file->nr_pages,

@@ -112,6 +112,8 @@ static int64_t read_some(struct qy_file *file, char *buffer, size_t bytes, uint6
 
 int64_t qy_file_read(struct qy_file *file, void *buffer, size_t bytes, uint64_t offset)
 {
+    if (qy_port_inherited(file))
+        return -QY_ENOTSUP;
     size_t done = 0;
     while (done < bytes) {
         int64_t got = read_some(file, (char *)buffer + done, bytes - done, offset + done);
@@ -234,6 +236,8 @@ static int write_page(struct qy_file *file, const char *from, uint64_t offset, s
 
 int64_t qy_file_write(struct qy_file *file, const void *buffer, size_t bytes, uint64_t offset)
 {
+    if (qy_port_inherited(file))
+        return -QY_ENOTSUP;
     size_t done = 0;
     int code = 0;
     if (file->ops.write == NULL)
@@ -299,7 +303,9 @@ static int pin_ready(struct qy_file *file, uint32_t page, bool write, uint32_t *
 void *qy_file_pin(struct qy_file *file, uint64_t index, bool write, int *code)
 {
     uint32_t frame = QY_NO_FRAME;
-    int result = write && file->ops.write == NULL ? -QY_EROFS : -QY_EAGAIN;
+    int result = qy_port_inherited(file)            ? -QY_ENOTSUP
+                 : write && file->ops.write == NULL ? -QY_EROFS
+                                                    : -QY_EAGAIN;
     while (result == -QY_EAGAIN) {
         qy_lock(&file->mapping.lock);
         if (index >= qy_file_pages(file))
@@ -319,6 +325,8 @@ void *qy_file_pin(struct qy_file *file, uint64_t index, bool write, int *code)
 
 int qy_file_unpin(struct qy_file *file, uint64_t index)
 {
+    if (qy_port_inherited(file))
+        return -QY_ENOTSUP;
     qy_lock(&file->mapping.lock);
     uint32_t page = (uint32_t)index;
     uint32_t frame = index < UINT32_MAX ? qy_index_get(&file->index, page) : QY_NO_FRAME;

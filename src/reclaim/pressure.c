@@ -97,7 +97,7 @@ void qy_mm_pressure(struct qy_mm *mm, struct qy_pressure *pressure)
 {
     struct qy_vmscan *vmscan = qy_vmscan_peek(mm);
     *pressure = (struct qy_pressure){.some_10s = 0};
-    if (vmscan == NULL)
+    if (vmscan == NULL || qy_port_inherited(mm))
         return;
     qy_lock(&vmscan->lock);
     update_locked(vmscan, 0);

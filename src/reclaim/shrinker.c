@@ -45,6 +45,8 @@ uint64_t qy_shrink_others(struct qy_vmscan *vmscan, uint64_t wanted)
 
 int qy_shrinker_register(struct qy_mm *mm, struct qy_shrinker *shrinker)
 {
+    if (qy_port_inherited(mm))
+        return -QY_ENOTSUP;
     if (shrinker == NULL || shrinker->count == NULL || shrinker->scan == NULL)
         return -QY_EINVAL;
     struct qy_vmscan *vmscan = qy_vmscan_of(mm);
@@ -59,6 +61,8 @@ int qy_shrinker_register(struct qy_mm *mm, struct qy_shrinker *shrinker)
 
 void qy_shrinker_unregister(struct qy_mm *mm, struct qy_shrinker *shrinker)
 {
+    if (qy_port_inherited(mm))
+        return;
     struct qy_vmscan *vmscan = qy_vmscan_peek(mm);
     if (vmscan == NULL)
         return;
@@ -74,6 +78,8 @@ void qy_shrinker_unregister(struct qy_mm *mm, struct qy_shrinker *shrinker)
 
 void qy_mm_set_oom(struct qy_mm *mm, qy_oom_t oom, void *cookie)
 {
+    if (qy_port_inherited(mm))
+        return;
     struct qy_vmscan *vmscan = qy_vmscan_of(mm);
     if (vmscan == NULL)
         return;
@@ -118,7 +124,7 @@ void qy_cache_stat(struct qy_mm *mm, struct qy_cache_stat *stat)
 {
     const struct qy_vmscan *vmscan = qy_vmscan_peek(mm);
     *stat = (struct qy_cache_stat){.pages = 0};
-    if (vmscan == NULL)
+    if (vmscan == NULL || qy_port_inherited(mm))
         return;
     stat->active = qy_lru_count(vmscan, QY_LRU_ACTIVE);
     stat->inactive = qy_lru_count(vmscan, QY_LRU_INACTIVE);

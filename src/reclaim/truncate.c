@@ -78,6 +78,8 @@ static int change(struct qy_file *file, uint64_t bytes)
 
 int qy_file_truncate(struct qy_file *file, uint64_t bytes)
 {
+    if (qy_port_inherited(file))
+        return -QY_ENOTSUP;
     if (file->ops.write == NULL)
         return -QY_EROFS;
     if (bytes > MOST_BYTES - QY_PAGE_BYTES)
@@ -99,6 +101,8 @@ int qy_file_truncate(struct qy_file *file, uint64_t bytes)
 
 uint64_t qy_file_bytes(struct qy_file *file)
 {
+    if (qy_port_inherited(file))
+        return 0;
     qy_lock(&file->mapping.lock);
     uint64_t bytes = file->bytes;
     qy_unlock(&file->mapping.lock);
@@ -107,6 +111,8 @@ uint64_t qy_file_bytes(struct qy_file *file)
 
 uint64_t qy_file_drop(struct qy_file *file)
 {
+    if (qy_port_inherited(file))
+        return 0;
     uint64_t dropped = 0;
     qy_lock(&file->mapping.lock);
     for (uint32_t page = 0; qy_index_next(&file->index, &page, false); page++) {

@@ -262,6 +262,8 @@ void qy_vmscan_register(struct qy_vmscan *vmscan)
 
 uint64_t qy_reclaim(struct qy_mm *mm, uint64_t frames)
 {
+    if (qy_port_inherited(mm))
+        return 0;
     struct qy_vmscan *vmscan = qy_vmscan_peek(mm);
     return vmscan != NULL && frames > 0 ? shrink_files(vmscan, frames, QY_LRU_ALL_PLACES, false)
                                         : 0;
@@ -287,6 +289,8 @@ QY_RACY static uint64_t missing(const struct qy_mm *mm)
 
 bool qy_reclaim_background(struct qy_mm *mm)
 {
+    if (qy_port_inherited(mm))
+        return false;
     struct qy_vmscan *vmscan = qy_vmscan_peek(mm);
     uint64_t wanted = missing(mm);
     if (vmscan == NULL || wanted == 0)

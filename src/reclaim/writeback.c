@@ -170,6 +170,8 @@ void qy_file_balance(struct qy_file *file)
 
 int qy_file_sync(struct qy_file *file)
 {
+    if (qy_port_inherited(file))
+        return -QY_ENOTSUP;
     qy_file_write_all(file);
     int synced = file->ops.sync != NULL ? file->ops.sync(file->cookie) : 0;
     qy_lock(&file->mapping.lock);

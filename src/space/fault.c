@@ -200,6 +200,8 @@ int qy_space_touch(struct qy_space *space, const void *address, bool write, enum
 
 int qy_space_fault(struct qy_space *space, const void *address, bool write)
 {
+    if (qy_port_inherited(space))
+        return -QY_ENOTSUP;
     enum qy_lack lack;
     return qy_space_touch(space, address, write, &lack);
 }

@@ -116,6 +116,8 @@ static bool pages_of(const struct qy_space *space, const void *address, size_t b
 int qy_space_pin(struct qy_space *space, const void *address, size_t bytes, enum qy_pin how,
                  qy_pfn_t *pfns)
 {
+    if (qy_port_inherited(space))
+        return -QY_ENOTSUP;
     uint64_t start, end;
     qy_pfn_t spare = QY_PFN_NONE;
     int code = 0;
@@ -142,6 +144,8 @@ int qy_space_unpin(struct qy_space *space, const void *address, size_t bytes)
 {
     uint64_t start, end;
     struct qy_fault fault = {.what = "unpin", .rule = "V4", .address = (uintptr_t)address};
+    if (qy_port_inherited(space))
+        return -QY_ENOTSUP;
     bool pinned = pages_of(space, address, bytes, &start, &end);
     qy_lock(&space->mapping.lock);
     for (uint64_t page = start; pinned && page < end; page++)

@@ -222,6 +222,8 @@ static int populate(struct qy_space *space, uint64_t page, uint64_t count)
 void *qy_space_map(struct qy_space *space, size_t bytes, uint32_t prot, uint32_t flags,
                    struct qy_error *error)
 {
+    if (qy_port_inherited(space))
+        return refused(error, -QY_ENOTSUP, QY_INHERITED, UINT64_MAX);
     struct qy_mm *mm = space->mapping.mm;
     uint64_t count = (bytes >> QY_PAGE_SHIFT) + (bytes % QY_PAGE_BYTES != 0);
     if (bytes == 0 || (prot & ~(QY_PROT_READ | QY_PROT_WRITE)) ||
@@ -258,6 +260,8 @@ void *qy_space_map(struct qy_space *space, size_t bytes, uint32_t prot, uint32_t
 
 int qy_space_unmap(struct qy_space *space, void *address, size_t bytes)
 {
+    if (qy_port_inherited(space))
+        return -QY_ENOTSUP;
     struct qy_mm *mm = space->mapping.mm;
     if (!qy_space_holds(space, address, bytes))
         return -QY_EINVAL;
@@ -282,6 +286,8 @@ int qy_space_unmap(struct qy_space *space, void *address, size_t bytes)
 
 int qy_space_protect(struct qy_space *space, void *address, size_t bytes, uint32_t prot)
 {
+    if (qy_port_inherited(space))
+        return -QY_ENOTSUP;
     struct qy_mm *mm = space->mapping.mm;
     if (!qy_space_holds(space, address, bytes) || (prot & ~(QY_PROT_READ | QY_PROT_WRITE)))
         return -QY_EINVAL;
@@ -330,6 +336,8 @@ struct qy_space *qy_space_create(struct qy_mm *mm, const char *name, uint64_t by
                                  struct qy_error *error)
 {
     void *start;
+    if (qy_port_inherited(mm))
+        return refused(error, -QY_ENOTSUP, QY_INHERITED, UINT64_MAX);
     bytes = bytes != 0 ? bytes : DEFAULT_BYTES;
     if (bytes % BLOCK_BYTES != 0 || bytes > MOST_BYTES)
         return refused(error, -QY_EINVAL, "a space is of whole 2 MiB, up to 16 TiB: ", bytes);
@@ -364,6 +372,8 @@ struct qy_space *qy_space_create(struct qy_mm *mm, const char *name, uint64_t by
 
 int qy_space_destroy(struct qy_space *space)
 {
+    if (qy_port_inherited(space))
+        return -QY_ENOTSUP;
     struct qy_mm *mm = space->mapping.mm;
     qy_lock(&space->mapping.lock);
     settle_locked(space, 0, space->nr_pages);
@@ -388,6 +398,8 @@ int qy_space_destroy(struct qy_space *space)
 
 qy_pfn_t qy_space_translate(struct qy_space *space, const void *address)
 {
+    if (qy_port_inherited(space))
+        return QY_PFN_NONE;
     uint64_t page = qy_space_page(space, address);
     if (page >= space->nr_pages)
         return QY_PFN_NONE;
@@ -399,6 +411,9 @@ qy_pfn_t qy_space_translate(struct qy_space *space, const void *address)
 
 void qy_space_stat(struct qy_space *space, struct qy_space_stat *stat)
 {
+    *stat = (struct qy_space_stat){0};
+    if (qy_port_inherited(space))
+        return;
     qy_lock(&space->mapping.lock);
     *stat = (struct qy_space_stat){
         .areas = space->nr_areas,

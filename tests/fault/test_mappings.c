@@ -159,18 +159,42 @@ static void touch_parents(void)
     parents[0] = 2;
 }
 
+/** The structures of the space are not mapped here. */
+static void call_on_parents(void)
+{
+    struct qy_error error = {0};
+    struct qy_space *of_parent = space;
+    char *at = parents;
+    CHECK(qy_space_unmap(of_parent, at, PAGE) == -ENOTSUP);
+    CHECK(qy_space_protect(of_parent, at, PAGE, QY_PROT_READ) == -ENOTSUP);
+    CHECK(qy_space_fault(of_parent, at, true) == -ENOTSUP);
+    CHECK(qy_space_pin(of_parent, at, PAGE, QY_PIN_SHORT, NULL) == -ENOTSUP);
+    CHECK(qy_space_unpin(of_parent, at, PAGE) == -ENOTSUP);
+    CHECK(qy_space_translate(of_parent, at) == QY_PFN_NONE);
+    CHECK(qy_space_destroy(of_parent) == -ENOTSUP);
+    CHECK(qy_space_map(of_parent, PAGE, QY_PROT_WRITE, 0, &error) == NULL);
+    CHECK(error.code == -ENOTSUP && strstr(error.text, "fork"));
+    at = begin(MIB, QY_PROT_WRITE, 0); /* its own, perhaps at the same addresses */
+    CHECK(qy_space_fault(space, at, true) == 0);
+    at[0] = 1;
+    test_rules(mm);
+    _exit(MINE);
+}
+
 static void forks(void)
 {
     parents = begin(MIB, QY_PROT_WRITE, 0);
     parents[0] = 1;
     CHECK(ended_by(end_of(touch_parents), SIGSEGV));
+    CHECK(WEXITSTATUS(end_of(call_on_parents)) == MINE);
     CHECK(parents[0] == 1);
     parents[MIB / 2] = 1;
     test_rules(mm);
     _exit(MINE);
 }
 
-/* Wrong if it failed: a child would write into its parent's memory, where that may be moved. */
+/* Wrong if it failed: a child would write into its parent's memory, where that may be moved; or end
+ * by a signal for a call that could have been refused. */
 static void a_child_has_nothing(void **state)
 {
     (void)state;
