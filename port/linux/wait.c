@@ -111,6 +111,14 @@ void qy_port_yield(void)
     sched_yield();
 }
 
+void qy_port_nap(uint64_t ns)
+{
+    const struct timespec time = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
+    int saved = errno;
+    nanosleep(&time, NULL);
+    errno = saved;
+}
+
 void qy_port_write(const char *text, size_t bytes)
 {
     int saved = errno;

@@ -154,6 +154,11 @@ void qy_port_yield(void)
 {
 }
 
+void qy_port_nap(uint64_t ns)
+{
+    (void)ns;
+}
+
 uint32_t *qy_port_held_ranks(void)
 {
     static uint32_t held;

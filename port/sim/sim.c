@@ -378,6 +378,12 @@ void qy_port_yield(void)
     go_on();
 }
 
+void qy_port_nap(uint64_t ns)
+{
+    (void)ns;
+    qy_port_yield();
+}
+
 int qy_port_move(struct qy_mm *mm, void *from, void *to, size_t bytes)
 {
     (void)mm;

@@ -85,6 +85,8 @@ void qy_port_wake(_Atomic uint32_t *word);
 
 /** Let other threads run: somebody inside a short section must come out of it. */
 void qy_port_yield(void);
+/** Let about so long pass, asleep; may return early. */
+void qy_port_nap(uint64_t ns);
 
 /** Give this thread a slot of @mm if it can have one: calls qy_cpu_attach(), and sees to it
  *  that qy_cpu_detach() is called before the thread is gone. NULL: serve without one. */

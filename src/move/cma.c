@@ -158,9 +158,52 @@ static bool goes_on(const struct qy_cma_request *request, struct qy_cma_avoid *a
     return tried < MOST_WINDOWS && avoid->count < QY_CMA_MAX_STUCK;
 }
 
+/** Where nobody may hold a frame for longer than a copy takes: 2 s, for threads that are in the middle
+ *  of one and do not run. */
+#define NAPS_GUARANTEED 640u
+
+static unsigned naps_for(const struct qy_cma *cma)
+{
+    return cma->policy == QY_CMA_GUARANTEED ? NAPS_GUARANTEED : QY_MOVE_NAPS;
+}
+
+/** Is what stuck let go of by itself, in time? */
+static bool may_pass(const struct qy_cma_report *report)
+{
+    for (uint64_t i = 0; i < report->nr_stuck && i < QY_CMA_MAX_STUCK; i++)
+        if (report->stuck[i].reason != QY_CMA_PINNED && report->stuck[i].reason != QY_CMA_BUSY)
+            return false;
+    return true;
+}
+
+/** No window came: somebody holds frames in each. Wait until there is one in which nobody does, and in
+ *  that one until it is whole. */
+static int wait_for_window(struct qy_cma *cma, const struct qy_cma_request *request,
+                           struct qy_move *move, qy_pfn_t *pfn)
+{
+    struct qy_cma_avoid ignored = {0};
+    struct qy_cma_window window;
+    int code, slept = 0;
+    move->naps = naps_for(cma);
+    for (unsigned i = 0;; i++) {
+        code = reserve(cma, request, NULL, &window, NULL);
+        if (code != -QY_EBUSY || (slept = qy_move_nap(move, i)) != 0)
+            break;
+    }
+    move->report->nr_stuck = 0;
+    if (code == -QY_EBUSY)
+        name_holders(move, &window);
+    if (code != 0)
+        return code == -QY_EBUSY ? slept : code;
+    code = try_window(cma, move, &window, &ignored);
+    if (code == 0)
+        *pfn = window.pfn;
+    return code;
+}
+
 /** One window after the other, until one comes. */
-static int take_back(struct qy_cma *cma, const struct qy_cma_request *request, struct qy_move *move,
-                     qy_pfn_t *pfn)
+static int try_windows(struct qy_cma *cma, const struct qy_cma_request *request,
+                       struct qy_move *move, qy_pfn_t *pfn)
 {
     struct qy_cma_avoid avoid = {0};
     struct qy_cma_window window;
@@ -180,6 +223,14 @@ static int take_back(struct qy_cma *cma, const struct qy_cma_request *request, s
             return code;
     }
     return code;
+}
+
+static int take_back(struct qy_cma *cma, const struct qy_cma_request *request, bool patient,
+                     struct qy_move *move, qy_pfn_t *pfn)
+{
+    int code = try_windows(cma, request, move, pfn);
+    bool waits = patient && !(request->flags & QY_CMA_FIRST_FIT) && may_pass(move->report);
+    return code == -QY_EBUSY && waits ? wait_for_window(cma, request, move, pfn) : code;
 }
 
 /** Would it succeed? The report says at what cost; changes nothing. */
@@ -218,15 +269,12 @@ static void count(struct qy_cma *cma, const struct qy_cma_report *report, uint64
     qy_unlock(&cma->lock);
 }
 
-int qy_cma_alloc(struct qy_cma *cma, const struct qy_cma_request *request, qy_pfn_t *pfn,
-                 struct qy_cma_report *report)
+/** @patient: what somebody holds for a moment is waited for. */
+static int alloc(struct qy_cma *cma, const struct qy_cma_request *request, bool patient,
+                 qy_pfn_t *pfn, struct qy_cma_report *report)
 {
-    struct qy_cma_report own = {0};
-    report = report != NULL ? report : &own;
     *report = (struct qy_cma_report){0};
-    if (qy_port_inherited(cma))
-        return -QY_ENOTSUP;
-    if (!can_ever_serve(cma, request) || (request->flags & QY_CMA_PARTIAL))
+    if (!can_ever_serve(cma, request))
         return -QY_EINVAL;
     if (request->flags & QY_CMA_DRY_RUN)
         return dry_run(cma, request, report);
@@ -238,10 +286,23 @@ int qy_cma_alloc(struct qy_cma *cma, const struct qy_cma_request *request, qy_pf
         .most = request->most_moved,
         .report = report,
     };
-    int code = take_back(cma, request, &move, pfn);
+    int code = take_back(cma, request, patient, &move, pfn);
     report->ns = qy_port_clock_exact_ns() - started;
     count(cma, report, qy_cma_frames(cma, request->nr_frames), code);
     return code;
+}
+
+int qy_cma_alloc(struct qy_cma *cma, const struct qy_cma_request *request, qy_pfn_t *pfn,
+                 struct qy_cma_report *report)
+{
+    struct qy_cma_report own = {0};
+    report = report != NULL ? report : &own;
+    *report = own;
+    if (qy_port_inherited(cma))
+        return -QY_ENOTSUP;
+    if (request->flags & QY_CMA_PARTIAL)
+        return -QY_EINVAL;
+    return alloc(cma, request, true, pfn, report);
 }
 
 static void add_report(struct qy_cma_report *sum, const struct qy_cma_report *one)
@@ -281,13 +342,15 @@ int qy_cma_alloc_partial(struct qy_cma *cma, const struct qy_cma_request *reques
     int got = 0;
     report = report != NULL ? report : &own;
     *report = (struct qy_cma_report){0};
+    if (qy_port_inherited(cma))
+        return -QY_ENOTSUP;
     if (request->align_order > MAX_ALIGN_ORDER || wanted == 0 || wanted > INT32_MAX ||
         (request->flags & QY_CMA_DRY_RUN))
         return code;
     block.flags &= ~QY_CMA_PARTIAL;
     block.nr_frames = UINT64_C(1) << request->align_order;
     while ((uint64_t)got < wanted) {
-        code = qy_cma_alloc(cma, &block, &pfns[got], &one);
+        code = alloc(cma, &block, got == 0, &pfns[got], &one); /* enough is what there is */
         add_report(report, &one);
         got += code == 0;
         if (code != 0 || !limit_rest(&block, request, report))

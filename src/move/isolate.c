@@ -5,7 +5,9 @@
  *         wanted to let go. Free frames are held from the first round on, so the range only
  *         empties. A frame that belongs to nobody who could move it ends the attempt, unless it
  *         was just on its way: between a slot's list and the buddy, or held by trim. Then the
- *         lists are drained and the range is looked at once more.
+ *         lists are drained and the range is looked at once more. What its owner cannot let go
+ *         of yet (pinned for a moment, read, written) is waited for: eight rounds in which
+ *         others run, and then asleep, as often as the caller allows: 36 times are 0.1 s.
  *
  * RULES   none of its own. After a failure the claim holds and wants nothing of the range.
  *
@@ -22,8 +24,12 @@
 
 #include <quarry/buddy.h>
 
-/** Rounds in which nothing came, before what is left is called busy. */
+/** Rounds in which nothing came, before what is left is called busy; or before it sleeps. */
 #define MOST_IDLE_ROUNDS 8
+
+/** The first sleep, after which each is twice as long up to the last: 50 us .. 3.2 ms. */
+#define FIRST_NAP_NS UINT64_C(50000)
+#define MOST_DOUBLINGS 6u
 
 QY_RACY static bool is_wanted(const struct qy_move *move, uint64_t index)
 {
@@ -32,11 +38,10 @@ QY_RACY static bool is_wanted(const struct qy_move *move, uint64_t index)
            folio->holder == move->claim;
 }
 
-/** Ask the owners of all wanted frames once, or until there is no room for what they have. */
-static int ask_owners(struct qy_move *move, qy_pfn_t pfn, uint64_t nr_frames)
+/** Ask the owners of wanted frames of one pageblock once. */
+static int ask_owners_within(struct qy_move *move, uint64_t index, uint64_t end)
 {
     struct qy_mm *mm = move->mm;
-    uint64_t index = qy_frame_index(mm, pfn), end = index + nr_frames;
     unsigned ticket = qy_grace_enter(&mm->grace);
     int code = 0;
     while (index < end && code >= 0 && move->no_target == 0) {
@@ -52,6 +57,20 @@ static int ask_owners(struct qy_move *move, qy_pfn_t pfn, uint64_t nr_frames)
     }
     qy_grace_leave(&mm->grace, ticket);
     return code < 0 ? code : 0;
+}
+
+/** All of them, or until there is no room for what they have. Whoever takes a mapping away waits for
+ *  a pageblock's moves at most. */
+static int ask_owners(struct qy_move *move, qy_pfn_t pfn, uint64_t nr_frames)
+{
+    uint64_t index = qy_frame_index(move->mm, pfn), end = index + nr_frames;
+    int code = 0;
+    while (index < end && code == 0 && move->no_target == 0) {
+        uint64_t next = (index / QY_PAGEBLOCK_FRAMES + 1) * QY_PAGEBLOCK_FRAMES;
+        code = ask_owners_within(move, index, next < end ? next : end);
+        index = next;
+    }
+    return code;
 }
 
 /** Is it nobody's just now? Then it may be free in a moment. */
@@ -80,6 +99,32 @@ static void find_room(struct qy_move *move)
     move->no_target = 0;
     if (move->zone != NULL || !qy_reclaim_again(move->mm, QY_GFP_KERNEL, 0, &move->reclaims))
         qy_move_stuck(move, pfn, QY_CMA_NO_TARGET);
+}
+
+int qy_move_nap(struct qy_move *move, unsigned before)
+{
+    uint64_t ns = FIRST_NAP_NS << (before < MOST_DOUBLINGS ? before : MOST_DOUBLINGS);
+    if (move->naps == 0)
+        return -QY_EBUSY;
+    if (move->deadline_ns != 0) {
+        uint64_t now = qy_port_clock_exact_ns();
+        if (now >= move->deadline_ns)
+            return -QY_ETIME;
+        ns = ns < move->deadline_ns - now ? ns : move->deadline_ns - now;
+    }
+    move->naps--;
+    qy_port_nap(ns);
+    return 0;
+}
+
+/** Nothing came in so many rounds: others run, and then this sleeps. As qy_move_nap(). */
+static int wait_for_owners(struct qy_move *move, unsigned idle)
+{
+    if (idle > MOST_IDLE_ROUNDS)
+        return qy_move_nap(move, idle - MOST_IDLE_ROUNDS - 1);
+    if (idle > 1)
+        qy_port_yield();
+    return 0;
 }
 
 /** Name what did not come. */
@@ -117,11 +162,10 @@ int qy_isolate(struct qy_move *move, qy_pfn_t pfn, uint64_t nr_frames)
         idle = found.held > held ? 0 : idle + 1;
         move->reclaims = idle == 0 ? 0 : move->reclaims;
         held = found.held;
-        if (idle > MOST_IDLE_ROUNDS || (found.stuck != 0 && !settle(move, &found)))
-            return give_up(move, pfn, nr_frames, -QY_EBUSY);
-        if (idle > 1)
-            qy_port_yield();
-        int code = ask_owners(move, pfn, nr_frames);
+        int code =
+            found.stuck == 0 || settle(move, &found) ? wait_for_owners(move, idle) : -QY_EBUSY;
+        if (code == 0)
+            code = ask_owners(move, pfn, nr_frames);
         if (code != 0)
             return give_up(move, pfn, nr_frames, code);
         if (move->no_target != 0)

@@ -18,6 +18,7 @@ struct qy_move {
     uint64_t most;        /* frames that may be moved or written; 0: any number */
     uint64_t work;        /* and how many were */
     unsigned reclaims;    /* how often others were asked to give something up, in vain */
+    unsigned naps;        /* how often it may sleep for what is not let go at once */
     qy_pfn_t no_target;   /* there was no frame to move this one to; 0: there always was */
     struct qy_zone *zone; /* compaction: nothing is dropped, and what moves stays in this zone, */
     unsigned order;       /* in free blocks below this order. NULL: anywhere */
@@ -34,6 +35,13 @@ void qy_move_stuck(struct qy_move *move, qy_pfn_t pfn, enum qy_cma_reason reason
  * none of them. No lock held, and not in a slot; a mapping's callbacks may sleep.
  */
 QY_MUST_CHECK int qy_isolate(struct qy_move *move, qy_pfn_t pfn, uint64_t nr_frames);
+
+/** Sleeps, of 3.2 ms most of them, while somebody holds a frame for a moment: 0.1 s in all. */
+#define QY_MOVE_NAPS 36u
+
+/** Sleep, longer the more often it was done @before, not beyond the deadline. 0; -EBUSY: it has slept as
+ *  often as it may; -ETIME. */
+QY_MUST_CHECK int qy_move_nap(struct qy_move *move, unsigned before);
 
 /** Racy. */
 bool qy_move_is_free(const struct qy_mm *mm, uint64_t index);

@@ -100,7 +100,8 @@ static qy_pfn_t take_anywhere(struct qy_mm *mm, uint32_t claim, uint64_t nr_fram
 static int take_part(struct qy_cma *cma, const struct qy_cma_range *range, qy_pfn_t below,
                      struct qy_cma_part *part, struct qy_cma_report *report)
 {
-    struct qy_move move = {.mm = cma->mm, .claim = cma->claim, .report = report};
+    struct qy_move move = {
+        .mm = cma->mm, .claim = cma->claim, .naps = QY_MOVE_NAPS, .report = report};
     int code = 0;
     *part = (struct qy_cma_part){.pfn = range->pfn, .nr_frames = range->nr_frames};
     if (range->pfn != QY_PFN_NONE)
