@@ -27,7 +27,7 @@ enum qy_cma_policy {
     /** Used first, always: other memory stays free for those who cannot move. */
     QY_CMA_EAGER,
     /** Only clean pages of files, which can be dropped at once: a request cannot fail, and
-     *  takes no longer than dropping them. */
+     *  takes no longer than dropping them. Pages come there by a copy, once they were read. */
     QY_CMA_GUARANTEED
 };
 

@@ -196,3 +196,26 @@ unsigned qy_lend_frames(struct qy_mm *mm, qy_gfp_t gfp, enum qy_lend promise, un
         taken += take_frames(mm, promise, &request, QY_WMARK_MIN, count - taken, frames + taken);
     return taken;
 }
+
+QY_RACY static bool has_guaranteed(const struct qy_zone *zone)
+{
+    return zone->nr_free_of[QY_MIGRATE_GUARANTEED] != 0;
+}
+
+unsigned qy_lend_guaranteed(struct qy_mm *mm, unsigned count, uint32_t *frames)
+{
+    unsigned taken = 0;
+    for (unsigned i = 0; i < qy_nr_zones(mm) && taken < count; i++) {
+        struct qy_zone *zone = &mm->zones[i];
+        if (!has_guaranteed(zone))
+            continue;
+        qy_lock(&zone->lock);
+        unsigned more = qy_buddy_take_frames_locked(mm, zone, QY_MIGRATE_GUARANTEED, count - taken,
+                                                    frames + taken);
+        for (unsigned f = taken; f < taken + more; f++)
+            mark_lent_locked(mm, frames[f] & ~QY_FRAME_FRESH, 1);
+        qy_unlock(&zone->lock);
+        taken += more;
+    }
+    return taken;
+}

@@ -40,6 +40,9 @@ QY_MUST_CHECK qy_pfn_t qy_lend_gap(struct qy_mm *mm, struct qy_zone *zone, unsig
 QY_MUST_CHECK unsigned qy_lend_frames(struct qy_mm *mm, qy_gfp_t gfp, enum qy_lend promise,
                                       unsigned count, uint32_t *frames);
 
+/** The same, of guaranteed regions alone: no watermark keeps them, for nobody else can use them. */
+QY_MUST_CHECK unsigned qy_lend_guaranteed(struct qy_mm *mm, unsigned count, uint32_t *frames);
+
 /** Lent frames that are in no mapping any more go back; those that are WANTED to who wants them. */
 void qy_lend_return(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames);
 

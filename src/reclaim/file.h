@@ -112,6 +112,8 @@ void qy_file_used(struct qy_file *file, uint32_t page, uint32_t frame);
 bool qy_file_evict(struct qy_file *file, uint32_t page, uint32_t frame, bool keep);
 /** Frames of guaranteed regions that nobody has. Racy. */
 uint64_t qy_guaranteed_idle(const struct qy_mm *mm);
+/** So many of them are left to pages that are given up elsewhere, which are worth more than new ones. */
+#define QY_GUARANTEED_KEPT 32u
 
 /** Another frame takes the BUSY page over; the bytes were copied. The old one goes back. */
 void qy_file_replace(struct qy_file *file, uint32_t page, uint32_t from, uint32_t to);
@@ -135,7 +137,8 @@ unsigned qy_file_frames(struct qy_mm *mm, unsigned count, uint32_t *frames);
 void qy_file_return(struct qy_mm *mm, unsigned count, const uint32_t *frames);
 
 /** Read the page, which was not there, and those behind it that are likely to be asked for.
- *  @wanted: pages that were asked for in this call. 0, or why the page could not be read. */
+ *  @wanted: pages that were asked for in this call; 0: one, and it will be written or pinned, so it
+ *  may not lie in a guaranteed region. 0, or why the page could not be read. */
 QY_MUST_CHECK int qy_file_fill(struct qy_file *file, uint32_t page, uint64_t wanted);
 
 /* ---- writeback.c. Without the lock ---- */

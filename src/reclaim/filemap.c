@@ -9,6 +9,8 @@
  *           read   [lock] pins + 1 [unlock]  copy  [lock] pins - 1 [unlock]
  *           write  [lock] BUSY     [unlock]  copy  [lock] dirty    [unlock]
  *
+ *         A page for which there is no memory is read past the cache, while nobody writes.
+ *
  * RULES   W3, W4  in file.h.
  *
  * LOCKS   mapping.lock, never while bytes of the caller are touched: they may lie in an area, or
@@ -81,6 +83,41 @@ static void copy_out(const struct qy_file *file, const struct held *held, char *
     }
 }
 
+/** Of the backing, past the cache; what that does not have reads as zero. In pieces that lie here, for
+ *  the buffer may be of an area, where no system call writes. */
+static int64_t read_backing(struct qy_file *file, char *buffer, size_t bytes, uint64_t offset)
+{
+    char piece[512];
+    for (size_t done = 0, part; done < bytes; done += part) {
+        part = bytes - done < sizeof(piece) ? bytes - done : sizeof(piece);
+        int64_t got = file->ops.read(file->cookie, offset + done, piece, part);
+        if (got < 0)
+            return done > 0 ? (int64_t)done : got;
+        if ((uint64_t)got < part)
+            __builtin_memset(piece + got, 0, part - (size_t)got);
+        __builtin_memcpy(buffer + done, piece, part);
+    }
+    return (int64_t)bytes;
+}
+
+/** There is no memory for the page: some of its bytes all the same. -EAGAIN: it has come meanwhile.
+ *  Nobody writes into the file, so what the backing has of a page that is not there is all of it. */
+static int64_t read_uncached(struct qy_file *file, char *buffer, size_t bytes, uint64_t offset)
+{
+    uint64_t room = QY_PAGE_BYTES - (offset & (QY_PAGE_BYTES - 1));
+    qy_file_change_begin(file);
+    qy_lock(&file->mapping.lock);
+    bool there = qy_index_get(&file->index, (uint32_t)(offset >> QY_PAGE_SHIFT)) != QY_NO_FRAME;
+    uint64_t left = offset < file->bytes ? file->bytes - offset : 0;
+    file->misses += !there;
+    qy_unlock(&file->mapping.lock);
+    bytes = bytes < room ? bytes : room;
+    bytes = bytes < left ? bytes : left;
+    int64_t got = there ? -QY_EAGAIN : read_backing(file, buffer, bytes, offset);
+    qy_file_change_end(file);
+    return got;
+}
+
 /** Some of the bytes. Returns how many; 0: the end. */
 static int64_t read_some(struct qy_file *file, char *buffer, size_t bytes, uint64_t offset)
 {
@@ -99,8 +136,10 @@ static int64_t read_some(struct qy_file *file, char *buffer, size_t bytes, uint6
         qy_unlock(&file->mapping.lock);
         if (held.count > 0)
             break;
-        int code = qy_file_fill(file, page, end - page);
-        if (code != 0)
+        int64_t code = qy_file_fill(file, page, end - page);
+        if (code == -QY_ENOMEM)
+            code = read_uncached(file, buffer, bytes, offset);
+        if (code != 0 && code != -QY_EAGAIN)
             return code;
     }
     uint64_t room = ((uint64_t)held.count << QY_PAGE_SHIFT) - in_page;
@@ -204,7 +243,7 @@ static int begin_page(struct qy_file *file, uint32_t page, bool whole, uint32_t 
             code = new_page(file, page, frame);
         } else {
             qy_unlock(&file->mapping.lock);
-            code = qy_file_fill(file, page, 1);
+            code = qy_file_fill(file, page, 0);
             qy_lock(&file->mapping.lock);
             code = code == 0 ? -QY_EAGAIN : code;
         }
@@ -314,7 +353,7 @@ void *qy_file_pin(struct qy_file *file, uint64_t index, bool write, int *code)
             result = pin_ready(file, (uint32_t)index, write, &frame);
         qy_unlock(&file->mapping.lock);
         if (result == -QY_EAGAIN && frame == QY_NO_FRAME) {
-            int filled = qy_file_fill(file, (uint32_t)index, 1);
+            int filled = qy_file_fill(file, (uint32_t)index, 0);
             result = filled != 0 ? filled : result;
         }
     }

@@ -17,6 +17,7 @@
  */
 #include "base/assert.h"
 #include "base/errno.h"
+#include "buddy/buddy.h"
 #include "buddy/lend.h"
 #include "reclaim/file.h"
 
@@ -209,17 +210,8 @@ QY_RACY uint64_t qy_guaranteed_idle(const struct qy_mm *mm)
 /** A frame of a guaranteed region, if one is idle; QY_NO_FRAME. */
 static uint32_t guaranteed_frame(struct qy_mm *mm)
 {
-    bool fresh;
-    if (qy_guaranteed_idle(mm) == 0)
-        return QY_NO_FRAME;
-    qy_pfn_t pfn = qy_lend_block(mm, 0, QY_LEND_DROPPABLE, 0, &fresh);
-    if (pfn == QY_PFN_NONE)
-        return QY_NO_FRAME;
-    uint32_t frame = (uint32_t)qy_frame_index(mm, pfn);
-    if (qy_frame_in_guaranteed(mm, frame))
-        return frame;
-    qy_lend_return(mm, pfn, 1);
-    return QY_NO_FRAME;
+    uint32_t frame;
+    return qy_lend_guaranteed(mm, 1, &frame) == 1 ? frame & ~QY_FRAME_FRESH : QY_NO_FRAME;
 }
 
 bool qy_file_evict(struct qy_file *file, uint32_t page, uint32_t frame, bool keep)

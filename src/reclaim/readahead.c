@@ -12,12 +12,15 @@
  *         Frames are taken before the lock, and no lock is held while the backing is read: the
  *         pages are there, BUSY.
  *
- * RULES   W1  in vmscan.h: a page that was not read yet is on no list.
+ *         What was read goes on into guaranteed regions while these have room: by a copy, for a
+ *         page that is being read into cannot be dropped, and the backing may take its time.
+ *
+ * RULES   W1  in vmscan.h: a page that was not read yet is on no list. W4 in file.h.
  *
  * LOCKS   mapping.lock, in short sections.
  *
  * COST    One call of the backing for a window, if it can take pieces; else one for each run of
- *         frames that lie side by side.
+ *         frames that lie side by side. A copy of each page that comes into a guaranteed region.
  */
 #include "base/assert.h"
 #include "base/errno.h"
@@ -65,6 +68,7 @@ static uint32_t pages_before(struct qy_file *file, uint32_t page, uint32_t most)
 static unsigned window_of(struct qy_file *file, uint32_t page, uint64_t wanted)
 {
     uint64_t pages = wanted < QY_BATCH ? wanted : QY_BATCH;
+    pages = pages > 0 ? pages : 1;
     uint64_t left = qy_file_pages(file) - page;
     if (page == file->ahead_page && page != 0) {
         uint64_t twice = 2 * (uint64_t)file->ahead_window;
@@ -86,6 +90,8 @@ struct batch {
     uint32_t page; /* the first */
     unsigned count;
     uint32_t frames[QY_BATCH];
+    unsigned nr_copies; /* of the first pages, in guaranteed regions */
+    uint32_t copies[QY_BATCH];
 };
 
 /** One piece for each run of frames that lie side by side. */
@@ -148,6 +154,22 @@ static int read_batch(const struct batch *batch)
     return 0;
 }
 
+/** Copy pages that were read into guaranteed regions, as many as there is room for. */
+static void copy_batch(struct batch *batch)
+{
+    struct qy_mm *mm = batch->file->mapping.mm;
+    uint64_t idle = qy_guaranteed_idle(mm);
+    uint64_t room = idle > QY_GUARANTEED_KEPT ? idle - QY_GUARANTEED_KEPT : 0;
+    unsigned count = room < batch->count ? (unsigned)room : batch->count;
+    if (count > 0)
+        batch->nr_copies = qy_lend_guaranteed(mm, count, batch->copies);
+    for (unsigned i = 0; i < batch->nr_copies; i++) {
+        batch->copies[i] &= ~QY_FRAME_FRESH;
+        __builtin_memcpy(qy_file_address(batch->file, batch->copies[i]),
+                         qy_file_address(batch->file, batch->frames[i]), QY_PAGE_BYTES);
+    }
+}
+
 /** Make pages of frames, up to the first that is there already. Returns how many, or -ENOMEM. */
 static int insert_batch(struct batch *batch, unsigned count)
 {
@@ -164,19 +186,23 @@ static int insert_batch(struct batch *batch, unsigned count)
     return 0;
 }
 
-/** The pages from the @first-th on are ready, or go because of an error. */
+/** The pages are ready, on their copies if they have such; or go because of an error. */
 static void settle_batch(const struct batch *batch, int code)
 {
     struct qy_file *file = batch->file;
     qy_lock(&file->mapping.lock);
     for (unsigned i = 0; i < batch->count; i++) {
-        uint32_t page = batch->page + i;
+        uint32_t page = batch->page + i, frame = batch->frames[i];
+        if (i < batch->nr_copies) {
+            qy_file_replace(file, page, frame, batch->copies[i]);
+            frame = batch->copies[i];
+        }
         if (code != 0 || page >= qy_file_pages(file)) {
-            qy_file_remove(file, page, batch->frames[i]);
+            qy_file_remove(file, page, frame);
             continue;
         }
-        clear_tail(file, batch->frames[i], valid_bytes(file->bytes, page));
-        qy_file_inserted(file, page, batch->frames[i]);
+        clear_tail(file, frame, valid_bytes(file->bytes, page));
+        qy_file_inserted(file, page, frame);
     }
     file->misses += code == 0;
     file->readahead += code == 0 ? batch->count - 1 : 0;
@@ -185,8 +211,8 @@ static void settle_batch(const struct batch *batch, int code)
     qy_unlock(&file->mapping.lock);
 }
 
-/** Read up to @count pages. */
-static int fill(struct qy_file *file, uint32_t page, unsigned count)
+/** Read up to @count pages. @stays: none will be written or pinned. */
+static int fill(struct qy_file *file, uint32_t page, unsigned count, bool stays)
 {
     struct qy_mm *mm = file->mapping.mm;
     struct batch batch = {.file = file, .page = page};
@@ -204,6 +230,8 @@ static int fill(struct qy_file *file, uint32_t page, unsigned count)
     if (code != 0 || batch.count == 0)
         return code;
     code = read_batch(&batch);
+    if (code == 0 && stays)
+        copy_batch(&batch);
     settle_batch(&batch, code);
     return code;
 }
@@ -216,8 +244,8 @@ int qy_file_fill(struct qy_file *file, uint32_t page, uint64_t wanted)
     if (count == 0)
         return 0;
     qy_evicted_grow(file->vmscan);
-    int code = fill(file, page, count);
+    int code = fill(file, page, count, wanted > 0);
     if (code != 0 && code != -QY_ENOMEM && count > 1)
-        code = fill(file, page, 1); /* one behind it may be to blame */
+        code = fill(file, page, 1, wanted > 0); /* one behind it may be to blame */
     return code;
 }

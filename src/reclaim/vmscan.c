@@ -154,7 +154,7 @@ static void make_guaranteed_room(struct qy_vmscan *vmscan)
 {
     struct qy_scan scan = {.vmscan = vmscan, .places = QY_LRU_ALL_PLACES};
     uint64_t pages = qy_lru_pages(vmscan, 1u << QY_LRU_GUARANTEED);
-    while (scan.scanned < 2 * pages && qy_guaranteed_idle(vmscan->mm) < BATCH)
+    while (scan.scanned < 2 * pages && qy_guaranteed_idle(vmscan->mm) < QY_GUARANTEED_KEPT)
         if (scan_place(&scan, QY_LRU_GUARANTEED) == 0)
             break;
 }

@@ -16,8 +16,8 @@
  *
  *         Frames of contiguous regions have two lists of their own: who needs memory that cannot
  *         move is not helped by them. Those of guaranteed regions again: pages come there by being
- *         copied when they are given up elsewhere, and so stay longer (Park et al., "GCMA:
- *         guaranteed contiguous memory allocator", 2015).
+ *         copied, after they were read and when they are given up elsewhere, and so stay longer
+ *         (Park et al., "GCMA: guaranteed contiguous memory allocator", 2015).
  *
  * RULES   W1  A page is on a list exactly when it is in a file, and has been read.
  *         W2  The counts of lists and files agree with what is in them.

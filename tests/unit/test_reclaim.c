@@ -20,9 +20,13 @@ struct pattern {
     uint64_t reads, written;
 };
 
+static void (*while_reading)(void);
+
 static int64_t pattern_read(void *cookie, uint64_t offset, void *buffer, size_t bytes)
 {
     ((struct pattern *)cookie)->reads++;
+    if (while_reading != NULL)
+        while_reading();
     for (size_t i = 0; i < bytes; i++)
         ((unsigned char *)buffer)[i] = byte_at(offset + i);
     return (int64_t)bytes;
@@ -311,6 +315,68 @@ static unsigned in_region(struct qy_file *file)
     return count;
 }
 
+/** Whoever asks for the region now can have it: its pages are at rest. */
+static void region_is_at_rest(void)
+{
+    for (uint64_t i = 0; i < 4096; i++) {
+        const struct qy_folio *folio = &memory.mm->folios[i];
+        if (folio->state == QY_FOLIO_LENT)
+            assert_true(folio->mapping != NULL &&
+                        !(folio->flags & (QY_FOLIO_BUSY | QY_FOLIO_DIRTY)));
+    }
+}
+
+/* Wrong if it failed: a region that promises to be free at once would stay idle while there is other
+ * memory, or would hold what cannot be dropped. */
+static void reads_fill_a_guaranteed_region(void **state)
+{
+    static unsigned char page[PAGE];
+    struct qy_cache_stat stat;
+    (void)state;
+    backing_memory(&memory, 64 * MIB, 1);
+    pattern = (struct pattern){0};
+    make_region(4 * GIB / PAGE, 4096, QY_MIGRATE_GUARANTEED);
+    struct qy_file *file =
+        qy_file_create(memory.mm, "pattern", &pattern_ops, &pattern, 128 * MIB, NULL);
+    while_reading = region_is_at_rest;
+    assert_int_equal(qy_file_write(file, page, 100, 20000 * PAGE + 5), 100);
+    assert_non_null(qy_file_pin(file, 21000, false, NULL));
+    assert_int_equal(in_region(file), 0); /* they would have to leave again */
+    read_pages(file, 0, 4500);
+    assert_in_range(in_region(file), 4096 - QY_GUARANTEED_KEPT, 4096);
+    qy_cache_stat(memory.mm, &stat);
+    assert_int_equal(stat.scanned, 0);
+    assert_int_equal(file->nr_pages, stat.pages);
+    uint64_t reads = pattern.reads;
+    read_pages(file, 0, 4500);
+    assert_int_equal(pattern.reads, reads);
+    while_reading = NULL;
+    assert_int_equal(qy_file_unpin(file, 21000), 0);
+    finish(file);
+}
+
+/* Wrong if it failed: a file could not be read, or would read as something else, when the heap has
+ * taken all that there is. */
+static void read_without_memory(void **state)
+{
+    static unsigned char bytes[3 * PAGE];
+    (void)state;
+    struct qy_file *file = long_file(16 * MIB, 16 * MIB + 100);
+    read_pages(file, 0, 20);
+    while (qy_alloc_pages(memory.mm, QY_GFP_KERNEL | QY_GFP_NOWARN, 0) != QY_PFN_NONE)
+        ;
+    assert_int_equal(file->nr_pages, 0);
+    assert_int_equal(qy_file_read(file, bytes, sizeof(bytes), 5 * PAGE + 100), sizeof(bytes));
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        assert_int_equal(bytes[i], byte_at(5 * PAGE + 100 + i));
+    assert_int_equal(qy_file_read(file, bytes, PAGE, 16 * MIB), 100); /* the end is where it was */
+    assert_int_equal(qy_file_read(file, bytes, PAGE, 16 * MIB + 100), 0);
+    assert_int_equal(file->nr_pages, 0);
+    test_rules(memory.mm);
+    assert_int_equal(qy_file_close(file), 0);
+    test_memory_free(&memory);
+}
+
 /* Wrong if it failed: a region that promises to be free at once would stay idle, or would hold what
  * cannot be dropped. */
 static void guaranteed_region(void **state)
@@ -430,6 +496,8 @@ int main(void)
         cmocka_unit_test(others_after_cache),
         cmocka_unit_test(background),
         cmocka_unit_test(guaranteed_region),
+        cmocka_unit_test(reads_fill_a_guaranteed_region),
+        cmocka_unit_test(read_without_memory),
         cmocka_unit_test(moves),
         cmocka_unit_test(region_ends),
     };
