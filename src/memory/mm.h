@@ -140,7 +140,7 @@ struct qy_mm {
 
     struct qy_lock cpus_lock;
     struct qy_list cpus;      /* (p) every attached slot */
-    uint32_t nr_cpus;         /* (p) */
+    _Atomic uint32_t nr_cpus; /* (p) for writing */
     uint32_t port_index;      /* (i) the port's; UINT32_MAX: not open to slots yet */
     void *port_window;        /* (i) the port's */
     size_t port_window_bytes; /* (i) the port's */

@@ -31,7 +31,7 @@ static void account(struct qy_vmscan *vmscan, uint64_t now)
 {
     struct qy_stalls *stalls = &vmscan->stalls;
     uint64_t passed = now > stalls->since_ns ? now - stalls->since_ns : 0;
-    uint32_t users = __atomic_load_n(&vmscan->mm->nr_cpus, __ATOMIC_RELAXED);
+    uint32_t users = atomic_load_explicit(&vmscan->mm->nr_cpus, memory_order_relaxed);
     if (stalls->since_ns != 0 && stalls->waiting > 0) {
         stalls->some_ns += passed;
         stalls->full_ns += stalls->waiting >= users ? passed : 0;
