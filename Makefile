@@ -8,6 +8,7 @@ BUILD ?= build
 PREFIX ?= /usr/local
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 600
+TORTURE_SECONDS ?= 600
 # make test TESTS=unit: only the tests whose name matches
 TESTS ?= .
 
@@ -43,6 +44,11 @@ fuzz: setup-build setup-test ## each fuzzer for FUZZ_SECONDS (600)
 	@$(call build,asan,-DQUARRY_FUZZ_SECONDS=$(FUZZ_SECONDS))
 	@ctest --test-dir $(BUILD)/asan -L fuzz -j $(JOBS) --output-on-failure
 
+torture: setup-build setup-test ## everything at once, TORTURE_SECONDS (600): as it is, with calls that fail, under tsan
+	@$(foreach preset,dev tsan,$(call build,$(preset)) &&) \
+	printf 'subdirs(dev tsan)\n' >$(BUILD)/CTestTestfile.cmake
+	@QUARRY_SECONDS=$(TORTURE_SECONDS) ctest --test-dir $(BUILD) -L torture -j $(JOBS) --output-on-failure
+
 install: setup-build ## install below PREFIX (/usr/local), DESTDIR before it
 	@$(call build,release,-DCMAKE_INSTALL_PREFIX=$(PREFIX))
 	@cmake --install $(BUILD)/release
@@ -57,4 +63,4 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 .NOTPARALLEL:
-.PHONY: all run test check format bench fuzz install clean help
+.PHONY: all run test check format bench fuzz torture install clean help

@@ -84,12 +84,13 @@ endif()
 if(NOT QUARRY_SANITIZE MATCHES address)
     quarry_programs(race 240)
 
-    # All kinds of use at once, twice: as it is, and with calls of the port that fail.
+    # All kinds of use at once, twice: as it is, and with calls of the port that fail. QUARRY_SECONDS
+    # says how long; a hang they notice themselves.
     file(GLOB sources CONFIGURE_DEPENDS ${tests}/torture/*.c)
     foreach(name failing random)
         add_executable(test-torture-${name} ${sources})
         quarry_link(test-torture-${name} ${tests}/torture/test_torture.c)
-        quarry_test(torture ${name} 900 test-torture-${name})
+        quarry_test(torture ${name} 86400 test-torture-${name})
         list(FILTER sources EXCLUDE REGEX failing)
     endforeach()
     foreach(call commit decommit move window_map window_unmap window_protect)
