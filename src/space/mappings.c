@@ -307,10 +307,10 @@ void qy_space_collapse(struct qy_space *space)
             most = block.order - 1; /* there are no larger ones */
             continue;
         }
-        if (collapse_locked(space, &block, to, fresh))
-            break;
-        qy_lend_return(mm, to, UINT64_C(1) << block.order);
+        if (!collapse_locked(space, &block, to, fresh))
+            qy_lend_return(mm, to, UINT64_C(1) << block.order);
         page = (page | (QY_SPACE_AROUND - 1)) + 1;
+        break;
     }
     space->collapse_page = page;
     qy_unlock(&space->mapping.lock);
