@@ -3,9 +3,9 @@
  *
  * WHAT    Up to 32 KiB a size class serves, one of four for each doubling, so at most a fifth
  *         is lost, and less where a cache fits better (fit.c); above, a run of whole pages,
- *         exact to the page. What a block is, its frame's tag says: a cache's number, or on
- *         the first frame of a run one of QY_TAG_RUN_CLASS or QY_TAG_RUN; only the latter's
- *         length is in struct qy_page.
+ *         exact to the page unless it grew. What a block is, its frame's tag says: a cache's
+ *         number, or on the first frame of a run one of QY_TAG_RUN_CLASS or QY_TAG_RUN; only
+ *         the latter's length is in struct qy_page.
  *
  * RULES   K1  What is freed lies in this memory.
  *         K2  It is the first byte of a block.
@@ -360,8 +360,11 @@ void *qy_krealloc(struct qy_mm *mm, void *block, size_t bytes, qy_gfp_t gfp)
     }
     if (bytes > PTRDIFF_MAX)
         return NULL;
-    if (resize_in_place(mm, block, old_bytes, bytes))
+    if (resize_in_place(mm, block, old_bytes, bytes)) {
+        if ((gfp & QY_GFP_ZERO) && bytes > old_bytes)
+            __builtin_memset((char *)block + old_bytes, 0, bytes - old_bytes);
         return block;
+    }
     void *moved = NULL;
     if (bytes > mm->largest_class_bytes && bytes > old_bytes)
         moved = grow(mm, block, old_bytes, bytes, gfp);

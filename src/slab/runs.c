@@ -2,13 +2,16 @@
  * runs.c - blocks of whole pages
  *
  * WHAT    A run is taken exact to the page, marked on its first frame, and kept in the slot
- *         for a while when it is freed (slab/kept.h). It grows where it lies if the frames behind it are free, and is cut where it lies.
+ *         for a while when it is freed (slab/kept.h). It grows where it lies if the frames
+ *         behind it are free, and is cut where it lies. What has to move to grow by little gets
+ *         the length of its class, for it will grow again.
  *
  * RULES   K4  in slab/kmalloc.c.
  *
  * LOCKS   zone->lock to look behind a run. A run belongs to whoever holds it.
  *
- * COST    What buddy/contig.c says, a tag and a page.
+ * COST    What buddy/contig.c says, a tag and a page; for large blocks what the port's system calls
+ *         to clear and to move them cost.
  */
 #include "slab/runs.h"
 
@@ -19,13 +22,11 @@
 
 #include <quarry/slab.h>
 
-/** Below, copying costs less than changing page tables and splitting mappings: on frames that
- *  would have to be faulted in for the copy, and on others. */
-#define LEAST_MOVED_TO_FRESH (UINT64_C(256) << 10)
+/** Below, copying costs less than changing page tables, and each move leaves two mappings more. */
 #define LEAST_MOVED (UINT64_C(1) << 20)
 
-/** Below, finding out what is there costs more than clearing it. */
-#define LEAST_LOOKED_AT (UINT64_C(4) << 20)
+/** Below, clearing all of it costs less than a fault for each page that is used again. */
+#define LEAST_LOOKED_AT (UINT64_C(32) << 20)
 
 static void mark(struct qy_mm *mm, uint64_t index, uint64_t nr_frames)
 {
@@ -131,13 +132,12 @@ bool qy_run_resize(struct qy_mm *mm, void *block, uint64_t nr_frames)
 }
 
 /** Pages change their place instead of being copied. */
-static bool move_pages(struct qy_mm *mm, void *run, void *to, bool fresh)
+static bool move_pages(struct qy_mm *mm, void *run, void *to)
 {
     uint64_t index = qy_address_index(mm, run);
     uint64_t frames = qy_run_frames(mm, index);
     uint64_t bytes = frames << QY_PAGE_SHIFT;
-    if (!mm->options.lazy_backing || bytes < (fresh ? LEAST_MOVED_TO_FRESH : LEAST_MOVED) ||
-        qy_port_move(mm, run, to, bytes) != 0)
+    if (!mm->options.lazy_backing || bytes < LEAST_MOVED || qy_port_move(mm, run, to, bytes) != 0)
         return false;
     qy_tag_set(&mm->tags[index], QY_TAG_NONE);
     qy_give_run(mm, mm->start_pfn + index, frames, true);
@@ -147,13 +147,18 @@ static bool move_pages(struct qy_mm *mm, void *run, void *to, bool fresh)
 void *qy_run_grow(struct qy_mm *mm, void *block, size_t bytes, uint64_t nr_frames, qy_gfp_t gfp)
 {
     bool fresh, by_little = (nr_frames << QY_PAGE_SHIFT) - bytes <= bytes / 4;
+    uint64_t index = qy_address_index(mm, block);
     void *to = take(mm, by_little ? qy_run_roomy(nr_frames) : nr_frames, 0, gfp, &fresh);
-    bool is_run = qy_tag_is_run(qy_tag_get(&mm->tags[qy_address_index(mm, block)]));
-    if (to == NULL || (is_run && move_pages(mm, block, to, fresh)))
-        return to;
-    __builtin_memcpy(to, block, bytes);
-    int code = qy_kfree(mm, block);
-    qy_assert(code == 0, "K3");
-    (void)code;
+    if (to == NULL)
+        return NULL;
+    if ((gfp & QY_GFP_ZERO) && !fresh) {
+        uint64_t room = qy_run_frames(mm, qy_address_index(mm, to)) << QY_PAGE_SHIFT;
+        __builtin_memset((char *)to + bytes, 0, room - bytes);
+    }
+    if (!qy_tag_is_run(qy_tag_get(&mm->tags[index])) || !move_pages(mm, block, to)) {
+        __builtin_memcpy(to, block, bytes);
+        int code = qy_kfree(mm, block); /* somebody else's free was faster: it is reported */
+        (void)code;
+    }
     return to;
 }

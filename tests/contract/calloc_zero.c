@@ -80,7 +80,7 @@ int main(void)
         after_shrink(size);
     }
     after_little_use(4 * MIB);
-    after_little_use(29 * MIB + 12 * KIB);
+    after_little_use(45 * MIB + 12 * KIB);
     /* Sizes of one kind made dirty, another kind cleared: pages change their class in between. */
     for (size_t size = 16; size <= 8 * MIB; size *= 2) {
         leave_dirt(size, 16);

@@ -110,15 +110,25 @@ static void nothing_is_something(void **state)
     assert_int_equal(qy_kfree(memory.mm, third), 0);
 }
 
+/** Wherever the next block comes from, it is dirty. */
+static void make_dirty(void)
+{
+    static void *blocks[64 * 8];
+    unsigned count = 0;
+    while (count < COUNT_OF(blocks) &&
+           (blocks[count] = qy_kmalloc(memory.mm, MIB / 8, QY_GFP_KERNEL | QY_GFP_NOWARN)) != NULL)
+        memset(blocks[count++], 0xee, MIB / 8);
+    assert_true(count > 400);
+    while (count-- > 0)
+        assert_int_equal(qy_kfree(memory.mm, blocks[count]), 0);
+}
+
 /* Wrong if it failed: cleared memory would hold somebody's bytes. */
 static void cleared_memory_is_clear(void **state)
 {
     (void)state;
     const size_t sizes[] = {1, 24, 700, 4096, 33000, 200000, 5 * MIB};
-    void *all = qy_kmalloc(memory.mm, 56 * MIB, QY_GFP_KERNEL);
-    assert_non_null(all);
-    memset(all, 0xee, 56 * MIB); /* wherever the next one comes from, it is dirty */
-    assert_int_equal(qy_kfree(memory.mm, all), 0);
+    make_dirty();
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
         unsigned char *block = qy_kmalloc(memory.mm, sizes[i], QY_GFP_KERNEL);
         memset(block, 0xee, sizes[i]);
@@ -150,6 +160,25 @@ static void wrong_frees_are_named(void **state)
         assert_int_equal(qy_kfree(memory.mm, block), 0);
         refuse_free(block, "K3");
     }
+}
+
+/* Wrong if it failed: what a block gains, asked for as zero, would hold somebody's bytes. */
+static void what_grows_is_clear(void **state)
+{
+    (void)state;
+    const size_t sizes[] = {1000, 40000, 50000, 200000, 2 * MIB, 3 * MIB};
+    make_dirty();
+    unsigned char *block = qy_kmalloc(memory.mm, 500, QY_GFP_KERNEL);
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        size_t old = qy_ksize(memory.mm, block);
+        memset(block, 0xee, old);
+        char *behind = qy_kmalloc(memory.mm, 40000, QY_GFP_KERNEL); /* it has to move */
+        block = qy_krealloc(memory.mm, block, sizes[i], QY_GFP_KERNEL | QY_GFP_ZERO);
+        for (size_t at = old; at < sizes[i]; at++)
+            assert_int_equal(block[at], 0);
+        assert_int_equal(qy_kfree(memory.mm, behind), 0);
+    }
+    assert_int_equal(qy_kfree(memory.mm, block), 0);
 }
 
 /* Wrong if it failed: buffers that grow a page at a time, in turn, would be copied for each page. */
@@ -260,6 +289,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(every_alignment_is_kept, build, tear_down),
         cmocka_unit_test_setup_teardown(nothing_is_something, build, tear_down),
         cmocka_unit_test_setup_teardown(cleared_memory_is_clear, build, tear_down),
+        cmocka_unit_test_setup_teardown(what_grows_is_clear, build, tear_down),
         cmocka_unit_test_setup_teardown(growing_blocks_move_seldom, build, tear_down),
         cmocka_unit_test_setup_teardown(room_to_grow_is_not_insisted_on, build, tear_down),
         cmocka_unit_test_setup_teardown(wrong_frees_are_named, build, tear_down),
