@@ -115,7 +115,7 @@ static void give_objects(struct qy_kmem_cache *cache, struct qy_cpu *cpu, void *
         qy_slab_release(cache, cpu, keep);
 }
 
-/* ---- how much a slot may keep ---- */
+/* ---- how much slots and depots may keep ---- */
 
 static uint64_t magazine_bytes(const struct qy_kmem_cache *cache)
 {
@@ -143,9 +143,9 @@ static void widen(struct qy_kmem_cache *cache, uint16_t *extra, unsigned usual, 
 }
 
 /** The slabs are about to be asked. A slab has few large objects, so giving and taking them is giving
- *  and taking pages: who had freed them keeps them, or else the depot, if others had. Small ones are as
- *  well off in their slabs, where they are in order again and let others become empty: of
- *  them the depot may hold twice as many. */
+ *  and taking pages: the slot that had no room for them may keep more, or the depot, if it was another
+ *  slot. Small ones are as well off in their slabs, where they are in order again and let
+ *  others become empty: of them the depot alone may hold more, twice as many. */
 static void make_room(struct qy_kmem_cache *cache, struct qy_depot *own)
 {
     bool small = cache->places == QY_MAGAZINE_MOST;
@@ -153,8 +153,8 @@ static void make_room(struct qy_kmem_cache *cache, struct qy_depot *own)
     if (own->gone == 0 && __atomic_load_n(&cache->depot_gone, __ATOMIC_RELAXED) == 0)
         return;
     qy_lock(&cache->lock);
-    if (own->gone != 0)
-        widen(cache, &own->extra, cache->most_in_slot, own->gone, small ? 0 : most);
+    if (own->gone != 0 && !small)
+        widen(cache, &own->extra, cache->most_in_slot, own->gone, most);
     else
         widen(cache, &cache->depot_extra, cache->most_in_depot, cache->depot_gone,
               small ? cache->most_in_depot : most);
@@ -267,7 +267,7 @@ static void **take_empty_locked(struct qy_kmem_cache *cache)
     return magazine;
 }
 
-/** Also for who looks without the lock. */
+/** The depot's is looked at without the lock as well. */
 static void count_up(uint16_t *gone)
 {
     if (*gone < UINT16_MAX)
