@@ -83,16 +83,8 @@ static void in_parent(void)
     atomic_store(&qy_malloc_cpu.busy, was_busy);
 }
 
-static void in_child(void)
+static void reset_all(struct qy_mm *mm)
 {
-    struct qy_mm *mm = qy_malloc_get_mm();
-    qy_malloc_report_in_child();
-    if (mm == NULL)
-        return;
-    if (qy_malloc_disown != NULL)
-        qy_malloc_disown(mm, in_slow_half);
-    if (in_slow_half)
-        return;
     for_each_lock(mm, reset);
     qy_linux_barrier_init();
     qy_linux_slots_after_fork(mm);
@@ -100,6 +92,17 @@ static void in_child(void)
     reset(&mm->cpus_lock);
     qy_malloc_decay_in_child();
     atomic_store(&qy_malloc_cpu.busy, was_busy);
+}
+
+static void in_child(void)
+{
+    struct qy_mm *mm = qy_malloc_get_mm();
+    qy_malloc_report_leave();
+    if (mm != NULL && qy_malloc_disown != NULL)
+        qy_malloc_disown(mm, in_slow_half);
+    if (mm != NULL && !in_slow_half)
+        reset_all(mm);
+    qy_malloc_report_in_child();
 }
 
 void qy_malloc_watch_fork(void)

@@ -48,8 +48,9 @@ struct qy_board *qy_malloc_board;
 static char report_to[QY_REPORT_TO_BYTES]; /* "": not under `quarry run` */
 static pid_t owner;                        /* J1 */
 static _Atomic bool drawing;
+static bool has_left; /* a parent's board, in a child of fork */
 /* Of whoever draws. */
-static uint64_t drawn_used, drawn_ns, drawn_cost_ns;
+static _Atomic uint64_t drawn_used, drawn_ns, drawn_cost_ns;
 static _Atomic uint32_t calls;
 
 static uint64_t now_ns(void)
@@ -151,19 +152,21 @@ static void draw(struct qy_board *board, const struct qy_usage *usage, struct qy
 {
     uint64_t nr = atomic_load_explicit(&board->nr_pictures, memory_order_relaxed);
     struct place place = {.bytes = (char *)board + QY_PAGE_BYTES + nr % 2 * QY_PICTURE_BYTES};
-    drawn_used = mm != NULL ? used_frames(mm) : 0;
+    uint64_t used = mm != NULL ? used_frames(mm) : 0;
+    drawn_used = used;
     if (write_picture(&place, board, usage, mm) != 0)
         return;
     board->picture_length[nr % 2] = place.used;
-    board->picture_used[nr % 2] = drawn_used;
+    board->picture_used[nr % 2] = used;
     /* J2: all of it is there before it counts. */
     atomic_store_explicit(&board->nr_pictures, nr + 1, memory_order_release);
 }
 
 static bool is_due(uint64_t used)
 {
-    uint64_t change = used > drawn_used ? used - drawn_used : drawn_used - used;
-    uint64_t most = drawn_used / 8 > PICTURE_FRAMES ? drawn_used / 8 : PICTURE_FRAMES;
+    uint64_t drawn = atomic_load_explicit(&drawn_used, memory_order_relaxed);
+    uint64_t change = used > drawn ? used - drawn : drawn - used;
+    uint64_t most = drawn / 8 > PICTURE_FRAMES ? drawn / 8 : PICTURE_FRAMES;
     if (change < most && atomic_fetch_add_explicit(&calls, 1, memory_order_relaxed) < PICTURE_CALLS)
         return false;
     return now_ns() - drawn_ns >= PICTURE_SHARE * drawn_cost_ns;
@@ -194,7 +197,7 @@ static bool send_board(int file)
         .cmsg_len = CMSG_LEN(sizeof(file)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
     memcpy(CMSG_DATA(&control.header), &file, sizeof(file));
 
-    int socket_end = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    int socket_end = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (socket_end < 0)
         return false;
     socklen_t bytes = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + length);
@@ -242,6 +245,8 @@ void qy_malloc_report_call(struct qy_mm *mm)
 {
     static const struct qy_usage not_asked; /* that would be a call of the kernel */
     struct qy_board *board = qy_malloc_board;
+    if (board == NULL)
+        return; /* a child, since the caller looked */
     uint64_t used = used_frames(mm);
     atomic_store_explicit(&board->used, used, memory_order_relaxed);
     atomic_store_explicit(&board->peak, atomic_load_explicit(&mm->peak, memory_order_relaxed),
@@ -251,8 +256,9 @@ void qy_malloc_report_call(struct qy_mm *mm)
     uint64_t began = now_ns();
     draw(board, &not_asked, mm);
     atomic_store_explicit(&calls, 0, memory_order_relaxed);
-    drawn_ns = now_ns();
-    drawn_cost_ns = drawn_ns - began;
+    uint64_t ended = now_ns();
+    drawn_ns = ended;
+    drawn_cost_ns = ended - began;
     atomic_store_explicit(&drawing, false, memory_order_release);
 }
 
@@ -270,22 +276,32 @@ void qy_malloc_report_end(struct qy_mm *mm, enum qy_end end)
     if (!atomic_exchange_explicit(&drawing, true, memory_order_acquire)) {
         struct qy_usage usage = usage_now();
         usage.peak_rss_kb = peak_rss_kb();
+        qy_malloc_depth++; /* who forks in a signal's handler meanwhile must not wait for its locks */
         draw(board, &usage, mm);
+        qy_malloc_depth--;
         atomic_store_explicit(&drawing, false, memory_order_release);
     }
     atomic_store(&board->end, end);
     errno = saved;
 }
 
+/** It stays mapped: the child of a signal's handler may be about to write on it. */
+void qy_malloc_report_leave(void)
+{
+    has_left = qy_malloc_board != NULL;
+    qy_malloc_board = NULL;
+}
+
 void qy_malloc_report_in_child(void)
 {
-    if (qy_malloc_board == NULL)
+    int saved = errno;
+    if (!has_left)
         return;
-    munmap(qy_malloc_board, QY_BOARD_BYTES);
     owner = getpid();
     drawn_used = drawn_ns = drawn_cost_ns = 0;
     atomic_store(&drawing, false);
     qy_malloc_board = introduce(true);
+    errno = saved;
 }
 
 /* ---- beginning and end ---- */

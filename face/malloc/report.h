@@ -85,6 +85,8 @@ void qy_malloc_report_call(struct qy_mm *mm);
 /** The program ends. Needs no heap and no stdio; does nothing outside `quarry run`. */
 void qy_malloc_report_end(struct qy_mm *mm, enum qy_end end);
 /** A child of fork: from now on it has nothing to do with its parent's board. */
+void qy_malloc_report_leave(void);
+/** And when it can allocate again, it gets one of its own. */
 void qy_malloc_report_in_child(void);
 
 #endif
