@@ -148,18 +148,28 @@ static uint64_t pcp_high(void)
     return high;
 }
 
+/** The zone that has frames and @before others before it; QY_MAX_ZONES: there is none. */
+static unsigned populated_zone(const struct qy_mm *mm, size_t before)
+{
+    unsigned zone = 0;
+    while (zone < QY_MAX_ZONES && (!qy_zone_populated(&mm->zones[zone]) || before-- > 0))
+        zone++;
+    return zone;
+}
+
 static bool look_pageset(const struct qy_live *live, size_t index, struct qy_pageset_view *view)
 {
     size_t nr_cpus = live->mm->nr_cpus < QY_VIEW_CPUS ? live->mm->nr_cpus : QY_VIEW_CPUS;
-    if (nr_cpus == 0 || index / nr_cpus >= QY_MAX_ZONES)
+    unsigned zone = nr_cpus != 0 ? populated_zone(live->mm, index / nr_cpus) : QY_MAX_ZONES;
+    if (zone == QY_MAX_ZONES)
         return false;
     struct pcp_walk walk = {
-        .zone = &live->mm->zones[index / nr_cpus],
+        .zone = &live->mm->zones[zone],
         .skip = index % nr_cpus,
     };
     qy_live_slots(live, count_slot, &walk);
     *view = (struct qy_pageset_view){
-        .zone = index / nr_cpus,
+        .zone = zone,
         .cpu = index % nr_cpus,
         .count = walk.count,
         .batch = walk.batch,
