@@ -276,7 +276,7 @@ int qy_port_decommit(struct qy_mm *mm, void *address, size_t bytes)
     return code;
 }
 
-/** How many of these pages, of at most AT_ONCE, have memory behind them. All, if that cannot be told. */
+/** How many of these pages, AT_ONCE at most, have memory. All, if that cannot be told. */
 static size_t count_there(void *address, size_t bytes)
 {
     unsigned char there[AT_ONCE >> QY_PAGE_SHIFT];
@@ -289,9 +289,9 @@ static size_t count_there(void *address, size_t bytes)
     return known ? count : pages;
 }
 
-/* Writing zeroes to a page costs 0.1 - 0.3 us where there is memory, dropping it and faulting it in
- * again some 2 us, and writing to one without memory as much: so whichever half is larger decides,
- * as if the next user touched as many pages as the last one. */
+/* Writing zeroes to a page costs 0.1 us where there is memory; dropping it and faulting it in again
+ * some 2 us, and so does writing to one without memory. Whichever half is larger decides, as if the
+ * next user touched as many pages as the last one. */
 void qy_port_clear(struct qy_mm *mm, void *address, size_t bytes)
 {
     for (size_t done = 0; done < bytes; done += AT_ONCE) {
@@ -329,13 +329,13 @@ bool qy_port_populate_huge(struct qy_mm *mm, void *block, void *address, size_t 
     static _Atomic unsigned pause; /* the system had none: so many times it is not asked */
     unsigned wait = atomic_load_explicit(&pause, memory_order_relaxed);
     int saved = errno;
-    bool may = wait == 0 && shared_at(block) == NULL && count_there(block, AT_ONCE) == 0 &&
-               madvise(block, AT_ONCE, MADV_HUGEPAGE) == 0;
+    bool asked = wait == 0 && shared_at(block) == NULL && count_there(block, AT_ONCE) == 0;
+    bool may = asked && madvise(block, AT_ONCE, MADV_HUGEPAGE) == 0;
     qy_port_populate(mm, address, bytes);
     bool came = may && count_there(block, AT_ONCE) == AT_ONCE / QY_PAGE_BYTES;
     if (may)
         madvise(block, AT_ONCE, MADV_NOHUGEPAGE);
-    if (wait != 0 || (may && !came))
+    if (wait != 0 || (asked && !came))
         atomic_store_explicit(&pause, wait != 0 ? wait - 1 : PAUSE, memory_order_relaxed);
     errno = saved;
     return came;

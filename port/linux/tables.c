@@ -61,8 +61,9 @@ static int move_entries(void *from, void *to, size_t bytes, int when_forked)
         madvise(to, bytes, when_forked); /* it fails only at the limit of mappings */
         return 0;
     }
+    /* Linux before 5.13 says EINVAL after it has unmapped what was at @to. */
     impossible = errno == EINVAL || errno == ENOSYS;
-    return impossible ? -EOPNOTSUPP : -ENOMEM;
+    return errno == ENOSYS ? -EOPNOTSUPP : -ENOMEM;
 }
 
 bool qy_linux_has_hole(void *address, size_t bytes)

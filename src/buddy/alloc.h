@@ -101,7 +101,8 @@ QY_MUST_CHECK bool qy_take_behind(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_fr
 void qy_zone_claim_locked(struct qy_mm *mm, struct qy_zone *zone, enum qy_migratetype migratetype,
                           unsigned order);
 
-/** Bring at least @nr_frames contiguous frames online that the request may use. 0, or -ENOMEM. In no zone's lock. */
+/** Bring at least @nr_frames contiguous frames online that the request may use. No zone's lock
+ *  is held. 0, or -ENOMEM. */
 QY_MUST_CHECK int qy_grow(struct qy_mm *mm, const struct qy_request *request, uint64_t nr_frames);
 
 /** Give the frames of the layout's RAM to their zones. */

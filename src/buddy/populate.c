@@ -8,11 +8,13 @@
  *         next one, so what is left of it will soon be written as well. A huge page
  *         costs one fault, and one entry of the processor's translation buffer.
  *
- * RULES   B4  in buddy/buddy.c: what a huge page brought is free, and not fresh any more.
+ * RULES   B4  in buddy/buddy.c: what a huge page brought is free, and not fresh any more. But
+ *             for what lies on per-CPU lists just then: some tens of frames that, if they are
+ *             given back unused, trim takes for fresh and passes over.
  *
  * LOCKS   zone->lock to say so; none while the port works.
  *
- * COST    A system call, or four for 2 MiB.
+ * COST    A system call, or five for 2 MiB.
  *
  * WHY     Not for large blocks, which may be written here and there, and not from the start: a
  *         small heap would be twice its size. With 32 MiB in use one pageblock is 6 % more at

@@ -123,7 +123,8 @@ struct qy_mm {
     unsigned nr_nodes;                            /* (i) */
     uint8_t distance[QY_MAX_NODES][QY_MAX_NODES]; /* (i) */
     qy_phys_t zone_end[QY_NR_ZONE_TYPES];         /* (i) each zone's address limit */
-    /** For each node: indexes of the zones that the map can populate, nearest node first, highest zone first. */
+    /** For each node: indexes of the zones that the map can populate, nearest node first,
+     *  highest zone first. */
     uint8_t zonelist[QY_MAX_NODES][QY_MAX_ZONES]; /* (i) */
     uint8_t zonelist_length;                      /* (i) */
     uint8_t nr_pcp;                               /* (i) zones that the map can populate */
