@@ -153,8 +153,8 @@ void qy_vmscan_register(struct qy_vmscan *vmscan);
 
 /* ---- window.c ---- */
 
-/** Give up pages so that 2^order frames side by side are free. Returns how many frames it freed
- *  or found free there; 0: there is no such place. */
+/** Give up pages so that 2^order frames side by side are free. Returns how many are free there; 0:
+ *  there is no such place, or it was free already. */
 uint64_t qy_reclaim_window(struct qy_vmscan *vmscan, unsigned order);
 
 /* ---- shrinker.c, pressure.c ---- */

@@ -142,17 +142,20 @@ static void drop_frame(struct qy_mm *mm, uint64_t index)
         return; /* it was used again meanwhile */
 }
 
-/** Have the window's frames. Returns how many are free in the end. */
+/** Have the window's frames. Returns how many are free in the end; 0: no more than before, which did
+ *  not help whoever asks, for he is below his watermark. */
 static uint64_t take(struct qy_mm *mm, const struct window *window)
 {
     struct qy_claimed found = {0};
     uint32_t claim = qy_claim_number(mm);
     qy_pfn_t pfn = mm->start_pfn + window->index;
     qy_claim(mm, claim, pfn, window->frames, &found);
+    uint64_t held = found.held;
     for (uint64_t i = 0; found.stuck == 0 && i < window->frames; i++)
         if (!qy_claim_holds(mm, claim, pfn + i, 1))
             drop_frame(mm, window->index + i);
-    return qy_unclaim(mm, claim, pfn, window->frames);
+    uint64_t frames = qy_unclaim(mm, claim, pfn, window->frames);
+    return frames > held ? frames : 0;
 }
 
 uint64_t qy_reclaim_window(struct qy_vmscan *vmscan, unsigned order)

@@ -485,6 +485,30 @@ static void moves(void **state)
     finish(file);
 }
 
+/* Wrong if it failed: who cannot move would be told that frames which lie together were freed for
+ * him, when they were free all the time, and kept from him by his watermark. */
+static void free_frames_are_no_news(void **state)
+{
+    backing_memory(&memory, 16 * MIB, 512);
+    pattern = (struct pattern){0};
+    struct qy_file *file =
+        qy_file_create(memory.mm, "pattern", &pattern_ops, &pattern, 128 * MIB, NULL);
+    (void)state;
+    qy_pfn_t kept = qy_alloc_pages(memory.mm, QY_GFP_KERNEL, 7);
+    assert_int_not_equal(kept, QY_PFN_NONE);
+    read_pages(file, 0, 4000);
+    assert_int_equal(qy_free_pages(memory.mm, kept, 7), 0); /* as many as are kept back, in a row */
+    read_pages(file, 4000, 100);
+    struct qy_vmscan *vmscan = qy_vmscan_peek(memory.mm);
+    for (unsigned i = 0; i < 200; i++) {
+        uint64_t before = qy_free_frames(memory.mm);
+        uint64_t freed = qy_reclaim_window(vmscan, 6);
+        assert_int_equal(freed > 0, qy_free_frames(memory.mm) > before);
+    }
+    assert_int_equal(qy_file_close(file), 0);
+    test_memory_free(&memory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -500,6 +524,7 @@ int main(void)
         cmocka_unit_test(read_without_memory),
         cmocka_unit_test(moves),
         cmocka_unit_test(region_ends),
+        cmocka_unit_test(free_frames_are_no_news),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
