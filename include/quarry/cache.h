@@ -59,7 +59,8 @@ QY_API QY_MUST_CHECK struct qy_file *qy_file_create(struct qy_mm *mm, const char
 
 /** Write back what is dirty, make it durable, and forget the file. 0; -EBUSY while pages are
  *  pinned: nothing changed; or the first error of writing back since the last qy_file_sync(): it is
- *  closed all the same, and what could not be written is lost. No other call on the file may run. */
+ *  closed all the same, and what could not be written is lost. No other call on the file may run.
+ *  Areas that have pages of it (qy_space_map_file()) keep them: it is forgotten with the last. */
 QY_API int qy_file_close(struct qy_file *file);
 
 /** Copy bytes out of, or into, the file, through the cache. Returns how many, fewer at the end of
@@ -72,7 +73,8 @@ QY_API int64_t qy_file_write(struct qy_file *file, const void *buffer, size_t by
                              uint64_t offset);
 
 /** The file's length; make it shorter or longer. 0; nothing changed and -EBUSY (a page behind the
- *  new end is pinned), -ENOTSUP (no truncate()), -EROFS, -EFBIG, or the backing's errno. */
+ *  new end is pinned), -ENOTSUP (no truncate()), -EROFS, -EFBIG, -ENOMEM (the host allows no more
+ *  mappings, to take pages from areas), or the backing's errno. */
 QY_API uint64_t qy_file_bytes(struct qy_file *file);
 QY_API int qy_file_truncate(struct qy_file *file, uint64_t bytes);
 

@@ -19,6 +19,7 @@ extern "C" {
 #endif
 
 struct qy_space;
+struct qy_file; /* cache.h */
 
 /** What a program may do with the pages of an area. NONE: they stay, and may not be touched. */
 #define QY_PROT_NONE 0x0u
@@ -28,6 +29,7 @@ struct qy_space;
 /** Options of an area. */
 #define QY_AREA_HUGE 0x1u     /* prefer whole 2 MiB blocks: fewer faults, faster moves */
 #define QY_AREA_POPULATE 0x2u /* every page gets its frame now, not with its first touch */
+#define QY_AREA_PRIVATE 0x4u  /* of a file: -ENOTSUP, they are shared */
 
 /**
  * Make a space of @bytes addresses (a multiple of 2 MiB, up to 16 TiB; 0: 64 GiB).
@@ -52,16 +54,40 @@ QY_API QY_MUST_CHECK void *qy_space_map(struct qy_space *space, size_t bytes, ui
                                         uint32_t flags, struct qy_error *error);
 
 /**
+ * Make an area whose pages are those of a cached file, from @offset (a multiple of 4096) on, as
+ * mmap(2) with MAP_SHARED does: the program and the cache use the same frames. So what is written
+ * by the pointer is read by qy_file_read(), by other areas and other spaces, and the other way
+ * round; qy_file_sync(), or reclaim, writes it back.
+ *
+ * @prot   WRITE wants a file that can be written
+ * @flags  QY_AREA_POPULATE: read all of it now
+ *
+ * The file may be closed; it stays until its last area is gone, and what was written by then is
+ * written back by whoever takes that away. A page that is touched comes as qy_file_read() would
+ * read it: the file's read() is called where the access is made, in a process inside a signal
+ * handler. Behind the end of the file, and where reading fails, an access is a fault: -EFAULT, or
+ * read()'s errno, of qy_space_fault(), and SIGSEGV in a process. Bytes behind the end in the last
+ * page read as zero, or as what was written there, and go nowhere.
+ *
+ * Returns its address. NULL with *error: EINVAL, EFBIG (16 TiB), EROFS, ENOTSUP (QY_AREA_PRIVATE),
+ * ENOMEM as qy_space_map(); when populating, read()'s.
+ */
+QY_API QY_MUST_CHECK void *qy_space_map_file(struct qy_space *space, struct qy_file *file,
+                                             uint64_t offset, size_t bytes, uint32_t prot,
+                                             uint32_t flags, struct qy_error *error);
+
+/**
  * Take pages away; their frames go back. The range may cut areas in two or cover several.
  * 0; -EINVAL (not whole pages, or not of this space), -EBUSY (a page is pinned), -ENOMEM (an
  * area cannot be cut: no memory, or the host has no mappings for one piece more). On an error
- * nothing changed.
+ * nothing changed. If a file was closed and this was its last area, what is dirty is written back
+ * here.
  */
 QY_API int qy_space_unmap(struct qy_space *space, void *address, size_t bytes);
 
-/** Change what may be done. Errors as qy_space_unmap(); -ENOMEM if part of it is no area. At the
- *  host's limit on mappings pages may then be open to more than their area says, until the next call
- *  that succeeds on them. */
+/** Change what may be done. Errors as qy_space_unmap(); -ENOMEM if part of it is no area; -EROFS if
+ *  part of it is a file's that cannot be written. At the host's limit on mappings pages may then be
+ *  open to more than their area says, until the next call that succeeds on them. */
 QY_API QY_MUST_CHECK int qy_space_protect(struct qy_space *space, void *address, size_t bytes,
                                           uint32_t prot);
 
@@ -69,8 +95,9 @@ QY_API QY_MUST_CHECK int qy_space_protect(struct qy_space *space, void *address,
  * A page was touched: give it a frame, or wait until its move is over. The port's fault handler
  * calls it; a program may, to have pages in place before a system call writes to them.
  *
- * 0: try again. -EFAULT: no area there, or it does not allow this; -ENOMEM: no frame even after
- * reclaim, or no mapping left. Allocates; takes space->lock.
+ * 0: try again. -EFAULT: no area there, it does not allow this, or its file has no such page;
+ * -ENOMEM: no frame even after reclaim, or no mapping left; what the file's read() said. Allocates;
+ * takes space->lock; may read a file, and write some of it back.
  */
 QY_API QY_MUST_CHECK int qy_space_fault(struct qy_space *space, const void *address, bool write);
 
@@ -88,8 +115,11 @@ enum qy_pin {
  * devices, and for system calls that write to them. Pages without a frame get one. pfns (may
  * be NULL) gets the frames, one a page. Pins nest.
  *
- * 0; -EFAULT (no area), -ENOMEM (no frames, or none outside of lent regions), -EBUSY (a page
- * in a lent region is pinned short just now; or 65,535 times). Nothing is pinned on an error.
+ * A page of a file is pinned in the file, as by qy_file_pin(): to be written if its area may be.
+ *
+ * 0; -EFAULT (no area, or no such page of its file), -ENOMEM (no frames, or none outside of lent
+ * regions), -EBUSY (a page in a lent region is pinned short just now; or 65,535 times), what the
+ * file's read() said. Nothing is pinned on an error.
  */
 QY_API QY_MUST_CHECK int qy_space_pin(struct qy_space *space, const void *address, size_t bytes,
                                       enum qy_pin how, qy_pfn_t *pfns);

@@ -92,14 +92,16 @@ static void watch_forks(void)
 
 /* ---- windows ---- */
 
+/** Not libc's mmap(): the thread sanitizer would take it for a write to all of the range, which
+ *  other threads may be touching: then it is a page of a file that was taken away. */
 static void *reserve(void *address, uint64_t bytes)
 {
     int saved = errno;
-    void *at = mmap(address, bytes, PROT_NONE,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (address != NULL ? MAP_FIXED : 0),
-                    -1, 0);
+    long at = syscall(
+        SYS_mmap, address, bytes, PROT_NONE,
+        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (address != NULL ? MAP_FIXED : 0), -1, 0L);
     errno = saved;
-    return at != MAP_FAILED ? at : NULL;
+    return at != -1 ? (void *)at : NULL; /* NOLINT(performance-no-int-to-ptr) */
 }
 
 int qy_port_window_open(struct qy_mm *mm, struct qy_space *space, uint64_t bytes, void **start)

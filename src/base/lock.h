@@ -19,7 +19,8 @@
 enum qy_lock_rank {
     QY_RANK_GRACE,      /* mm->grace.wait_lock: who waits for movers to be gone */
     QY_RANK_CMA,        /* cma->lock: which frames of a region are out */
-    QY_RANK_MAPPING,    /* mapping->lock: the pages of a space or a file; one at a time */
+    QY_RANK_FILE,       /* mapping->lock of a cached file: its pages; one at a time */
+    QY_RANK_SPACE,      /* mapping->lock of a space: its pages; one at a time, in a file's or not */
     QY_RANK_LRU,        /* the lists of pages that reclaim scans; shrinkers */
     QY_RANK_CPUS,       /* mm->cpus_lock: the slots and who drains them; nothing else held */
     QY_RANK_CHAIN,      /* mm->chain_lock: the chain of caches */

@@ -40,10 +40,10 @@ enum qy_folio_state {
 #define QY_FOLIO_WRITEBACK 0x02u  /* being written */
 #define QY_FOLIO_REFERENCED 0x04u /* used since the scan last came by */
 #define QY_FOLIO_BUSY 0x08u       /* being read, changed or moved: who wants it waits */
-#define QY_FOLIO_ERROR 0x10u      /* could not be written */
+#define QY_FOLIO_MAPPED 0x10u     /* areas may have it: ask the file's mappers */
 #define QY_FOLIO_WRITE_PIN 0x20u  /* whoever has it pinned may write at any time */
-
-#define QY_FOLIO_UNUSED 0x40u /* nobody has used it since it came */
+#define QY_FOLIO_UNUSED 0x40u     /* nobody has used it since it came */
+#define QY_FOLIO_ON_TRIAL 0x80u   /* taken from areas to see whether it is used again */
 
 /** Which LRU list it is on. */
 enum qy_lru {

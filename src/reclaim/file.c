@@ -1,11 +1,12 @@
 /*
  * file.c - a file begins and ceases to be cached
  *
- * WHAT    A struct qy_file is kmalloc'd, on the memory's list of files. When it is closed, its
- *         pages go, then those are waited for who came to it through one of its folios.
+ * WHAT    A struct qy_file is kmalloc'd, on the memory's list of files. When it is closed and no
+ *         area has pages of it, its pages go, then those are waited for who came to it through one
+ *         of its folios.
  *
  * RULES   L2  in base/grace.h: nobody finds the file once it is closed.
- *         W2  in vmscan.h.
+ *         W2  in vmscan.h; W7 in file.h.
  *
  * LOCKS   mapping.lock; vmscan->lock for the list.
  *
@@ -13,6 +14,7 @@
  */
 #include "base/assert.h"
 #include "base/errno.h"
+#include "base/text.h"
 #include "memory/fault.h"
 #include "reclaim/file.h"
 
@@ -67,38 +69,33 @@ struct qy_file *qy_file_create(struct qy_mm *mm, const char *name, const struct 
         return refuse(error, -QY_ENOMEM, "no memory for a file", UINT64_MAX);
     *file = (struct qy_file){.ops = *ops, .cookie = cookie, .vmscan = vmscan, .bytes = bytes};
     file->last_page = UINT32_MAX;
+    file->users = 1;
+    qy_list_init(&file->mappers);
     file->mapping.ops = &qy_file_mapping_ops;
     file->mapping.mm = mm;
     __builtin_memcpy(file->mapping.name, name, length + 1);
-    qy_lock_init(&file->mapping.lock, QY_RANK_MAPPING);
+    qy_lock_init(&file->mapping.lock, QY_RANK_FILE);
     enlist(file);
     return file;
 }
 
-/** What could not be written is lost: nothing is dirty. */
+/** What could not be written is lost: nothing is dirty. No area has a page. */
 static void discard(struct qy_file *file)
 {
     qy_lock(&file->mapping.lock);
     for (uint32_t page = 0; qy_index_next(&file->index, &page, false);) {
         uint32_t frame = qy_file_ready(file, page, true);
-        if (frame != QY_NO_FRAME)
+        if (frame != QY_NO_FRAME && qy_file_unmap_page(file, page, frame))
             qy_file_remove(file, page, frame);
     }
     qy_assert(file->nr_pages == 0 && file->nr_dirty == 0, "W2");
     qy_unlock(&file->mapping.lock);
 }
 
-int qy_file_close(struct qy_file *file)
+/** Nobody uses the file any more, and what could be written is. */
+static void end(struct qy_file *file)
 {
-    if (qy_port_inherited(file))
-        return -QY_ENOTSUP;
     struct qy_mm *mm = file->mapping.mm;
-    qy_lock(&file->mapping.lock);
-    bool pinned = file->nr_pinned != 0;
-    qy_unlock(&file->mapping.lock);
-    if (pinned)
-        return -QY_EBUSY;
-    int code = qy_file_sync(file);
     discard(file);
     qy_lock(&file->vmscan->lock);
     qy_list_remove(&file->link);
@@ -108,6 +105,53 @@ int qy_file_close(struct qy_file *file)
     if (file->ops.close != NULL)
         file->ops.close(file->cookie);
     qy_kfree(mm, file);
+}
+
+/** True: it was the last. */
+static bool leave(struct qy_file *file)
+{
+    qy_lock(&file->mapping.lock);
+    bool last = --file->users == 0;
+    qy_unlock(&file->mapping.lock);
+    return last;
+}
+
+/** The handle was closed long ago: nobody else can be told. */
+static void say_lost(const struct qy_file *file, int code)
+{
+    char line[160];
+    struct qy_text text;
+    qy_text_init(&text, line, sizeof(line));
+    qy_text_string(&text, "quarry: file ");
+    qy_text_string(&text, file->mapping.name);
+    qy_text_string(&text, ": its last area went, and what was written there is lost: error ");
+    qy_text_u64(&text, (uint64_t)-code);
+    qy_text_char(&text, '\n');
+    qy_port_write(line, text.length < sizeof(line) ? text.length : sizeof(line) - 1);
+}
+
+void qy_file_put(struct qy_file *file)
+{
+    if (!leave(file))
+        return;
+    int code = qy_file_sync(file);
+    if (code != 0)
+        say_lost(file, code);
+    end(file);
+}
+
+int qy_file_close(struct qy_file *file)
+{
+    if (qy_port_inherited(file))
+        return -QY_ENOTSUP;
+    qy_lock(&file->mapping.lock);
+    bool pinned = file->nr_pinned != 0;
+    qy_unlock(&file->mapping.lock);
+    if (pinned)
+        return -QY_EBUSY;
+    int code = qy_file_sync(file);
+    if (leave(file))
+        end(file);
     return code;
 }
 

@@ -14,8 +14,10 @@
  *         nobody waits.
  *
  * RULES   W3  Only what is pinned is unpinned.
- *         W4  A page in a GUARANTEED pageblock is clean, not pinned, and under no I/O: so it can
- *             be dropped at any time.
+ *         W4  A page in a GUARANTEED pageblock is clean, not pinned, in no area, and under no I/O:
+ *             so it can be dropped at any time.
+ *         W6  A page that an entry of a space lets be written is dirty.
+ *         W7  A file's users are its handle and its mappers.
  *
  * LOCKS   (m) mapping.lock; (i) fixed since creation; (l) vmscan->lock.
  */
@@ -24,6 +26,7 @@
 
 #include "reclaim/index.h"
 #include "reclaim/vmscan.h"
+#include "space/backing.h"
 #include "space/mapping.h"
 
 /** Pages that are read or written in one call of the backing: 512 KiB. */
@@ -37,20 +40,25 @@ struct qy_file {
     struct qy_list link;       /* (l) vmscan->files */
     uint32_t number;           /* (i) */
 
-    struct qy_index index;  /* (m) */
-    uint64_t bytes;         /* (m) */
-    uint64_t nr_pages;      /* (m) */
-    uint64_t nr_dirty;      /* (m) */
-    uint64_t nr_pinned;     /* (m) */
-    uint64_t nr_writeback;  /* (m) */
-    bool changing;          /* (m) one who writes, or truncates, at a time */
-    int error;              /* (m) the first of writing back since the last sync */
-    uint32_t last_page;     /* (m) that was read or written */
-    uint32_t ahead_page;    /* (m) behind what was read last */
-    uint32_t ahead_window;  /* (m) pages that were read then */
+    struct qy_index index;         /* (m) */
+    uint64_t bytes;                /* (m) */
+    uint64_t nr_pages;             /* (m) */
+    uint64_t nr_dirty;             /* (m) */
+    uint64_t nr_pinned;            /* (m) */
+    uint64_t nr_writeback;         /* (m) */
+    bool changing;                 /* (m) one who writes, or truncates, at a time */
+    int error;                     /* (m) the first of writing back since the last sync */
+    uint32_t last_page;            /* (m) that was read or written */
+    uint32_t ahead_page;           /* (m) behind what was read last */
+    uint32_t ahead_window;         /* (m) pages that were read then */
+    _Atomic uint32_t balance_page; /* where who is held back goes on to write */
     _Atomic uint32_t event; /* (m) for writing: something that somebody waits for came to pass */
     uint32_t nr_waiters;    /* (m) */
     uint64_t hits, misses, readahead, written, errors; /* (m) */
+    struct qy_list mappers;                            /* (m) struct qy_mapper.in_backing */
+    uint32_t users;          /* (m) its handle, and mappers: the last one's end is the file's */
+    uint32_t pointer_misses; /* (m) faults that had to read, above those that had not: bounded */
+    bool was_mapped;         /* (m) once: then what lies behind the end need not be zero */
 };
 
 static inline struct qy_file *qy_file_of(struct qy_mapping *mapping)
@@ -98,8 +106,6 @@ void qy_file_inserted(struct qy_file *file, uint32_t page, uint32_t frame);
 /** The page, which nobody uses, goes, and its frame goes back. It may be BUSY; not WRITEBACK. */
 void qy_file_remove(struct qy_file *file, uint32_t page, uint32_t frame);
 
-/** A ready page becomes BUSY. False: under WRITEBACK or in use; nothing changed. */
-bool qy_file_make_busy(struct qy_file *file, uint32_t frame);
 void qy_file_not_busy(struct qy_file *file, uint32_t frame);
 
 void qy_file_set_dirty(struct qy_file *file, uint32_t page, uint32_t frame);
@@ -118,16 +124,32 @@ uint64_t qy_guaranteed_idle(const struct qy_mm *mm);
 /** Another frame takes the BUSY page over; the bytes were copied. The old one goes back. */
 void qy_file_replace(struct qy_file *file, uint32_t page, uint32_t from, uint32_t to);
 
-/** The BUSY page moves to a frame that may be pinned or dirty. Lets go of the lock. 0 or -ENOMEM:
- *  it is BUSY still. */
-QY_MUST_CHECK int qy_file_move_out(struct qy_file *file, uint32_t page, uint32_t *frame,
-                                   bool pinned);
+/** The page, which nobody has pinned, moves to a frame outside of regions, that may be pinned or
+ *  dirty. Lets go of the lock. 0: it is on *frame; -EAGAIN: it went, or was in use, meanwhile;
+ *  -ENOMEM. */
+QY_MUST_CHECK int qy_file_leave_region(struct qy_file *file, uint32_t page, uint32_t *frame,
+                                       bool pinned);
 
-/* ---- filemap.c. Without the lock ---- */
+/* ---- filemap.c ---- */
+
+/** Pin the page for long, outside of regions. 0; -EAGAIN: it went meanwhile, or is not there:
+ *  QY_NO_FRAME; -EINVAL: behind the end; -ENOMEM, -EBUSY. mapping.lock held; it may be let go
+  *  of. */
+QY_MUST_CHECK int qy_file_pin_ready(struct qy_file *file, uint32_t page, bool write,
+                                    uint32_t *frame);
+/** The page is pinned. mapping.lock held. */
+void qy_file_unpin_locked(struct qy_file *file, uint32_t page, uint32_t frame);
+/* The rest of it without the lock. */
 
 /** One at a time changes the file's bytes or length. */
 void qy_file_change_begin(struct qy_file *file);
 void qy_file_change_end(struct qy_file *file);
+
+/* ---- truncate.c ---- */
+
+/** What the last page has behind the end reads as zero if the file becomes longer. mapping.lock
+ *  held; it may be let go of. */
+void qy_file_clear_end(struct qy_file *file);
 
 /* ---- readahead.c. Without the lock ---- */
 
@@ -138,7 +160,8 @@ void qy_file_return(struct qy_mm *mm, unsigned count, const uint32_t *frames);
 
 /** Read the page, which was not there, and those behind it that are likely to be asked for.
  *  @wanted: pages that were asked for in this call; 0: one, and it will be written or pinned, so it
- *  may not lie in a guaranteed region. 0, or why the page could not be read. */
+ *  may not lie in a guaranteed region; nor do pages that come to a file which areas have. 0, or why
+ *  the page could not be read. */
 QY_MUST_CHECK int qy_file_fill(struct qy_file *file, uint32_t page, uint64_t wanted);
 
 /* ---- writeback.c. Without the lock ---- */
@@ -152,6 +175,20 @@ int qy_file_write_run(struct qy_file *file, uint32_t *page, bool wait);
 void qy_file_write_all(struct qy_file *file);
 /** Too many dirty pages: who makes more writes some back. */
 void qy_file_balance(struct qy_file *file);
+
+/* ---- rmap.c. mapping.lock is held ---- */
+
+/** No space has the pages any more. 0, or -ENOMEM: some may have some. */
+QY_MUST_CHECK int qy_file_unmap(struct qy_file *file, uint32_t page, uint64_t count);
+/** Nor this one, which is there and not pinned. False: -ENOMEM. */
+QY_MUST_CHECK bool qy_file_unmap_page(struct qy_file *file, uint32_t page, uint32_t frame);
+/** No space lets the pages be written. 0, or -ENOMEM: some may. */
+QY_MUST_CHECK int qy_file_write_protect(struct qy_file *file, uint32_t page, uint64_t count);
+
+/* ---- file.c. Without the lock ---- */
+
+/** One user less. */
+void qy_file_put(struct qy_file *file);
 
 /** mapping.c */
 extern const struct qy_mapping_ops qy_file_mapping_ops;

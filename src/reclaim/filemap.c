@@ -14,7 +14,7 @@
  * RULES   W3, W4  in file.h.
  *
  * LOCKS   mapping.lock, never while bytes of the caller are touched: they may lie in an area, or
- *         in memory that faults.
+ *         in memory that faults. If it is a file's area, no page is held either.
  *
  * COST    A hit: two lock pairs, a look into the index, and the copy.
  */
@@ -22,6 +22,8 @@
 #include "base/errno.h"
 #include "memory/fault.h"
 #include "reclaim/file.h"
+
+#include <quarry/slab.h>
 
 #define MOST_AT_ONCE 16u
 #define MOST_BYTES (UINT64_C(1) << 44)
@@ -149,20 +151,51 @@ static int64_t read_some(struct qy_file *file, char *buffer, size_t bytes, uint6
     return (int64_t)bytes;
 }
 
+/** A buffer in an area of a file is not touched while a page is held, for its fault may wait for
+ *  that page, or for who waits for it: its bytes go through this one. 0, or -ENOMEM. */
+static int detour_for(struct qy_file *file, const void *buffer, size_t bytes, void **detour)
+{
+    struct qy_mm *mm = file->mapping.mm;
+    *detour = NULL;
+    if (qy_likely(qy_figure(&file->vmscan->nr_mappers) == 0) || !qy_space_has(mm, buffer, bytes))
+        return 0;
+    *detour = qy_kmalloc(mm, QY_PAGE_BYTES, QY_GFP_KERNEL);
+    return *detour != NULL ? 0 : -QY_ENOMEM;
+}
+
+/** How many of the bytes lie in the page of the first. */
+static size_t bytes_in_page(uint64_t offset, size_t bytes)
+{
+    size_t room = QY_PAGE_BYTES - (offset & (QY_PAGE_BYTES - 1));
+    return bytes < room ? bytes : room;
+}
+
+static int64_t read_by(struct qy_file *file, void *detour, char *buffer, size_t bytes,
+                       uint64_t offset)
+{
+    if (detour == NULL)
+        return read_some(file, buffer, bytes, offset);
+    int64_t got = read_some(file, detour, bytes_in_page(offset, bytes), offset);
+    if (got > 0)
+        __builtin_memcpy(buffer, detour, (size_t)got);
+    return got;
+}
+
 int64_t qy_file_read(struct qy_file *file, void *buffer, size_t bytes, uint64_t offset)
 {
     if (qy_port_inherited(file))
         return -QY_ENOTSUP;
     size_t done = 0;
-    while (done < bytes) {
-        int64_t got = read_some(file, (char *)buffer + done, bytes - done, offset + done);
-        if (got < 0 && done == 0)
-            return got;
+    void *detour;
+    int64_t got = detour_for(file, buffer, bytes, &detour);
+    while (got >= 0 && done < bytes) {
+        got = read_by(file, detour, (char *)buffer + done, bytes - done, offset + done);
         if (got <= 0)
             break;
         done += (size_t)got;
     }
-    return (int64_t)done;
+    qy_kfree(file->mapping.mm, detour);
+    return got < 0 && done == 0 ? got : (int64_t)done;
 }
 
 /* ---- writing ---- */
@@ -212,22 +245,21 @@ static int new_page(struct qy_file *file, uint32_t page, uint32_t *frame)
 }
 
 /** The page, which is there, becomes BUSY, when nobody else uses it, on a frame that may be dirty.
- *  -EAGAIN: it went meanwhile. Lets go of the lock. */
+ *  -EAGAIN: it went meanwhile, or moved. Lets go of the lock. */
 static int own_page(struct qy_file *file, uint32_t page, uint32_t *frame)
 {
     *frame = qy_file_ready(file, page, true);
     if (*frame == QY_NO_FRAME)
         return -QY_EAGAIN;
+    if (qy_frame_in_guaranteed(file->mapping.mm, *frame)) {
+        int code = qy_file_leave_region(file, page, frame, false);
+        return code != 0 ? code : -QY_EAGAIN;
+    }
     struct qy_folio *folio = qy_file_folio(file, *frame);
     folio->flags |= QY_FOLIO_BUSY; /* no more readers: those who are there leave */
     while (qy_folio_in_use(folio))
         qy_file_wait(file);
-    if (!qy_frame_in_guaranteed(file->mapping.mm, *frame))
-        return 0;
-    int code = qy_file_move_out(file, page, frame, false);
-    if (code != 0)
-        qy_file_not_busy(file, *frame);
-    return code;
+    return 0;
 }
 
 /** Make a page BUSY, to write bytes of it; @whole: all that it has. mapping.lock held; it may be let
@@ -258,6 +290,8 @@ static int write_page(struct qy_file *file, const char *from, uint64_t offset, s
     uint64_t in_page = offset & (QY_PAGE_BYTES - 1);
     qy_lock(&file->mapping.lock);
     bool whole = in_page == 0 && (bytes == QY_PAGE_BYTES || offset + bytes >= file->bytes);
+    if (offset + bytes > file->bytes && file->was_mapped)
+        qy_file_clear_end(file);
     int code = begin_page(file, page, whole, &frame);
     qy_unlock(&file->mapping.lock);
     if (code != 0)
@@ -273,46 +307,43 @@ static int write_page(struct qy_file *file, const char *from, uint64_t offset, s
     return 0;
 }
 
+static int write_by(struct qy_file *file, void *detour, const char *buffer, uint64_t offset,
+                    size_t bytes)
+{
+    if (detour != NULL)
+        buffer = __builtin_memcpy(detour, buffer, bytes);
+    return write_page(file, buffer, offset, bytes);
+}
+
 int64_t qy_file_write(struct qy_file *file, const void *buffer, size_t bytes, uint64_t offset)
 {
     if (qy_port_inherited(file))
         return -QY_ENOTSUP;
     size_t done = 0;
-    int code = 0;
+    void *detour;
     if (file->ops.write == NULL)
         return -QY_EROFS;
     if (offset > MOST_BYTES - QY_PAGE_BYTES || bytes > MOST_BYTES - QY_PAGE_BYTES - offset)
         return -QY_EFBIG;
+    int code = detour_for(file, buffer, bytes, &detour);
+    if (code != 0)
+        return code;
     qy_evicted_grow(file->vmscan);
     qy_file_change_begin(file);
     while (done < bytes && code == 0) {
-        size_t room = QY_PAGE_BYTES - ((offset + done) & (QY_PAGE_BYTES - 1));
-        size_t part = bytes - done < room ? bytes - done : room;
-        code = write_page(file, (const char *)buffer + done, offset + done, part);
+        size_t part = bytes_in_page(offset + done, bytes - done);
+        code = write_by(file, detour, (const char *)buffer + done, offset + done, part);
         done += code == 0 ? part : 0;
     }
     qy_file_change_end(file);
     qy_file_balance(file);
+    qy_kfree(file->mapping.mm, detour);
     return done > 0 || code == 0 ? (int64_t)done : code;
 }
 
 /* ---- pins ---- */
 
-/** A page that nobody has pinned moves to a frame outside of all regions. Lets go of the lock. */
-static int leave_region(struct qy_file *file, uint32_t page, uint32_t *frame)
-{
-    if (!qy_file_make_busy(file, *frame)) {
-        qy_file_wait(file);
-        return -QY_EAGAIN;
-    }
-    int code = qy_file_move_out(file, page, frame, true);
-    qy_file_not_busy(file, *frame);
-    return code;
-}
-
-/** Count a long pin in at the page, outside of regions. 0, -EAGAIN: it went meanwhile, -ENOMEM,
- *  -EBUSY. Lets go of the lock. */
-static int pin_ready(struct qy_file *file, uint32_t page, bool write, uint32_t *frame)
+int qy_file_pin_ready(struct qy_file *file, uint32_t page, bool write, uint32_t *frame)
 {
     *frame = qy_file_ready(file, page, write);
     if (*frame == QY_NO_FRAME)
@@ -321,7 +352,7 @@ static int pin_ready(struct qy_file *file, uint32_t page, bool write, uint32_t *
     if (folio->pins == UINT16_MAX)
         return -QY_EBUSY;
     if (folio->long_pins == 0 && qy_frame_in_region(file->mapping.mm, *frame)) {
-        int code = leave_region(file, page, frame);
+        int code = qy_file_leave_region(file, page, frame, true);
         if (code != 0)
             return code;
         folio = qy_file_folio(file, *frame);
@@ -350,7 +381,7 @@ void *qy_file_pin(struct qy_file *file, uint64_t index, bool write, int *code)
         if (index >= qy_file_pages(file))
             result = -QY_EINVAL;
         else
-            result = pin_ready(file, (uint32_t)index, write, &frame);
+            result = qy_file_pin_ready(file, (uint32_t)index, write, &frame);
         qy_unlock(&file->mapping.lock);
         if (result == -QY_EAGAIN && frame == QY_NO_FRAME) {
             int filled = qy_file_fill(file, (uint32_t)index, 0);
@@ -360,6 +391,19 @@ void *qy_file_pin(struct qy_file *file, uint64_t index, bool write, int *code)
     if (code != NULL)
         *code = result;
     return result == 0 ? qy_file_address(file, frame) : NULL;
+}
+
+void qy_file_unpin_locked(struct qy_file *file, uint32_t page, uint32_t frame)
+{
+    struct qy_folio *folio = qy_file_folio(file, frame);
+    if (folio->flags & QY_FOLIO_WRITE_PIN)
+        qy_file_set_dirty(file, page, frame);
+    folio->pins--;
+    if (--folio->long_pins == 0) {
+        folio->flags &= (uint8_t)~QY_FOLIO_WRITE_PIN;
+        file->nr_pinned--;
+    }
+    qy_file_notify(file);
 }
 
 int qy_file_unpin(struct qy_file *file, uint64_t index)
@@ -377,14 +421,7 @@ int qy_file_unpin(struct qy_file *file, uint64_t index)
                                                                     .address = index,
                                                                     .note = "it is not pinned"});
     }
-    if (folio->flags & QY_FOLIO_WRITE_PIN)
-        qy_file_set_dirty(file, page, frame);
-    folio->pins--;
-    if (--folio->long_pins == 0) {
-        folio->flags &= (uint8_t)~QY_FOLIO_WRITE_PIN;
-        file->nr_pinned--;
-    }
-    qy_file_notify(file);
+    qy_file_unpin_locked(file, page, frame);
     qy_unlock(&file->mapping.lock);
     return 0;
 }

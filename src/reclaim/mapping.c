@@ -2,7 +2,8 @@
  * mapping.c - what a mover may ask of a file
  *
  * WHAT    The answers of a cached file to space/mapping.h: its clean pages can be dropped, all
- *         that are not pinned can be moved, dirty ones can be written.
+ *         that are not pinned can be moved, dirty ones can be written. Areas that have them lose
+ *         them first: who touches one that is being moved waits in his fault, as a reader does.
  *
  * RULES   V1, V2, V3  in space/mapping.h.
  *
@@ -43,7 +44,13 @@ static int isolate(struct qy_mapping *mapping, uint32_t index, qy_pfn_t pfn, uns
     int code = 0;
     qy_lock(&mapping->lock);
     while (done < count && (code = look(file, index + done, frame + done)) == 0)
-        qy_file_folio(file, frame + done++)->flags |= QY_FOLIO_BUSY;
+        done++;
+    if (done > 0 && qy_file_unmap(file, index, done) != 0) {
+        done = 0;
+        code = -QY_ENOMEM;
+    }
+    for (unsigned i = 0; i < done; i++)
+        qy_file_folio(file, frame + i)->flags |= QY_FOLIO_BUSY;
     qy_unlock(&mapping->lock);
     return done > 0 ? (int)done : code;
 }
@@ -78,8 +85,13 @@ static int drop(struct qy_mapping *mapping, uint32_t index, qy_pfn_t pfn, unsign
             code = -QY_EINVAL;
         if (code != 0)
             break;
-        qy_file_remove(file, index + done, frame + done);
     }
+    if (done > 0 && qy_file_unmap(file, index, done) != 0) {
+        done = 0;
+        code = -QY_EAGAIN;
+    }
+    for (unsigned i = 0; i < done; i++)
+        qy_file_remove(file, index + i, frame + i);
     qy_unlock(&mapping->lock);
     return done > 0 ? (int)done : code;
 }

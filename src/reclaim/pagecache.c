@@ -7,6 +7,7 @@
  *           filemap.c     read, write, pin           readahead.c   reading in
  *           writeback.c   writing back, sync         truncate.c    lengths
  *           mapping.c     what a mover may ask for   vmscan.c      giving up
+ *           mmap.c        areas of spaces            rmap.c        taking pages from them
  *
  * RULES   W1, W2  in vmscan.h; W4 in file.h; W5 in index.h; T4 in memory/folio.h. Checked by
  *         qy_check_cache() in view/rules_cache.c.
@@ -80,6 +81,7 @@ static void forget(struct qy_file *file, uint32_t page, uint32_t frame, bool evi
 {
     struct qy_folio *folio = qy_file_folio(file, frame);
     qy_assert(folio->pins == 0 && !(folio->flags & QY_FOLIO_WRITEBACK), "V3");
+    qy_assert(!(folio->flags & QY_FOLIO_MAPPED), "V8");
     qy_file_clear_dirty(file, page, frame);
     qy_lock(&file->vmscan->lock);
     qy_lru_remove_locked(file->vmscan, frame);
@@ -101,13 +103,11 @@ void qy_file_remove(struct qy_file *file, uint32_t page, uint32_t frame)
 
 /* ---- states ---- */
 
-bool qy_file_make_busy(struct qy_file *file, uint32_t frame)
+/** Nobody is just reading, changing or moving it. */
+static bool is_at_rest(const struct qy_file *file, uint32_t frame)
 {
-    struct qy_folio *folio = qy_file_folio(file, frame);
-    if ((folio->flags & (QY_FOLIO_BUSY | QY_FOLIO_WRITEBACK)) || qy_folio_in_use(folio))
-        return false;
-    folio->flags |= QY_FOLIO_BUSY;
-    return true;
+    const struct qy_folio *folio = qy_file_folio(file, frame);
+    return !(folio->flags & (QY_FOLIO_BUSY | QY_FOLIO_WRITEBACK)) && !qy_folio_in_use(folio);
 }
 
 void qy_file_not_busy(struct qy_file *file, uint32_t frame)
@@ -134,20 +134,20 @@ void qy_file_clear_dirty(struct qy_file *file, uint32_t page, uint32_t frame)
     struct qy_folio *folio = qy_file_folio(file, frame);
     if (!(folio->flags & QY_FOLIO_DIRTY))
         return;
-    folio->flags &= (uint8_t) ~(QY_FOLIO_DIRTY | QY_FOLIO_ERROR);
+    folio->flags &= (uint8_t)~QY_FOLIO_DIRTY;
     qy_index_mark(&file->index, page, false);
     file->nr_dirty--;
     atomic_fetch_sub_explicit(&file->vmscan->nr_dirty, 1, memory_order_relaxed);
 }
 
 /** The first use is what it came for, and the same page again is the same use: who reads it in
- *  pieces has not come back to it. */
+ *  pieces has not come back to it. Who touches one that is on trial has. */
 void qy_file_used(struct qy_file *file, uint32_t page, uint32_t frame)
 {
     struct qy_folio *folio = qy_file_folio(file, frame);
-    if (folio->flags & QY_FOLIO_UNUSED)
-        folio->flags &= (uint8_t)~QY_FOLIO_UNUSED;
-    else if (page != file->last_page)
+    bool first = folio->flags & QY_FOLIO_UNUSED, on_trial = folio->flags & QY_FOLIO_ON_TRIAL;
+    folio->flags &= (uint8_t) ~(QY_FOLIO_UNUSED | QY_FOLIO_ON_TRIAL);
+    if (on_trial || (!first && page != file->last_page))
         folio->flags |= QY_FOLIO_REFERENCED;
     file->last_page = page;
 }
@@ -158,6 +158,7 @@ void qy_file_replace(struct qy_file *file, uint32_t page, uint32_t from, uint32_
 {
     struct qy_folio *old = qy_file_folio(file, from), *new = qy_file_folio(file, to);
     qy_assert(new->lru == QY_LRU_NONE && old->pins == old->long_pins, "V3");
+    qy_assert(!(old->flags & QY_FOLIO_MAPPED), "V8");
     new->flags = old->flags;
     new->pins = old->pins;
     new->long_pins = old->long_pins;
@@ -175,23 +176,43 @@ void qy_file_replace(struct qy_file *file, uint32_t page, uint32_t from, uint32_
     qy_lend_return(file->mapping.mm, file->mapping.mm->start_pfn + from, 1);
 }
 
-int qy_file_move_out(struct qy_file *file, uint32_t page, uint32_t *frame, bool pinned)
+/** A frame that may be pinned, or hold what is dirty; no lock is held. */
+static qy_pfn_t frame_outside(const struct qy_file *file, bool pinned)
 {
     struct qy_mm *mm = file->mapping.mm;
-    bool fresh;
-    qy_unlock(&file->mapping.lock);
     enum qy_lend promise = pinned ? QY_LEND_PINNED : QY_LEND_OUTSIDE;
-    qy_pfn_t pfn = qy_lend_block(mm, QY_GFP_NOWAIT, promise, 0, &fresh);
     struct qy_scan scan = {
         .vmscan = file->vmscan, .wanted = 32, .places = 1u << QY_LRU_ORDINARY, .write = true};
+    bool fresh;
+    qy_pfn_t pfn = qy_lend_block(mm, QY_GFP_NOWAIT, promise, 0, &fresh);
     if (pfn == QY_PFN_NONE && qy_shrink_cache(&scan) > 0)
         pfn = qy_lend_block(mm, QY_GFP_NOWAIT, promise, 0, &fresh);
-    if (pfn != QY_PFN_NONE)
-        __builtin_memcpy(qy_frame_address(mm, pfn), qy_file_address(file, *frame), QY_PAGE_BYTES);
+    return pfn;
+}
+
+/** Until then the page may be dropped: a guaranteed region never waits for somebody who looks for a
+ *  frame. So it is not BUSY, and copied under the lock. */
+int qy_file_leave_region(struct qy_file *file, uint32_t page, uint32_t *frame, bool pinned)
+{
+    struct qy_mm *mm = file->mapping.mm;
+    qy_file_folio(file, *frame)->flags |=
+        QY_FOLIO_REFERENCED; /* else it might give way to itself */
+    qy_unlock(&file->mapping.lock);
+    qy_pfn_t pfn = frame_outside(file, pinned);
     qy_lock(&file->mapping.lock);
     if (pfn == QY_PFN_NONE)
         return -QY_ENOMEM;
     uint32_t to = (uint32_t)qy_frame_index(mm, pfn);
+    int code = -QY_EAGAIN;
+    if (qy_index_get(&file->index, page) == *frame && is_at_rest(file, *frame))
+        code = qy_file_unmap_page(file, page, *frame) ? 0 : -QY_ENOMEM;
+    if (code != 0) {
+        qy_lend_return(mm, pfn, 1);
+        if (qy_index_get(&file->index, page) == *frame && !is_at_rest(file, *frame))
+            qy_file_wait(file);
+        return code;
+    }
+    __builtin_memcpy(qy_file_address(file, to), qy_file_address(file, *frame), QY_PAGE_BYTES);
     qy_file_replace(file, page, *frame, to);
     *frame = to;
     return 0;
@@ -219,6 +240,8 @@ bool qy_file_evict(struct qy_file *file, uint32_t page, uint32_t frame, bool kee
     struct qy_mm *mm = file->mapping.mm;
     const struct qy_folio *folio = qy_file_folio(file, frame);
     if (folio->pins != 0 || (folio->flags & (QY_FOLIO_BUSY | QY_FOLIO_WRITEBACK | QY_FOLIO_DIRTY)))
+        return false;
+    if (!qy_file_unmap_page(file, page, frame))
         return false;
     keep = keep && !qy_frame_in_guaranteed(mm, frame);
     uint32_t to = keep ? guaranteed_frame(mm) : QY_NO_FRAME;

@@ -13,7 +13,8 @@
  *         pages are there, BUSY.
  *
  *         What was read goes on into guaranteed regions while these have room: by a copy, for a
- *         page that is being read into cannot be dropped, and the backing may take its time.
+ *         page that is being read into cannot be dropped, and the backing may take its time. Not of
+ *         a file that areas have: what is mapped lies in none.
  *
  * RULES   W1  in vmscan.h: a page that was not read yet is on no list. W4 in file.h.
  *
@@ -32,6 +33,9 @@
 #define FIRST_WINDOW 32u
 /** Fewer neighbours may be there by chance. */
 #define LEAST_BEFORE 4u
+/** Pages that are mapped together: 64 KiB. */
+#define BLOCK_ORDER 4u
+#define BLOCK (1u << BLOCK_ORDER)
 
 /* ---- frames ---- */
 
@@ -211,12 +215,32 @@ static void settle_batch(const struct batch *batch, int code)
     qy_unlock(&file->mapping.lock);
 }
 
-/** Read up to @count pages. @stays: none will be written or pinned. */
-static int fill(struct qy_file *file, uint32_t page, unsigned count, bool stays)
+/** Frames for a batch. Of a file that areas have, whole blocks of pages lie side by side where
+ *  there are such frames: one mapping of the host then serves each. */
+static unsigned take_frames(struct batch *batch, unsigned count, bool mapped)
+{
+    struct qy_mm *mm = batch->file->mapping.mm;
+    unsigned taken = 0;
+    bool fresh;
+    for (; mapped && taken < count; taken += BLOCK) {
+        qy_pfn_t pfn = QY_PFN_NONE;
+        if ((batch->page + taken) % BLOCK == 0 && count - taken >= BLOCK)
+            pfn = qy_lend_block(mm, QY_GFP_NOWAIT, QY_LEND_MOVABLE, BLOCK_ORDER, &fresh);
+        if (pfn == QY_PFN_NONE)
+            break;
+        for (unsigned i = 0; i < BLOCK; i++)
+            batch->frames[taken + i] = (uint32_t)qy_frame_index(mm, pfn) + i;
+    }
+    return taken + qy_file_frames(mm, count - taken, batch->frames + taken);
+}
+
+/** Read up to @count pages. @mapped: areas have the file. @stays: none will be written or
+ *  pinned. */
+static int fill(struct qy_file *file, uint32_t page, unsigned count, bool mapped, bool stays)
 {
     struct qy_mm *mm = file->mapping.mm;
     struct batch batch = {.file = file, .page = page};
-    unsigned taken = qy_file_frames(mm, count, batch.frames);
+    unsigned taken = take_frames(&batch, count, mapped);
     if (taken == 0)
         return -QY_ENOMEM;
     unsigned rounds = 0;
@@ -240,12 +264,14 @@ int qy_file_fill(struct qy_file *file, uint32_t page, uint64_t wanted)
 {
     qy_lock(&file->mapping.lock);
     unsigned count = page < qy_file_pages(file) ? window_of(file, page, wanted) : 0;
+    bool mapped = !qy_list_empty(&file->mappers);
     qy_unlock(&file->mapping.lock);
     if (count == 0)
         return 0;
     qy_evicted_grow(file->vmscan);
-    int code = fill(file, page, count, wanted > 0);
+    bool stays = wanted > 0 && !mapped;
+    int code = fill(file, page, count, mapped, stays);
     if (code != 0 && code != -QY_ENOMEM && count > 1)
-        code = fill(file, page, 1, wanted > 0); /* one behind it may be to blame */
+        code = fill(file, page, 1, mapped, stays); /* one behind it may be to blame */
     return code;
 }

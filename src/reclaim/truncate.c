@@ -3,7 +3,9 @@
  *
  * WHAT    Shorter: first the length, so that nobody comes to the pages behind it any more and
  *         none of them is written back; then the backing, which may refuse; then the pages go.
- *         Longer: what is new reads as zero, for the backing has nothing there.
+ *         Areas have none of them before the backing is asked, so none is touched meanwhile.
+ *         Longer: what is new reads as zero, for the backing has nothing there, and what was
+ *         written behind the end by a pointer is cleared.
  *
  * RULES   none of its own: it does as pagecache.c says.
  *
@@ -37,7 +39,7 @@ static uint32_t unused(struct qy_file *file, uint32_t page)
     }
 }
 
-/** All pages from this one on go. */
+/** All pages from this one on go. No area has any. */
 static void remove_from(struct qy_file *file, uint32_t page)
 {
     while (qy_index_next(&file->index, &page, false)) {
@@ -47,8 +49,7 @@ static void remove_from(struct qy_file *file, uint32_t page)
     }
 }
 
-/** What the last page has behind the end reads as zero if the file becomes longer again. */
-static void clear_end(struct qy_file *file)
+void qy_file_clear_end(struct qy_file *file)
 {
     uint64_t in_page = file->bytes & (QY_PAGE_BYTES - 1);
     uint32_t frame =
@@ -58,19 +59,31 @@ static void clear_end(struct qy_file *file)
                          QY_PAGE_BYTES - in_page);
 }
 
+/** Nobody comes to what is behind the new end any more. 0, -EBUSY or -ENOMEM. */
+static int shorten(struct qy_file *file, uint64_t bytes)
+{
+    uint32_t page = (uint32_t)((bytes + QY_PAGE_BYTES - 1) >> QY_PAGE_SHIFT);
+    if (any_pinned(file, page))
+        return -QY_EBUSY;
+    if (qy_file_unmap(file, page, UINT64_MAX) != 0)
+        return -QY_ENOMEM;
+    file->bytes = bytes;
+    while (file->nr_writeback > 0)
+        qy_file_wait(file);
+    return 0;
+}
+
 /** The length is changed, and with it the backing's. */
 static int change(struct qy_file *file, uint64_t bytes)
 {
     uint64_t before = file->bytes;
-    if (bytes < before &&
-        any_pinned(file, (uint32_t)((bytes + QY_PAGE_BYTES - 1) >> QY_PAGE_SHIFT)))
-        return -QY_EBUSY;
-    if (bytes < before)
-        file->bytes = bytes;
-    while (bytes < before && file->nr_writeback > 0)
-        qy_file_wait(file);
+    int code = bytes < before ? shorten(file, bytes) : 0;
+    if (code != 0)
+        return code;
+    if (bytes > before && file->was_mapped)
+        qy_file_clear_end(file);
     qy_unlock(&file->mapping.lock);
-    int code = file->ops.truncate != NULL ? file->ops.truncate(file->cookie, bytes) : 0;
+    code = file->ops.truncate != NULL ? file->ops.truncate(file->cookie, bytes) : 0;
     qy_lock(&file->mapping.lock);
     file->bytes = code == 0 ? bytes : before;
     return code;
@@ -92,7 +105,7 @@ int qy_file_truncate(struct qy_file *file, uint64_t bytes)
         code = change(file, bytes);
     if (code == 0 && shorter) {
         remove_from(file, (uint32_t)qy_file_pages(file));
-        clear_end(file);
+        qy_file_clear_end(file);
     }
     qy_unlock(&file->mapping.lock);
     qy_file_change_end(file);
@@ -119,7 +132,8 @@ uint64_t qy_file_drop(struct qy_file *file)
         uint32_t frame = qy_index_get(&file->index, page);
         const struct qy_folio *folio = qy_file_folio(file, frame);
         if (folio->pins != 0 ||
-            (folio->flags & (QY_FOLIO_BUSY | QY_FOLIO_WRITEBACK | QY_FOLIO_DIRTY)))
+            (folio->flags & (QY_FOLIO_BUSY | QY_FOLIO_WRITEBACK | QY_FOLIO_DIRTY)) ||
+            !qy_file_unmap_page(file, page, frame))
             continue;
         qy_file_remove(file, page, frame);
         dropped++;

@@ -7,6 +7,12 @@
  *           on the inactive list   used -> active; clean -> given up; dirty -> written, then that
  *           on the active list     used -> stays; else -> inactive, while that one is short
  *
+ *         Pages that areas have are used without a trace: no processor's accessed bit can be read
+ *         in a process. So they lose their entries where they would be given up or become inactive,
+ *         and have until the scan comes by again to be touched, which is a fault and so a use
+ *         (Babaoglu & Joy, "Converting a swap-based system to do paging in an architecture lacking
+ *         page-referenced bits", 1981).
+ *
  *         Who runs short asks in this order, and goes on to the next only when there was not
  *         enough: clean pages, pages that have to be written, other people's caches, what the
  *         slabs keep idle, and the out-of-memory callback.
@@ -36,6 +42,11 @@
  *  it goes, and no more, for scans fill them. (bench/cache, a Zipf of 1.0: one gives 0.8 % more
  *  hits than three, where what is hot never changes.) */
 #define INACTIVE_SHARE 2u
+/** Inactive pages that one scan takes from areas, and passes over, at most, and of all that are
+ *  inactive one in so many; then it gives up what it finds. So its time is bounded, and no page
+ *  comes by twice. */
+#define MOST_TRIALS 64u
+#define TRIAL_SHARE 4u
 
 static struct qy_file *file_of(const struct qy_folio *folio)
 {
@@ -53,6 +64,18 @@ static void to_list(struct qy_file *file, uint32_t frame, enum qy_lru lru)
     qy_unlock(&file->vmscan->lock);
 }
 
+/** What an area has is used without anybody seeing it. So it is taken from there, and put on trial:
+ *  if it is touched again, that is a use. False: no area has it, or it is pinned. */
+static bool try_without(struct qy_file *file, uint32_t page, uint32_t frame)
+{
+    struct qy_folio *folio = qy_file_folio(file, frame);
+    if (!(folio->flags & QY_FOLIO_MAPPED) || folio->pins != 0 ||
+        !qy_file_unmap_page(file, page, frame))
+        return false;
+    folio->flags |= QY_FOLIO_ON_TRIAL;
+    return true;
+}
+
 /** Look at a page, whose file is locked. True: it is dirty, and could go otherwise. */
 static bool look(struct qy_scan *scan, struct qy_file *file, uint32_t frame, enum qy_lru lru)
 {
@@ -64,10 +87,14 @@ static bool look(struct qy_scan *scan, struct qy_file *file, uint32_t frame, enu
     bool used = folio->flags & QY_FOLIO_REFERENCED;
     folio->flags &= (uint8_t)~QY_FOLIO_REFERENCED;
     if (lru == QY_LRU_ACTIVE) {
-        if (!used)
+        if (!used) {
             to_list(file, frame, QY_LRU_INACTIVE);
+            try_without(file, page, frame);
+        }
     } else if (used) {
         to_list(file, frame, QY_LRU_ACTIVE);
+    } else if (scan->trials > 0 && try_without(file, page, frame)) {
+        scan->trials--;
     } else if (folio->flags & QY_FOLIO_DIRTY) {
         scan->dirty++;
         return folio->pins == 0;
@@ -164,6 +191,8 @@ uint64_t qy_shrink_cache(struct qy_scan *scan)
     struct qy_vmscan *vmscan = scan->vmscan;
     uint64_t pages = qy_lru_pages(vmscan, scan->places);
     uint64_t most = 4 * pages + BATCH; /* used, active, unused, inactive: each once */
+    uint64_t trials = qy_lru_count(vmscan, QY_LRU_INACTIVE) / TRIAL_SHARE;
+    scan->trials = trials < MOST_TRIALS ? trials : MOST_TRIALS;
     while (scan->reclaimed < scan->wanted && scan->scanned < most) {
         if (scan->places != QY_LRU_ALL_PLACES)
             make_guaranteed_room(vmscan);

@@ -83,6 +83,7 @@ struct qy_vmscan {
     struct qy_stalls stalls;
 
     _Atomic uint64_t nr_dirty, nr_writeback;
+    _Atomic uint64_t nr_mappers;               /* of all files */
     _Atomic uint64_t scanned[2], reclaimed[2]; /* direct, background */
     _Atomic uint64_t refaults, activated;
 };
@@ -143,6 +144,7 @@ struct qy_scan {
     bool write;      /* dirty pages are written back */
     bool background;
     uint64_t scanned, reclaimed, dirty;
+    uint64_t trials; /* inactive pages that may yet be taken from areas, to see, and passed over */
 };
 
 /** Give up pages of files. Returns how many frames became free. Takes locks. */

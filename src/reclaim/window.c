@@ -142,8 +142,8 @@ static void drop_frame(struct qy_mm *mm, uint64_t index)
         return; /* it was used again meanwhile */
 }
 
-/** Have the window's frames. Returns how many are free in the end; 0: no more than before, which did
- *  not help whoever asks, for he is below his watermark. */
+/** Have the window's frames. Returns how many are free in the end; 0: no more than before, which
+ *  did not help whoever asks, for he is below his watermark. */
 static uint64_t take(struct qy_mm *mm, const struct window *window)
 {
     struct qy_claimed found = {0};

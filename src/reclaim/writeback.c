@@ -11,8 +11,11 @@
  *             ^                |
  *             +--- failed, or pinned by somebody who may write at any time
  *
- * RULES   W2  in vmscan.h; W5 in index.h. What was written before a sync that returns 0 is in the
- *         backing: tests/model/test_cache.c.
+ *         Before the call, areas lose the right to write the pages: who writes then faults, and
+ *         waits until the call is over.
+ *
+ * RULES   W2  in vmscan.h; W5 in index.h; W6 in file.h. What was written before a sync that returns
+ *         0 is in the backing: tests/model/test_cache.c.
  *
  * LOCKS   mapping.lock, not while the backing writes.
  *
@@ -29,6 +32,7 @@ struct run {
     uint32_t page;
     unsigned count;
     uint64_t bytes; /* the last page may be cut */
+    bool writable;  /* the host refused to protect them: they may change at any time */
     uint32_t frames[QY_BATCH];
 };
 
@@ -36,6 +40,7 @@ struct run {
 static void begin_run(struct qy_file *file, struct run *run)
 {
     uint64_t offset = (uint64_t)run->page << QY_PAGE_SHIFT;
+    uint8_t flags = 0;
     run->count = 0;
     while (run->count < QY_BATCH) {
         uint32_t page = run->page + run->count;
@@ -47,8 +52,11 @@ static void begin_run(struct qy_file *file, struct run *run)
             break;
         qy_file_clear_dirty(file, page, frame);
         folio->flags |= QY_FOLIO_WRITEBACK;
+        flags |= folio->flags;
         run->frames[run->count++] = frame;
     }
+    if (flags & QY_FOLIO_MAPPED)
+        run->writable = qy_file_write_protect(file, run->page, run->count) != 0;
     file->nr_writeback += run->count;
     qy_count(&file->vmscan->nr_writeback, run->count);
     run->bytes = (uint64_t)run->count << QY_PAGE_SHIFT;
@@ -61,10 +69,9 @@ static void end_run(struct qy_file *file, const struct run *run, int code)
     for (unsigned i = 0; i < run->count; i++) {
         struct qy_folio *folio = qy_file_folio(file, run->frames[i]);
         folio->flags &= (uint8_t)~QY_FOLIO_WRITEBACK;
-        if (code != 0 || (folio->flags & QY_FOLIO_WRITE_PIN))
+        bool writable = run->writable && (folio->flags & QY_FOLIO_MAPPED);
+        if (code != 0 || writable || (folio->flags & QY_FOLIO_WRITE_PIN))
             qy_file_set_dirty(file, run->page + i, run->frames[i]);
-        if (code != 0)
-            folio->flags |= QY_FOLIO_ERROR;
     }
     file->nr_writeback -= run->count;
     atomic_fetch_sub_explicit(&file->vmscan->nr_writeback, run->count, memory_order_relaxed);
@@ -162,10 +169,18 @@ void qy_file_balance(struct qy_file *file)
     uint64_t limit = vmscan->mm->options.limit_pages;
     if (vmscan->mm->options.grow)
         could_be += limit == 0 ? online : limit > online ? limit - online : 0;
-    uint32_t page = 0;
-    while (qy_figure(&vmscan->nr_dirty) > could_be / DIRTY_SHARE &&
-           qy_file_write_run(file, &page, false) > 0)
-        ;
+    uint32_t page = atomic_load_explicit(&file->balance_page, memory_order_relaxed);
+    bool again = page != 0; /* from the beginning */
+    while (qy_figure(&vmscan->nr_dirty) > could_be / DIRTY_SHARE) {
+        int written = qy_file_write_run(file, &page, false);
+        if (written < 0 || (written == 0 && !again))
+            break;
+        if (written == 0) {
+            again = false;
+            page = 0;
+        }
+    }
+    atomic_store_explicit(&file->balance_page, page, memory_order_relaxed);
 }
 
 int qy_file_sync(struct qy_file *file)

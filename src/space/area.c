@@ -54,7 +54,7 @@ static uint64_t beside(const struct qy_space *space, uint64_t start, uint64_t en
     return (start > 0 && qy_area_at(space, start - 1) != NULL) + (qy_area_at(space, end) != NULL);
 }
 
-static void put_in(struct qy_space *space, struct qy_area *area, uint64_t start, uint64_t end)
+void qy_area_insert(struct qy_space *space, struct qy_area *area, uint64_t start, uint64_t end)
 {
     space->nr_islands += 1 - beside(space, start, end);
     area->node.start = start;
@@ -62,6 +62,10 @@ static void put_in(struct qy_space *space, struct qy_area *area, uint64_t start,
     qy_tree_insert(&space->areas, &area->node);
     space->nr_areas++;
     space->nr_mapped += end - start;
+    if (area->mapper != NULL) {
+        qy_list_add_tail(&area->mapper->areas, &area->link);
+        area->mapper->users++;
+    }
 }
 
 static void take_out(struct qy_space *space, struct qy_area *area)
@@ -70,15 +74,22 @@ static void take_out(struct qy_space *space, struct qy_area *area)
     space->nr_islands -= 1 - beside(space, area->node.start, area->node.end);
     space->nr_areas--;
     space->nr_mapped -= area->node.end - area->node.start;
+    if (area->mapper != NULL) {
+        qy_list_remove(&area->link);
+        area->mapper->users--;
+    }
 }
 
-bool qy_area_place(struct qy_space *space, struct qy_area *area, uint64_t count, uint64_t align)
+uint64_t qy_area_gap(struct qy_space *space, uint64_t count, const char **why)
 {
-    uint64_t page = qy_tree_gap(&space->areas, space->nr_pages, count, align);
-    if (page == QY_TREE_NO_GAP)
-        return false;
-    put_in(space, area, page, page + count);
-    return true;
+    uint64_t align = count >= QY_PAGEBLOCK_FRAMES ? QY_PAGEBLOCK_FRAMES : QY_SPACE_AROUND;
+    if (!qy_space_may_grow_locked(space, 0, 2, false)) {
+        qy_space_no_mappings_locked(space);
+        *why = "the host allows no more mappings (vm.max_map_count), for pages: ";
+        return QY_TREE_NO_GAP;
+    }
+    *why = "no gap in the space has room for pages: ";
+    return qy_tree_gap(&space->areas, space->nr_pages, count, align);
 }
 
 void qy_area_cut(struct qy_space *space, uint64_t page, struct qy_area **spare)
@@ -90,9 +101,11 @@ void qy_area_cut(struct qy_space *space, uint64_t page, struct qy_area **spare)
     *spare = NULL;
     rest->prot = area->prot;
     rest->flags = area->flags;
+    rest->mapper = area->mapper;
+    rest->offset = area->offset + (page - start);
     take_out(space, area);
-    put_in(space, area, start, page);
-    put_in(space, rest, page, end);
+    qy_area_insert(space, area, start, page);
+    qy_area_insert(space, rest, page, end);
 }
 
 static struct qy_area *chained(struct qy_area *area, struct qy_area *chain)
@@ -119,14 +132,14 @@ struct qy_area *qy_area_join(struct qy_space *space, uint64_t page, uint64_t cou
     while (area != NULL && area->node.end <= page + count) {
         uint64_t start = area->node.start, border = area->node.end;
         struct qy_area *next = qy_area_at(space, border);
-        if (next == NULL || next->prot != area->prot || next->flags != area->flags) {
+        if (next == NULL || !qy_areas_join(area, next)) {
             area = qy_area_from(space, border);
             continue;
         }
         uint64_t end = next->node.end;
         take_out(space, area);
         take_out(space, next);
-        put_in(space, area, start, end);
+        qy_area_insert(space, area, start, end);
         left_over = chained(next, left_over);
     }
     return left_over;
@@ -155,16 +168,26 @@ int qy_area_growth_unmapped(const struct qy_space *space, uint64_t page, uint64_
     return growth;
 }
 
+/** Are these one area, or neighbours that become one where both allow the same? */
+static bool is_next(const struct qy_area *area, const struct qy_area *next)
+{
+    return next == area || qy_areas_are_alike(area, next);
+}
+
 int qy_area_growth_protected(const struct qy_space *space, uint64_t page, uint64_t count,
                              uint32_t prot)
 {
     uint64_t end = page + count;
     const struct qy_area *before = page > 0 ? qy_area_at(space, page - 1) : NULL;
-    const struct qy_area *behind = qy_area_at(space, end), *area = qy_area_from(space, page);
-    int growth = (before == NULL || before->prot != prot) +
-                 (behind != NULL && behind->prot != prot) - begins(space, end);
-    for (; area != NULL && area->node.start < end; area = qy_area_from(space, area->node.end))
-        growth -= area->node.start >= page;
+    const struct qy_area *behind = qy_area_at(space, end), *area = qy_area_at(space, page);
+    int growth = !(before != NULL && before->prot == prot && is_next(before, area)) -
+                 (area->node.start == page);
+    for (const struct qy_area *next; area->node.end < end; area = next) {
+        next = qy_area_at(space, area->node.end);
+        growth -= is_next(area, next);
+    }
+    if (behind != NULL)
+        growth += !(behind->prot == prot && is_next(area, behind)) - begins(space, end);
     return growth;
 }
 

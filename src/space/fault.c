@@ -10,6 +10,8 @@
  *           take, clear      the frames; reclaims if there are none
  *           fill (locked)    if it is still missing: host, entries, folios
  *
+ *         In an area of a file it is the file that is asked (space/backing.h).
+ *
  * RULES   V1  in space/mapping.h.
  *
  * LOCKS   mapping.lock twice, with nothing held in between: others may have been faster.
@@ -25,12 +27,17 @@
 
 #include <quarry/buddy.h>
 
+/** Rounds of reclaim that one fault may ask for. */
+#define MOST_RECLAIMS 64u
+
 /** Pages that are missing together. */
 struct hole {
     uint64_t page;
     unsigned order;
-    uint32_t prot; /* their area's */
-    bool fresh;    /* the frames for it were not cleared, for they read as zero */
+    uint32_t prot;            /* their area's */
+    bool fresh;               /* the frames for it were not cleared, for they read as zero */
+    struct qy_mapper *mapper; /* counted in, to be asked for *touch, not for the above; NULL */
+    struct qy_touch touch;
 };
 
 uint64_t qy_space_run_locked(const struct qy_space *space, uint64_t page, uint64_t end,
@@ -77,12 +84,39 @@ static void measure_locked(const struct qy_space *space, const struct qy_area *a
     hole->prot = area->prot;
 }
 
+/** The page's entry is enough for what its area may be touched for. */
+static bool is_enough(qy_pte_t pte, const struct qy_area *area, uint32_t need)
+{
+    uint32_t flags = qy_prot_flags(need);
+    return !qy_pte_none(pte) && (area->mapper == NULL || (qy_pte_flags(pte) & flags) == flags);
+}
+
+static int no_mappings_locked(struct qy_space *space, struct qy_want *want)
+{
+    want->lack = QY_LACK_MAPPINGS;
+    return qy_space_no_mappings_locked(space);
+}
+
+/** The host may know less than the entry says, or have nothing there. */
+static int restore_locked(struct qy_space *space, const struct qy_area *area, uint64_t page,
+                          qy_pte_t pte, struct qy_want *want)
+{
+    uint32_t prot = qy_pte_is_isolated(pte) ? QY_PROT_READ
+                    : qy_pte_is_file(pte)   ? qy_flags_prot(qy_pte_flags(pte))
+                                            : area->prot;
+    if (qy_port_window_map(space->mapping.mm, qy_space_address(space, page), qy_pte_pfn(pte), 1,
+                           prot, false) == 0)
+        return 0;
+    return no_mappings_locked(space, want);
+}
+
 /** 0: the page has its frame; 1: it has none, see *hole; -EFAULT. Waits while it is moved, if it
  *  is to be written. */
 static int look(struct qy_space *space, uint64_t page, struct qy_want *want, struct hole *hole)
 {
     uint32_t need = want->need;
     int code = 0;
+    hole->mapper = NULL;
     qy_lock(&space->mapping.lock);
     qy_pte_t pte = qy_pgtable_get(&space->table, page);
     while (qy_pte_is_isolated(pte) && (need & QY_PROT_WRITE)) {
@@ -92,17 +126,17 @@ static int look(struct qy_space *space, uint64_t page, struct qy_want *want, str
     const struct qy_area *area = qy_area_at(space, page);
     if (area == NULL || (need & ~area->prot) != 0) {
         code = -QY_EFAULT;
-    } else if (qy_pte_none(pte)) {
+    } else if (is_enough(pte, area, need)) {
+        if (space->unrestored && need != QY_PROT_NONE)
+            code = restore_locked(space, area, page, pte, want);
+    } else if (area->mapper != NULL) {
+        hole->mapper = area->mapper;
+        hole->mapper->users++;
+        hole->touch = qy_area_touch(area, page, need);
+        code = 1;
+    } else {
         measure_locked(space, area, page, QY_PAGEBLOCK_ORDER, hole);
         code = 1;
-    } else if (space->unrestored && need != QY_PROT_NONE) {
-        /* The host may know less than the entry says, or have nothing there. */
-        uint32_t prot = qy_pte_is_isolated(pte) ? QY_PROT_READ : area->prot;
-        if (qy_port_window_map(space->mapping.mm, qy_space_address(space, page), qy_pte_pfn(pte), 1,
-                               prot, false) != 0) {
-            code = qy_space_no_mappings_locked(space);
-            want->lack = QY_LACK_MAPPINGS;
-        }
     }
     qy_unlock(&space->mapping.lock);
     return code;
@@ -123,8 +157,8 @@ static qy_pfn_t take(struct qy_mm *mm, struct hole *hole, uint64_t page, bool pi
     return pfn;
 }
 
-/** Put the frames there. 0; -EAGAIN: the hole is not what it was; -ENOMEM: no table, or no
- *  mapping, which is no use in trying again: want->lack. */
+/** Put the frames there. 0; -EAGAIN: the hole is not what it was, or pages of files have made way;
+ *  -ENOMEM: no table, or no mapping, which is no use in trying again: want->lack. */
 static int fill(struct qy_space *space, const struct hole *hole, qy_pfn_t pfn, struct qy_want *want)
 {
     struct qy_mm *mm = space->mapping.mm;
@@ -138,8 +172,10 @@ static int fill(struct qy_space *space, const struct hole *hole, qy_pfn_t pfn, s
     if (code == 0 && (!qy_space_may_grow_locked(space, growth, 0, want->need != QY_PROT_NONE) ||
                       qy_port_window_map(mm, qy_space_address(space, hole->page), pfn, count,
                                          hole->prot, !hole->fresh) != 0)) {
-        code = qy_space_no_mappings_locked(space);
-        want->lack = QY_LACK_MAPPINGS;
+        if (qy_space_make_way_locked(space))
+            code = -QY_EAGAIN;
+        else
+            code = no_mappings_locked(space, want);
     }
     if (code != 0) {
         qy_pgtable_clear(&space->table, hole->page, count); /* tables that came for nothing */
@@ -153,17 +189,43 @@ static int fill(struct qy_space *space, const struct hole *hole, qy_pfn_t pfn, s
     return 0;
 }
 
-/** There were no frames: whatever lists hold is free, too; then others give way. */
+/** As fill(), with frames of the page's own. */
+static int fill_own(struct qy_space *space, struct hole *hole, uint64_t page, struct qy_want *want)
+{
+    struct qy_mm *mm = space->mapping.mm;
+    qy_pfn_t pfn = take(mm, hole, page, want->pinned);
+    if (pfn == QY_PFN_NONE)
+        return -QY_ENOMEM;
+    qy_lock(&space->mapping.lock);
+    int code = fill(space, hole, pfn, want);
+    qy_unlock(&space->mapping.lock);
+    if (code != 0)
+        qy_lend_return(mm, pfn, UINT64_C(1) << hole->order);
+    return code;
+}
+
+/** The page is a file's. */
+static int ask_backing(struct hole *hole, struct qy_want *want)
+{
+    int code = hole->mapper->ops->fault(hole->mapper, &hole->touch);
+    want->lack = hole->touch.no_mapping ? QY_LACK_MAPPINGS : QY_LACK_NOTHING;
+    qy_mapper_put(hole->mapper);
+    return code;
+}
+
+/** There were no frames: whatever lists hold is free, too; then others give way. Somebody else may
+ *  take what they gave, and nobody can be told that it was not enough but by ending the program: so
+ *  more often than who allocates, as long as there is something to give. */
 static bool find_more(struct qy_mm *mm, unsigned *rounds)
 {
+    unsigned again = 0;
     if (*rounds == 0)
         qy_drain_all_pages(mm);
-    return qy_reclaim_again(mm, QY_GFP_KERNEL, 0, rounds);
+    return (*rounds)++ < MOST_RECLAIMS && qy_reclaim_again(mm, QY_GFP_KERNEL, 0, &again);
 }
 
 int qy_space_fill(struct qy_space *space, uint64_t page, struct qy_want *want)
 {
-    struct qy_mm *mm = space->mapping.mm;
     struct hole hole = {0};
     unsigned rounds = 0;
     int code;
@@ -171,17 +233,11 @@ int qy_space_fill(struct qy_space *space, uint64_t page, struct qy_want *want)
     while ((code = look(space, page, want, &hole)) == 1) {
         if (qy_space_is_short(space))
             qy_space_collapse(space);
-        qy_pfn_t pfn = take(mm, &hole, page, want->pinned);
-        code = -QY_ENOMEM;
-        if (pfn != QY_PFN_NONE) {
-            qy_lock(&space->mapping.lock);
-            code = fill(space, &hole, pfn, want);
-            qy_unlock(&space->mapping.lock);
-            if (code == 0)
-                return 0;
-            qy_lend_return(mm, pfn, UINT64_C(1) << hole.order);
-        }
-        if (code == -QY_ENOMEM && (want->lack == QY_LACK_MAPPINGS || !find_more(mm, &rounds)))
+        code = hole.mapper != NULL ? ask_backing(&hole, want) : fill_own(space, &hole, page, want);
+        if (code == -QY_ENOMEM && want->lack != QY_LACK_MAPPINGS &&
+            find_more(space->mapping.mm, &rounds))
+            continue;
+        if (code != -QY_EAGAIN)
             break;
     }
     if (code == -QY_ENOMEM && want->lack == QY_LACK_NOTHING)

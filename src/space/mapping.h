@@ -77,7 +77,7 @@ struct qy_mapping_ops {
 struct qy_mapping {
     const struct qy_mapping_ops *ops; /* (i) */
     struct qy_mm *mm;                 /* (i) */
-    struct qy_lock lock;              /* QY_RANK_MAPPING: no two are held at once */
+    struct qy_lock lock;              /* QY_RANK_FILE, QY_RANK_SPACE */
     char name[QY_MAPPING_NAME];       /* (i) */
 };
 

@@ -18,6 +18,8 @@
  *
  *         And where the calls' share is used up, the next access first collapses a block of pages
  *         that takes many: all of it goes to frames that lie side by side (Linux: khugepaged).
+ *         Pages of files need no mapping until they are touched again: before somebody is refused,
+ *         all of the space's give theirs up (qy_space_make_way_locked()).
  *
  * RULES   V7  nr_mappings is 1 and a border wherever a page and the one before differ; what a space
  *             is charged is that, or what its areas and gaps need if that is more;
@@ -46,11 +48,12 @@
 
 /* ---- counting ---- */
 
-/** What the host lets be done with a page: it is written only when it is not isolated. */
+/** What the host lets be done with a page, a file's or not: it is written only when it is not
+ *  isolated. */
 static uint32_t host_flags(qy_pte_t pte)
 {
     uint32_t flags = qy_pte_flags(pte);
-    return (flags & QY_PTE_ISOLATED) ? flags & QY_PTE_READ : flags;
+    return flags & ((flags & QY_PTE_ISOLATED) ? QY_PTE_READ : QY_PTE_READ | QY_PTE_WRITE);
 }
 
 /** Are two neighbours in one mapping of the host? */
@@ -62,7 +65,7 @@ static bool goes_on(qy_pte_t before, qy_pte_t pte)
 }
 
 /** Borders from the first page's to the one behind the last; @flags: as if what is on frames there
- *  had these. NULL: as it is. */
+ *  had these, or less if it is a file's. NULL: as it is. */
 static uint64_t borders(const struct qy_space *space, uint64_t page, uint64_t count,
                         const uint32_t *flags)
 {
@@ -72,7 +75,7 @@ static uint64_t borders(const struct qy_space *space, uint64_t page, uint64_t co
     for (uint64_t at = page; at <= end && at < space->nr_pages;) {
         qy_pte_t pte = qy_pgtable_get(table, at);
         if (flags != NULL && at < end && !qy_pte_none(pte))
-            pte = qy_pte_make_leaf(qy_pte_pfn(pte), *flags);
+            pte = qy_pte_make_leaf(qy_pte_pfn(pte), qy_pte_flags_under(pte, *flags));
         nr += at > 0 && !goes_on(before, pte);
         before = pte;
         at++;
@@ -180,13 +183,14 @@ static bool is_held(const struct qy_space *space, const struct block *block)
     return false;
 }
 
-/** The largest block round this page that is worth it, up to an order; false: none is. */
+/** The largest block round this page that is worth it, up to an order; false: none is. Frames of
+ *  files are not the space's to give up. */
 static bool worth_collapsing(const struct qy_space *space, uint64_t page, unsigned most,
                              struct block *block)
 {
     const struct qy_area *area = qy_area_at(space, page);
     block->prot = area->prot;
-    for (block->order = most; block->order > 0; block->order--) {
+    for (block->order = area->mapper == NULL ? most : 0; block->order > 0; block->order--) {
         uint64_t count = UINT64_C(1) << block->order;
         block->page = page & ~(count - 1);
         if (block->page < area->node.start || block->page + count > area->node.end)
@@ -196,6 +200,13 @@ static bool worth_collapsing(const struct qy_space *space, uint64_t page, unsign
             return true;
     }
     return false;
+}
+
+/** The page where to look next: of an own area the 64 KiB behind this, of a file's its end. */
+static uint64_t next_look(const struct qy_space *space, uint64_t page)
+{
+    const struct qy_area *area = qy_area_at(space, page);
+    return area->mapper != NULL ? area->node.end : (page | (QY_SPACE_AROUND - 1)) + 1;
 }
 
 /** The pages up to @end may be read only, or written again. Returns how far it came: @end is all. */
@@ -262,8 +273,8 @@ static bool collapse_locked(struct qy_space *space, const struct block *block, q
     done = done && (closed == end || !writable);
     if (done) {
         copy_pages(space, block, to, fresh);
-        done = qy_port_window_map(mm, qy_space_address(space, block->page), to, count,
-                                  block->prot, false) == 0;
+        done = qy_port_window_map(mm, qy_space_address(space, block->page), to, count, block->prot,
+                                  false) == 0;
     }
     if (!done) {
         space->unrestored |= close_pages(space, block, closed, block->prot) != closed;
@@ -299,7 +310,7 @@ void qy_space_collapse(struct qy_space *space)
             continue;
         }
         if (!worth_collapsing(space, page, most, &block)) {
-            page = (page | (QY_SPACE_AROUND - 1)) + 1;
+            page = next_look(space, page);
             continue;
         }
         qy_pfn_t to = qy_lend_block(mm, QY_GFP_NOWAIT, QY_LEND_MOVABLE, block.order, &fresh);

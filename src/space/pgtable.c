@@ -44,13 +44,14 @@ static qy_pfn_t pfn_of(const struct qy_pgtable *table, const qy_pte_t *entries)
     return table->mm->start_pfn + qy_address_index(table->mm, entries);
 }
 
-/** Not through the slot: whoever touches a page of an area may be in it. */
+/** Not through the slot: whoever touches a page of an area may be in it. Out of the reserve if need
+ *  be: who reads files takes all above it as fast as others give it up. */
 static qy_pte_t *new_table(struct qy_pgtable *table)
 {
     struct qy_mm *mm = table->mm;
     struct qy_request request;
     bool fresh = false;
-    if (!qy_request_read(&request, 0, QY_GFP_NOWAIT, 0))
+    if (!qy_request_read(&request, 0, QY_GFP_NOWAIT | QY_GFP_HIGH, 0))
         return NULL;
     qy_pfn_t pfn = qy_take_pages(mm, NULL, &request, &fresh);
     if (pfn == QY_PFN_NONE)
@@ -226,7 +227,8 @@ static void set_in(struct qy_pgtable *table, qy_pte_t *entries, unsigned level, 
     while (page < end) {
         uint64_t next = end_within(page, end, level);
         unsigned at = slot(page, level);
-        bool large = fits_large(page, next, pfn, level) && !(flags & QY_PTE_ISOLATED);
+        bool large =
+            fits_large(page, next, pfn, level) && !(flags & (QY_PTE_ISOLATED | QY_PTE_FILE));
         if (level == 0 || large) {
             if (qy_pte_is_table(entries[at]))
                 free_table(table, below(table, entries[at]));

@@ -4,7 +4,8 @@
  * WHAT    A tree of tables, each a frame of the memory, in the format of <quarry_pte.h>. It
  *         maps page numbers and knows of no addresses: the pages of a space, or of a file.
  *         512 pages that begin at a multiple of 512, on frames that do so, are one entry; not
- *         while they are isolated, because they may come back in parts.
+ *         while they are isolated, because they may come back in parts; nor a file's, which go
+ *         one by one when nothing can be taken.
  *
  *         To change pages in the middle of such an entry, split it first at both ends; to set
  *         pages, prepare first. So the steps that can fail come before those that change
@@ -45,7 +46,7 @@ QY_MUST_CHECK int qy_pgtable_prepare(struct qy_pgtable *table, uint64_t page, ui
                                      qy_pfn_t pfn);
 
 /** Pages [page, page + count) are on the frames from @pfn on, whatever was there before. With
- *  QY_PTE_ISOLATED each of them has an entry of its own already. */
+ *  QY_PTE_ISOLATED or QY_PTE_FILE each of them gets an entry of its own, whose table is there. */
 void qy_pgtable_set(struct qy_pgtable *table, uint64_t page, uint64_t count, qy_pfn_t pfn,
                     uint32_t flags);
 

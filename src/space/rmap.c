@@ -39,7 +39,8 @@ void qy_space_disown_locked(struct qy_space *space, qy_pfn_t pfn, uint64_t count
 /** Why the first page cannot be isolated; 0: it can. */
 static int refusal(const struct qy_space *space, qy_pte_t pte, qy_pfn_t pfn)
 {
-    if (qy_pte_none(pte) || qy_pte_pfn(pte) != pfn || qy_pte_is_isolated(pte))
+    if (qy_pte_none(pte) || qy_pte_pfn(pte) != pfn || qy_pte_is_isolated(pte) ||
+        qy_pte_is_file(pte))
         return -QY_EAGAIN;
     return qy_folio_of(space->mapping.mm, pfn)->pins != 0 ? -QY_EBUSY : 0;
 }

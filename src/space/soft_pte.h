@@ -5,8 +5,8 @@
  *         A port whose tables are only Quarry's own includes this as its <quarry_pte.h>; one
  *         whose processor walks them writes the same ten inlines for that processor.
  *
- *           63 ...... 52 | 51 ........ 12 | 11 10    9    8   7   6 5 4 3 2   1     0
- *                        |  frame number  |       ISOL.     leaf           WRITE   any
+ *           63 ...... 52 | 51 ........ 12 | 11  10    9    8   7   6 5 4 3 2   1     0
+ *                        |  frame number  |    FILE ISOL.     leaf           WRITE   any
  *           READ is bit 2. An entry that maps a frame is not 0, whatever may be done with it.
  */
 #ifndef QY_SPACE_SOFT_PTE_H
@@ -25,7 +25,8 @@ typedef uint64_t qy_pte_t;
 #define QY_PTE_WRITE 0x002u    /* may be written */
 #define QY_PTE_READ 0x004u     /* may be read */
 #define QY_PTE_ISOLATED 0x200u /* is being moved: V2 */
-#define QY_PTE_FLAGS (QY_PTE_WRITE | QY_PTE_READ | QY_PTE_ISOLATED)
+#define QY_PTE_FILE 0x400u     /* is a cached file's, lent to the space: V8 */
+#define QY_PTE_FLAGS (QY_PTE_WRITE | QY_PTE_READ | QY_PTE_ISOLATED | QY_PTE_FILE)
 
 #define QY_PTE_PRESENT 0x001u
 #define QY_PTE_LEAF 0x080u
@@ -72,6 +73,11 @@ static inline bool qy_pte_may_write(qy_pte_t pte)
 static inline bool qy_pte_is_isolated(qy_pte_t pte)
 {
     return pte & QY_PTE_ISOLATED;
+}
+
+static inline bool qy_pte_is_file(qy_pte_t pte)
+{
+    return pte & QY_PTE_FILE;
 }
 
 static inline qy_pte_t qy_pte_make_leaf(uint64_t pfn, uint32_t flags)

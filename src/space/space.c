@@ -49,8 +49,11 @@ static bool any_pinned_locked(const struct qy_space *space, uint64_t page, uint6
     uint64_t end = page + count;
     if (space->nr_pinned == 0)
         return false;
+    const struct qy_tree_node *pin = qy_tree_at(&space->pins, page);
+    if (pin != NULL && pin->start < end)
+        return true;
     while ((page = qy_pgtable_next(&space->table, page, end, &pte)) < end) {
-        if (qy_folio_of(space->mapping.mm, qy_pte_pfn(pte))->pins != 0)
+        if (!qy_pte_is_file(pte) && qy_folio_of(space->mapping.mm, qy_pte_pfn(pte))->pins != 0)
             return true;
         page++;
     }
@@ -64,13 +67,14 @@ static void recall_locked(struct qy_space *space, uint64_t page, uint64_t count)
     uint64_t end = page + count;
     while ((page = qy_pgtable_next(&space->table, page, end, &pte)) < end) {
         uint64_t run = qy_space_run_locked(space, page, end, &pte);
-        if (qy_pte_may_write(pte))
+        if (qy_pte_may_write(pte) && !qy_pte_is_file(pte))
             qy_space_recall_locked(space, page, qy_pte_pfn(pte), run);
         page += run;
     }
 }
 
-/** The frames of the pages go back; no page is pinned or being moved, and the host has let go. */
+/** The frames of the pages go back, but for those of files; no page is pinned or being moved, and
+ *  the host has let go. */
 static void release_locked(struct qy_space *space, uint64_t page, uint64_t count)
 {
     qy_pte_t pte;
@@ -78,7 +82,10 @@ static void release_locked(struct qy_space *space, uint64_t page, uint64_t count
     while ((page = qy_pgtable_next(&space->table, page, end, &pte)) < end) {
         uint64_t run = qy_space_run_locked(space, page, end, &pte);
         qy_assert(!qy_pte_is_isolated(pte), "V2");
-        qy_space_disown_locked(space, qy_pte_pfn(pte), run);
+        if (qy_pte_is_file(pte))
+            space->nr_file -= run;
+        else
+            qy_space_disown_locked(space, qy_pte_pfn(pte), run);
         space->nr_resident -= run;
         page += run;
     }
@@ -93,15 +100,23 @@ static int split_ends_locked(struct qy_space *space, uint64_t page, uint64_t cou
     return qy_pgtable_split(&space->table, page + count);
 }
 
+/** Are there mappings for what is left? *growth: how many more. */
+static bool may_unmap_locked(const struct qy_space *space, uint64_t page, uint64_t count,
+                             int64_t *growth)
+{
+    *growth = qy_space_growth_locked(space, page, count, 0);
+    return qy_space_may_grow_locked(space, *growth, qy_area_growth_unmapped(space, page, count),
+                                    false);
+}
+
 static int unmap_locked(struct qy_space *space, uint64_t page, uint64_t count, int64_t *growth)
 {
     qy_pte_t pte;
     settle_locked(space, page, count);
     if (any_pinned_locked(space, page, count))
         return -QY_EBUSY;
-    *growth = qy_space_growth_locked(space, page, count, 0);
-    if (!qy_space_may_grow_locked(space, *growth, qy_area_growth_unmapped(space, page, count),
-                                  false))
+    if (!may_unmap_locked(space, page, count, growth) &&
+        !(qy_space_make_way_locked(space) && may_unmap_locked(space, page, count, growth)))
         return qy_space_no_mappings_locked(space);
     if (split_ends_locked(space, page, count) != 0)
         return -QY_ENOMEM;
@@ -116,18 +131,20 @@ static int unmap_locked(struct qy_space *space, uint64_t page, uint64_t count, i
     return 0;
 }
 
-/** Pages that have frames, from @page on, up to the end of their area. */
-static uint64_t end_of_filled(const struct qy_space *space, const struct qy_area *area,
-                              uint64_t page, uint64_t end)
+/** Pages from @page on, which the host has one prot for: of an own area those that have frames, of
+ *  a file's those whose entries allow the same. */
+static uint64_t end_of_alike(const struct qy_space *space, const struct qy_area *area,
+                             uint64_t page, uint64_t end)
 {
+    qy_pte_t pte = qy_pgtable_get(&space->table, page), next;
     end = end < area->node.end ? end : area->node.end;
     do
-        page++;
-    while (page < end && !qy_pte_none(qy_pgtable_get(&space->table, page)));
+        next = ++page < end ? qy_pgtable_get(&space->table, page) : 0;
+    while (!qy_pte_none(next) && (area->mapper == NULL || qy_pte_flags(next) == qy_pte_flags(pte)));
     return page;
 }
 
-/** The host allows this on pages that have frames; @prot NULL: what their areas say. Returns how
+/** The host allows this on pages that have frames; @prot NULL: what it allowed before. Returns how
  *  far it came: @end is all. */
 static uint64_t protect_host_locked(struct qy_space *space, uint64_t page, uint64_t end,
                                     const uint32_t *prot)
@@ -135,9 +152,11 @@ static uint64_t protect_host_locked(struct qy_space *space, uint64_t page, uint6
     qy_pte_t pte;
     while ((page = qy_pgtable_next(&space->table, page, end, &pte)) < end) {
         const struct qy_area *area = qy_area_at(space, page);
-        uint64_t next = end_of_filled(space, area, page, end);
+        uint64_t next = end_of_alike(space, area, page, end);
+        uint32_t flags =
+            prot != NULL ? qy_pte_flags_under(pte, qy_prot_flags(*prot)) : qy_pte_flags(pte);
         if (qy_port_window_protect(space->mapping.mm, qy_space_address(space, page), next - page,
-                                   prot != NULL ? *prot : area->prot) != 0)
+                                   qy_flags_prot(flags)) != 0)
             return page;
         page = next;
     }
@@ -151,7 +170,8 @@ static void protect_entries_locked(struct qy_space *space, uint64_t start, uint6
     uint64_t page = start;
     while ((page = qy_pgtable_next(&space->table, page, end, &pte)) < end) {
         uint64_t run = qy_space_run_locked(space, page, end, &pte);
-        qy_pgtable_set(&space->table, page, run, qy_pte_pfn(pte), qy_prot_flags(prot));
+        qy_pgtable_set(&space->table, page, run, qy_pte_pfn(pte),
+                       qy_pte_flags_under(pte, qy_prot_flags(prot)));
         page += run;
     }
     for (struct qy_area *area; start < end; start = area->node.end) {
@@ -160,15 +180,37 @@ static void protect_entries_locked(struct qy_space *space, uint64_t start, uint6
     }
 }
 
+/** Is some of it a file's that cannot be written? */
+static bool is_read_only(const struct qy_space *space, uint64_t page, uint64_t count)
+{
+    uint64_t end = page + count;
+    for (const struct qy_area *area; page < end; page = area->node.end) {
+        area = qy_area_at(space, page);
+        if (area->mapper != NULL && !area->mapper->may_write)
+            return true;
+    }
+    return false;
+}
+
+/** Are there mappings for it? *growth: how many more. */
+static bool may_protect_locked(const struct qy_space *space, uint64_t page, uint64_t count,
+                               uint32_t prot, int64_t *growth)
+{
+    *growth = qy_space_growth_by_flags_locked(space, page, count, qy_prot_flags(prot));
+    return qy_space_may_grow_locked(space, *growth,
+                                    qy_area_growth_protected(space, page, count, prot), false);
+}
+
 static int protect_locked(struct qy_space *space, uint64_t page, uint64_t count, uint32_t prot,
                           int64_t *growth, struct qy_area **spare)
 {
     settle_locked(space, page, count);
     if (!qy_area_covers(space, page, count))
         return -QY_ENOMEM;
-    *growth = qy_space_growth_by_flags_locked(space, page, count, qy_prot_flags(prot));
-    if (!qy_space_may_grow_locked(space, *growth,
-                                  qy_area_growth_protected(space, page, count, prot), false))
+    if ((prot & QY_PROT_WRITE) && is_read_only(space, page, count))
+        return -QY_EROFS;
+    if (!may_protect_locked(space, page, count, prot, growth) &&
+        !(qy_space_make_way_locked(space) && may_protect_locked(space, page, count, prot, growth)))
         return qy_space_no_mappings_locked(space);
     if (split_ends_locked(space, page, count) != 0)
         return -QY_ENOMEM;
@@ -234,22 +276,19 @@ void *qy_space_map(struct qy_space *space, size_t bytes, uint32_t prot, uint32_t
         return refused(error, -QY_ENOMEM, "no memory to describe an area", UINT64_MAX);
     area->prot = (prot & QY_PROT_WRITE) ? prot | QY_PROT_READ : prot;
     area->flags = flags & QY_AREA_HUGE;
-    uint64_t align = count >= QY_PAGEBLOCK_FRAMES ? QY_PAGEBLOCK_FRAMES : QY_SPACE_AROUND;
+    const char *why;
     qy_lock(&space->mapping.lock);
-    bool allowed = qy_space_may_grow_locked(space, 0, 2, false);
-    bool placed = allowed && qy_area_place(space, area, count, align);
-    uint64_t page = area->node.start;
-    struct qy_area *left = placed ? qy_area_join(space, page, count) : area;
-    qy_space_recount_locked(space, 0);
-    if (!allowed)
-        qy_space_no_mappings_locked(space);
+    uint64_t page = qy_area_gap(space, count, &why);
+    struct qy_area *left = area;
+    if (page != QY_TREE_NO_GAP) {
+        qy_area_insert(space, area, page, page + count);
+        left = qy_area_join(space, page, count);
+        qy_space_recount_locked(space, 0);
+    }
     qy_unlock(&space->mapping.lock);
     qy_areas_free(mm, left);
-    if (!allowed)
-        return refused(error, -QY_ENOMEM, "the host allows no more mappings: vm.max_map_count",
-                       UINT64_MAX);
-    if (!placed)
-        return refused(error, -QY_ENOMEM, "no gap in the space has room for pages: ", count);
+    if (page == QY_TREE_NO_GAP)
+        return refused(error, -QY_ENOMEM, why, count);
     void *address = qy_space_address(space, page);
     if ((flags & QY_AREA_POPULATE) && populate(space, page, count) != 0) {
         qy_space_unmap(space, address, count << QY_PAGE_SHIFT);
@@ -267,6 +306,7 @@ int qy_space_unmap(struct qy_space *space, void *address, size_t bytes)
         return -QY_EINVAL;
     struct qy_area *spare[2], *removed = NULL;
     int64_t growth = 0;
+    struct qy_list left;
     if (!spares(mm, spare))
         return -QY_ENOMEM;
     uint64_t page = qy_space_page(space, address), count = bytes >> QY_PAGE_SHIFT;
@@ -278,7 +318,9 @@ int qy_space_unmap(struct qy_space *space, void *address, size_t bytes)
         removed = qy_area_remove(space, page, count);
         qy_space_recount_locked(space, growth);
     }
+    qy_mappers_leave_locked(space, &left);
     qy_unlock(&space->mapping.lock);
+    qy_mappers_detach(&left);
     qy_areas_free(mm, removed);
     drop_spares(mm, spare);
     return code;
@@ -358,10 +400,11 @@ struct qy_space *qy_space_create(struct qy_mm *mm, const char *name, uint64_t by
     }
     space->mapping.ops = &qy_space_ops;
     space->mapping.mm = mm;
-    qy_lock_init(&space->mapping.lock, QY_RANK_MAPPING);
+    qy_lock_init(&space->mapping.lock, QY_RANK_SPACE);
     space->start = start;
     space->nr_pages = bytes >> QY_PAGE_SHIFT;
     qy_pgtable_init(&space->table, mm);
+    qy_list_init(&space->mappers);
     atomic_init(&space->moves, 0);
     atomic_store_explicit(&mm->most_mappings, qy_port_window_most(mm), memory_order_relaxed);
     space->nr_mappings = 1;
@@ -379,6 +422,7 @@ int qy_space_destroy(struct qy_space *space)
     settle_locked(space, 0, space->nr_pages);
     int code = space->nr_pinned != 0 ? -QY_EBUSY : 0;
     struct qy_area *areas = NULL;
+    struct qy_list left;
     if (code == 0) {
         recall_locked(space, 0, space->nr_pages);
         qy_port_window_close(mm, space->start, space->nr_pages << QY_PAGE_SHIFT);
@@ -386,10 +430,12 @@ int qy_space_destroy(struct qy_space *space)
         areas = qy_area_remove(space, 0, space->nr_pages);
         atomic_fetch_sub_explicit(&mm->nr_mappings, space->charged, memory_order_relaxed);
     }
+    qy_mappers_leave_locked(space, &left);
     qy_unlock(&space->mapping.lock);
     if (code != 0)
         return code;
     list(space, false);
+    qy_mappers_detach(&left);
     qy_areas_free(mm, areas);
     qy_grace_wait(&mm->grace); /* movers that found it through a folio */
     qy_kfree(mm, space);

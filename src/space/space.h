@@ -10,8 +10,11 @@
  *
  *         A page gets its frame when it is touched, as one of a block that is aligned.
  *
+ *         An area may be a cached file's: then its pages' frames are the file's, and come from
+ *         there (space/backing.h).
+ *
  * RULES   V1, V2, V3 in space/mapping.h; V4 in space/pin.c; V5 in space/area.c; V7 in
- *         space/mappings.c.
+ *         space/mappings.c; V8, V9 in space/backing.h.
  *
  * LOCKS   (m) mapping.lock, for all of it, the port's calls on these addresses included: so the
  *         table and the host's mappings agree whenever it is free. Frames are taken and cleared
@@ -22,6 +25,7 @@
 
 #include "base/list.h"
 #include "base/tree.h"
+#include "space/backing.h"
 #include "space/mapping.h"
 #include "space/pgtable.h"
 
@@ -30,6 +34,17 @@
 struct qy_area {
     struct qy_tree_node node; /* pages */
     uint32_t prot, flags;
+    struct qy_mapper *mapper; /* (i) whose pages they are; NULL: the space's own */
+    uint64_t offset;          /* (m) the first one's, within the backing */
+    struct qy_list link;      /* (m) mapper->areas */
+};
+
+/** A page of a file's area that is pinned through the space. */
+struct qy_file_pin {
+    struct qy_tree_node node; /* the page */
+    struct qy_mapper *mapper; /* (i) counted in, and so is a pin of its file's page */
+    uint64_t index;           /* (i) of the file */
+    uint32_t pins;            /* (m) */
 };
 
 struct qy_space {
@@ -42,6 +57,9 @@ struct qy_space {
     uint64_t nr_islands;     /* (m) of them, behind a gap */
     uint64_t nr_mapped;      /* (m) pages of all areas */
     uint64_t nr_resident;    /* (m) of them with a frame */
+    uint64_t nr_file;        /* (m) of these, with a file's */
+    struct qy_list mappers;  /* (m) struct qy_mapper.in_space */
+    struct qy_tree pins;     /* (m) struct qy_file_pin */
     uint64_t nr_isolated;    /* (m) of them, being moved: V2 */
     uint64_t nr_pinned;      /* (m) of them, pinned: V3 */
     uint64_t nr_faults;      /* (m) pages that got a frame */
@@ -87,6 +105,27 @@ static inline uint32_t qy_flags_prot(uint32_t flags)
                                    : QY_PROT_NONE;
 }
 
+/** What an entry says when its area allows no more than @flags: those of files never more than they
+ *  did, for that is the file's to say when they are touched. */
+static inline uint32_t qy_pte_flags_under(qy_pte_t pte, uint32_t flags)
+{
+    return qy_pte_is_file(pte) ? qy_pte_flags(pte) & (flags | QY_PTE_FILE) : flags;
+}
+
+/** Neighbours that are one but for what may be done with them. */
+static inline bool qy_areas_are_alike(const struct qy_area *area, const struct qy_area *next)
+{
+    return next->flags == area->flags && next->mapper == area->mapper &&
+           (area->mapper == NULL ||
+            next->offset == area->offset + (area->node.end - area->node.start));
+}
+
+/** No two neighbours can be more alike. */
+static inline bool qy_areas_join(const struct qy_area *area, const struct qy_area *next)
+{
+    return next->prot == area->prot && qy_areas_are_alike(area, next);
+}
+
 /** Whole pages of this space. */
 static inline bool qy_space_holds(const struct qy_space *space, const void *address, size_t bytes)
 {
@@ -102,9 +141,10 @@ struct qy_area *qy_area_at(const struct qy_space *space, uint64_t page);
 struct qy_area *qy_area_from(const struct qy_space *space, uint64_t page);
 /** Is every page of the range in an area? */
 bool qy_area_covers(const struct qy_space *space, uint64_t page, uint64_t count);
-/** A new one, in the lowest gap that has room. False: there is none. */
-QY_MUST_CHECK bool qy_area_place(struct qy_space *space, struct qy_area *area, uint64_t count,
-                                 uint64_t align);
+/** Where one of so many pages can begin, or QY_TREE_NO_GAP, and why. */
+uint64_t qy_area_gap(struct qy_space *space, uint64_t count, const char **why);
+/** A new one, where none is. */
+void qy_area_insert(struct qy_space *space, struct qy_area *area, uint64_t start, uint64_t end);
 /** See that no area lies on both sides of a page: cut it, with *spare, which is NULL then. */
 void qy_area_cut(struct qy_space *space, uint64_t page, struct qy_area **spare);
 /** Take out areas that lie wholly within the range. Returns them, linked by node.left. */
@@ -119,6 +159,22 @@ int qy_area_growth_protected(const struct qy_space *space, uint64_t page, uint64
                              uint32_t prot);
 /** Free what the two above returned; no lock. */
 void qy_areas_free(struct qy_mm *mm, struct qy_area *areas);
+
+/* ---- backed.c: areas of files ---- */
+
+/** What a fault at the page, which lies in this area, asks the area's backing for. lock held. */
+struct qy_touch qy_area_touch(const struct qy_area *area, uint64_t page, uint32_t need);
+/** The page's mapper, counted in, if its area has one; NULL. No lock is held. */
+struct qy_mapper *qy_mapper_at(struct qy_space *space, uint64_t page, struct qy_touch *touch);
+/** Count out. No lock is held. */
+void qy_mapper_put(struct qy_mapper *mapper);
+/** Mappers that nothing uses any more leave the space, onto the list. lock held. */
+void qy_mappers_leave_locked(struct qy_space *space, struct qy_list *left);
+/** They leave their backings, which may go with them. No lock is held. */
+void qy_mappers_detach(struct qy_list *left);
+/** Mappings are short. Pages of files need none until they are touched again: so all of the space's
+ *  give theirs up, but for those that are pinned. True: some did. lock held. */
+bool qy_space_make_way_locked(struct qy_space *space);
 
 /* ---- fault.c ---- */
 

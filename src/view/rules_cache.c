@@ -3,7 +3,7 @@
  *
  * WHAT    What the lists, the files and the folios say of each page agrees.
  *
- * RULES   W1, W2  in reclaim/vmscan.h; W4 in reclaim/file.h; W5 in reclaim/index.h; V1 in
+ * RULES   W1, W2  in reclaim/vmscan.h; W4, W7 in reclaim/file.h; W5 in reclaim/index.h; V1 in
  *         space/mapping.h. W3 is looked at by each unpin.
  *
  * LOCKS   none: exact while nothing moves.
@@ -43,6 +43,12 @@ static void check_file(struct qy_ruling *ruling, struct qy_file *file)
         dirty += (ruling->mm->folios[frame].flags & QY_FOLIO_DIRTY) != 0;
         pinned += ruling->mm->folios[frame].long_pins != 0;
     }
+    uint64_t users = 0;
+    qy_list_for_each (link, &file->mappers)
+        users++;
+    if (file->users != users && file->users != users + 1)
+        qy_broken_name(ruling, "W7", "file", file->mapping.name,
+                       "its users are not its mappers and its handle");
     if (pages != file->nr_pages || dirty != file->nr_dirty || pinned != file->nr_pinned)
         qy_broken_name(ruling, "W2", "file", file->mapping.name,
                        "its counts are not those of its pages");

@@ -5,12 +5,13 @@
  *         all folios are looked at that name it.
  *
  * RULES   V1, V2, V3  in space/mapping.h; V5  in space/area.c; V6  in space/pgtable.c; V7  in
- *         space/mappings.c.
+ *         space/mappings.c; V8, V9  in space/backing.h; W4, W6  in reclaim/file.h.
  *
  * LOCKS   chain_lock for the list of spaces; what is in them is exact while nothing moves.
  *
  * COST    A pass over the resident pages of each space, and over all folios for each.
  */
+#include "reclaim/file.h"
 #include "space/space.h"
 #include "view/rules.h"
 
@@ -103,8 +104,33 @@ static void check_tables(struct qy_ruling *ruling, const struct qy_space *space)
 /* ---- pages ---- */
 
 struct pages {
-    uint64_t resident, isolated, pinned;
+    uint64_t resident, isolated, pinned, file;
 };
+
+/** The page is on a frame of a file's. */
+static void check_file_page(struct qy_ruling *ruling, const struct qy_area *area, uint64_t page,
+                            qy_pte_t pte)
+{
+    struct qy_mm *mm = ruling->mm;
+    qy_pfn_t pfn = qy_pte_pfn(pte);
+    uint32_t frame = (uint32_t)qy_frame_index(mm, pfn);
+    if (area == NULL || area->mapper == NULL) {
+        qy_broken(ruling, "V8", "frame", pfn, "is a file's, in an area that is no file's");
+        return;
+    }
+    struct qy_file *file = qy_file_of(area->mapper->backing);
+    uint8_t flags = mm->folios[frame].flags;
+    if (qy_index_get(&file->index, (uint32_t)(area->offset + page - area->node.start)) != frame)
+        qy_broken(ruling, "V8", "frame", pfn, "is in an area, and the file has another there");
+    if (!(flags & QY_FOLIO_MAPPED))
+        qy_broken(ruling, "V8", "frame", pfn, "is in an area, and its file does not know");
+    if (qy_pte_flags(pte) & ~(qy_prot_flags(area->prot) | QY_PTE_FILE))
+        qy_broken(ruling, "V5", "frame", pfn, "is under a page that its area does not have so");
+    if (qy_pte_may_write(pte) && !(flags & (QY_FOLIO_DIRTY | QY_FOLIO_WRITEBACK)))
+        qy_broken(ruling, "W6", "frame", pfn, "may be written in an area, and is clean");
+    if (qy_frame_in_guaranteed(mm, frame))
+        qy_broken(ruling, "W4", "frame", pfn, "is in a guaranteed region, and in an area");
+}
 
 static void check_page(struct qy_ruling *ruling, const struct qy_space *space, uint64_t page,
                        qy_pte_t pte, struct pages *pages)
@@ -114,6 +140,11 @@ static void check_page(struct qy_ruling *ruling, const struct qy_space *space, u
     const struct qy_folio *folio = qy_folio_of(mm, pfn);
     const struct qy_area *area = qy_area_at(space, page);
     pages->resident++;
+    if (qy_pte_is_file(pte)) {
+        pages->file++;
+        check_file_page(ruling, area, page, pte);
+        return;
+    }
     pages->isolated += qy_pte_is_isolated(pte);
     pages->pinned += folio->pins != 0;
     if (mm->tags[qy_frame_index(mm, pfn)] != QY_TAG_FOLIO ||
@@ -121,12 +152,19 @@ static void check_page(struct qy_ruling *ruling, const struct qy_space *space, u
         atomic_load_explicit(&folio->mapping, memory_order_relaxed) != &space->mapping ||
         atomic_load_explicit(&folio->index, memory_order_relaxed) != (uint32_t)page)
         qy_broken(ruling, "V1", "frame", pfn, "its folio does not name the page that is on it");
-    if (area == NULL || (qy_pte_flags(pte) & ~QY_PTE_ISOLATED) != qy_prot_flags(area->prot))
+    if (area == NULL || area->mapper != NULL ||
+        (qy_pte_flags(pte) & ~QY_PTE_ISOLATED) != qy_prot_flags(area->prot))
         qy_broken(ruling, "V5", "frame", pfn, "is under a page that its area does not have so");
     if (qy_pte_is_isolated(pte) && folio->pins != 0)
         qy_broken(ruling, "V3", "frame", pfn, "is pinned, and being moved");
     if (folio->long_pins > folio->pins)
         qy_broken(ruling, "V3", "frame", pfn, "has more pins for long than pins");
+}
+
+/** Pages of files that are pinned through the space. */
+static uint64_t pins_below(const struct qy_tree_node *node)
+{
+    return node == NULL ? 0 : 1 + pins_below(node->left) + pins_below(node->right);
 }
 
 /** Folios that name the space. */
@@ -148,7 +186,12 @@ static void check_pages(struct qy_ruling *ruling, const struct qy_space *space)
          (page = qy_pgtable_next(&space->table, page, space->nr_pages, &pte)) < space->nr_pages;
          page++)
         check_page(ruling, space, page, pte, &pages);
-    if (pages.resident != space->nr_resident || pages.resident != named(ruling->mm, space))
+    pages.pinned += pins_below(space->pins.root);
+    if (pages.file != space->nr_file)
+        qy_broken_name(ruling, "V8", "space", space->mapping.name,
+                       "its pages of files are not those that were counted");
+    if (pages.resident != space->nr_resident ||
+        pages.resident - pages.file != named(ruling->mm, space))
         qy_broken_name(ruling, "V1", "space", space->mapping.name,
                        "its pages are not those that were counted, or that folios name");
     if (pages.isolated != space->nr_isolated)
@@ -169,6 +212,43 @@ static uint64_t check_mappings(struct qy_ruling *ruling, const struct qy_space *
     return space->charged;
 }
 
+/* ---- mappers ---- */
+
+/** Areas of a space that are files'. */
+static uint64_t users_below(struct qy_tree_node *node)
+{
+    if (node == NULL)
+        return 0;
+    return (area_of(node)->mapper != NULL) + users_below(node->left) + users_below(node->right);
+}
+
+static bool is_listed(const struct qy_mapper *mapper)
+{
+    const struct qy_file *file = qy_file_of(mapper->backing);
+    qy_list_for_each (link, &file->mappers)
+        if (link == &mapper->in_backing)
+            return true;
+    return false;
+}
+
+static void check_mappers(struct qy_ruling *ruling, const struct qy_space *space)
+{
+    uint64_t users = 0;
+    qy_list_for_each (link, &space->mappers) {
+        const struct qy_mapper *mapper = qy_list_entry(link, struct qy_mapper, in_space);
+        bool sound = mapper->space == space && is_listed(mapper) && mapper->users > 0;
+        qy_list_for_each (at, &mapper->areas)
+            sound = sound && qy_list_entry(at, struct qy_area, link)->mapper == mapper;
+        if (!sound)
+            qy_broken_name(ruling, "V9", "space", space->mapping.name,
+                           "a mapper is not where its areas and its file look for it");
+        users += mapper->users;
+    }
+    if (users != users_below(space->areas.root) + pins_below(space->pins.root))
+        qy_broken_name(ruling, "V9", "space", space->mapping.name,
+                       "its mappers have more users than areas and pins, or fewer");
+}
+
 void qy_check_spaces(struct qy_ruling *ruling)
 {
     struct qy_mm *mm = ruling->mm;
@@ -180,6 +260,7 @@ void qy_check_spaces(struct qy_ruling *ruling)
         check_tables(ruling, space);
         check_pages(ruling, space);
         charged += check_mappings(ruling, space);
+        check_mappers(ruling, space);
     }
     if (charged != atomic_load_explicit(&mm->nr_mappings, memory_order_relaxed))
         qy_broken_name(ruling, "V7", "space", "all", "mappings are not what spaces are charged");

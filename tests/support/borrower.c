@@ -163,7 +163,7 @@ struct borrower *borrower_create(struct qy_mm *mm, const char *name)
         test_fail("no memory for a borrower");
     borrower->mapping.ops = &ops;
     borrower->mapping.mm = mm;
-    qy_lock_init(&borrower->mapping.lock, QY_RANK_MAPPING);
+    qy_lock_init(&borrower->mapping.lock, QY_RANK_SPACE);
     strncpy(borrower->mapping.name, name, sizeof(borrower->mapping.name) - 1);
     return borrower;
 }

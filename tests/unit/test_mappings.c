@@ -4,7 +4,10 @@
 #include "sim.h"
 #include "support.h"
 
+#include "backing.h"
 #include "buddy/lend.h"
+#include "pointer.h"
+#include "reclaim/file.h"
 #include "space/space.h"
 
 #include <quarry/buddy.h>
@@ -284,6 +287,171 @@ static void a_collapse_that_fails(void **state)
     }
 }
 
+/* ---- pages of files ---- */
+
+#define FILE_PAGES 96u
+
+static struct backing backing;
+static struct qy_file *file;
+
+static void with_file(uint64_t most)
+{
+    build(most);
+    memset(&backing, 0, sizeof(backing));
+    backing_fill(&backing, FILE_PAGES * PAGE);
+    file = qy_file_create(mm, "array", &backing_ops, &backing, FILE_PAGES * PAGE, NULL);
+    assert_non_null(file);
+}
+
+static int file_unlimited(void **state)
+{
+    (void)state;
+    with_file(UINT64_MAX);
+    return 0;
+}
+
+static int file_limited(void **state)
+{
+    (void)state;
+    with_file(MOST);
+    return 0;
+}
+
+static int file_teardown(void **state)
+{
+    assert_int_equal(qy_file_close(file), 0);
+    return teardown(state);
+}
+
+static char *map_file(void)
+{
+    char *area = qy_space_map_file(space, file, 0, FILE_PAGES * PAGE, QY_PROT_WRITE, 0, NULL);
+    assert_non_null(area);
+    return area;
+}
+
+static int peek(const char *address)
+{
+    int code;
+    const unsigned char *byte = pointer_at(mm, space, address, false, &code);
+    return byte != NULL ? *byte : code;
+}
+
+static int poke(const char *address, unsigned char value)
+{
+    int code;
+    unsigned char *byte = pointer_at(mm, space, address, true, &code);
+    if (byte != NULL)
+        *byte = value;
+    return code;
+}
+
+static void change_file(struct random *random, char *area)
+{
+    uint64_t page = random_below(random, FILE_PAGES), count = 1 + random_below(random, 8);
+    count = count < FILE_PAGES - page ? count : FILE_PAGES - page;
+    switch (random_below(random, 8)) {
+    case 0:
+        assert_int_equal(qy_file_sync(file), 0);
+        break;
+    case 1:
+        assert_int_equal(qy_file_unmap(file, (uint32_t)page, count), 0);
+        break;
+    case 2:
+        assert_int_equal(qy_space_protect(space, area + page * PAGE, count * PAGE, QY_PROT_READ),
+                         0);
+        assert_int_equal(qy_space_protect(space, area + page * PAGE, count * PAGE, QY_PROT_WRITE),
+                         0);
+        break;
+    case 3:
+        qy_file_drop(file);
+        break;
+    default:
+        assert_int_equal(poke(area + page * PAGE, 1), 0);
+        assert_true(peek(area + (FILE_PAGES - 1 - page) * PAGE) >= 0);
+    }
+}
+
+/* Wrong if it failed: the budget would say that there are mappings for an access, and the host has
+ * none; or the other way round. */
+static void files_are_counted(void **state)
+{
+    struct random random = {.state = 5};
+    char *area = map_file();
+    (void)state;
+    for (unsigned i = 0; i < 300; i++) {
+        change_file(&random, area);
+        assert_int_equal(space->nr_mappings, shown());
+    }
+    assert_int_equal(qy_space_unmap(space, area + 5 * PAGE, 9 * PAGE), 0);
+    assert_int_equal(space->nr_mappings, shown());
+    test_rules(mm);
+}
+
+/** Every other page is written: a mapping for each, and for what is between. */
+static void write_every_other(char *area)
+{
+    for (unsigned page = 0; page < FILE_PAGES; page += 2) {
+        assert_int_equal(poke(area + page * PAGE, 1), 0);
+        assert_int_equal(space->nr_mappings, shown());
+        assert_true(mm->nr_mappings <= MOST);
+    }
+}
+
+/** Until so many are used up. */
+static void use_up(char *area, uint64_t mappings)
+{
+    assert_int_equal(qy_file_sync(file), 0);
+    for (unsigned page = 0; mm->nr_mappings < mappings; page += 2)
+        assert_int_equal(poke(area + page * PAGE, 1), 0);
+}
+
+/* Wrong if it failed: pages of files, which need no mapping until they are touched again, would keep
+ * an access or a call from getting one; or a pinned page would lose its own. */
+static void pages_of_files_make_way(void **state)
+{
+    char *area = map_file();
+    struct qy_error error = {0};
+    qy_pfn_t pfn;
+    (void)state;
+    assert_int_equal(qy_space_pin(space, area + 7 * PAGE, PAGE, QY_PIN_SHORT, &pfn), 0);
+    write_every_other(area);
+    char *own = qy_space_map(space, 32 * PAGE, QY_PROT_WRITE, 0, &error);
+    assert_non_null(own);
+    for (unsigned page = 0; page < 32; page += 16) {
+        use_up(area, MOST - 1);
+        assert_int_equal(poke(own + page * PAGE, 2), 0);
+    }
+    use_up(area, CALLS);
+    assert_int_equal(qy_space_protect(space, own + 3 * PAGE, PAGE, QY_PROT_READ), 0);
+    use_up(area, CALLS);
+    assert_int_equal(qy_space_unmap(space, own + 20 * PAGE, PAGE), 0);
+    assert_int_equal(qy_space_translate(space, area + 7 * PAGE), pfn);
+    assert_int_equal(qy_space_unpin(space, area + 7 * PAGE, PAGE), 0);
+    assert_int_equal(peek(area), 1);
+    assert_int_equal(space->nr_mappings, shown());
+    test_rules(mm);
+}
+
+/* Wrong if it failed: an area of a file would be made whose accesses find no mapping. */
+static void areas_of_files_are_refused(void **state)
+{
+    struct qy_error error = {0};
+    struct qy_space_stat before, after;
+    (void)state;
+    for (unsigned i = 0; i < MOST; i++) {
+        char *own = qy_space_map(space, 16 * PAGE, i % 2 ? QY_PROT_READ : QY_PROT_WRITE, 0, &error);
+        assert_true((own != NULL) == (i < CALLS - 3));
+    }
+    qy_space_stat(space, &before);
+    assert_null(qy_space_map_file(space, file, 0, PAGE, QY_PROT_READ, 0, &error));
+    assert_int_equal(error.code, -ENOMEM);
+    assert_non_null(strstr(error.text, "vm.max_map_count"));
+    qy_space_stat(space, &after);
+    assert_memory_equal(&before, &after, sizeof(after));
+    test_rules(mm);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -292,6 +460,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_block_becomes_one_mapping, limited, teardown),
         cmocka_unit_test_setup_teardown(what_is_held_is_not_collapsed, limited, teardown),
         cmocka_unit_test_setup_teardown(a_collapse_that_fails, limited, teardown),
+        cmocka_unit_test_setup_teardown(files_are_counted, file_unlimited, file_teardown),
+        cmocka_unit_test_setup_teardown(pages_of_files_make_way, file_limited, file_teardown),
+        cmocka_unit_test_setup_teardown(areas_of_files_are_refused, file_limited, file_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,6 +20,9 @@ struct things {
     qy_pfn_t pfn;
     struct qy_shrinker shrinker;
     char path[64];
+    struct qy_space *space; /* of a memory that it can be of */
+    struct qy_file *mapped; /* there */
+    char *at;
 };
 
 static uint64_t none(struct qy_shrinker *shrinker)
@@ -63,6 +66,29 @@ static void files_are_refused(const struct things *things)
     EXPECT(qy_file_create(things->mm, "own", &ops, NULL, 0, &error) == NULL &&
                error.code == -ENOTSUP,
            "no file, came %d", error.code);
+}
+
+static void spaces_are_refused(const struct things *things)
+{
+    struct qy_error error = {0};
+    struct qy_space_stat stat;
+    qy_pfn_t pfn;
+    EXPECT(qy_space_map_file(things->space, things->mapped, 0, MIB, QY_PROT_READ, 0, &error) ==
+                   NULL &&
+               error.code == -ENOTSUP && strstr(error.text, "fork") != NULL,
+           "no area of a file, came %d, %s", error.code, error.text);
+    EXPECT(qy_space_map(things->space, MIB, QY_PROT_READ, 0, &error) == NULL &&
+               error.code == -ENOTSUP,
+           "no area, came %d", error.code);
+    REFUSED(qy_space_unmap(things->space, things->at, MIB));
+    REFUSED(qy_space_protect(things->space, things->at, MIB, QY_PROT_READ));
+    REFUSED(qy_space_fault(things->space, things->at, true));
+    REFUSED(qy_space_pin(things->space, things->at, MIB, QY_PIN_SHORT, &pfn));
+    REFUSED(qy_space_unpin(things->space, things->at, MIB));
+    REFUSED(qy_space_destroy(things->space));
+    REFUSED(qy_file_close(things->mapped));
+    qy_space_stat(things->space, &stat);
+    EXPECT(stat.areas == 0, "no areas");
 }
 
 static void regions_are_refused(struct things *things)
@@ -152,6 +178,29 @@ static struct things make_things(void)
     return things;
 }
 
+/** An area of a file, in a memory of its own; it can be written while others fork. */
+static struct qy_mm *make_area(struct things *things)
+{
+    const struct qy_linux_options options = {.shared = true, .span_bytes = 64 * MIB};
+    struct qy_error error = {0};
+    struct qy_mm *mm = qy_linux_mm_create(&options, &error);
+    EXPECT(mm != NULL, "a memory: %s", error.text);
+    things->space = qy_space_create(mm, "space", 0, &error);
+    EXPECT(things->space != NULL, "a space: %s", error.text);
+    things->mapped = open_temporary(mm, NULL);
+    write_all(things->mapped, MIB, 3);
+    things->at = qy_space_map_file(things->space, things->mapped, 0, MIB, QY_PROT_WRITE, 0, &error);
+    EXPECT(things->at != NULL, "an area of a file: %s", error.text);
+    return mm;
+}
+
+static void end_area(struct qy_mm *mm, struct things *things)
+{
+    EXPECT(qy_file_close(things->mapped) == 0, "to close the file, which its area has");
+    EXPECT(qy_space_destroy(things->space) == 0, "to destroy the space");
+    qy_linux_mm_destroy(mm);
+}
+
 int main(void)
 {
     static struct things things;
@@ -159,12 +208,15 @@ int main(void)
     char how[64];
     deadline(200);
     things = make_things();
+    struct qy_mm *mm = make_area(&things);
     EXPECT(pthread_create(&thread, NULL, use, &things) == 0, "a thread");
     for (unsigned i = 0; i < FORKS; i++) {
+        things.at[i * 4096] = (char)i;
         pid_t pid = fork();
         if (pid == 0) {
             deadline(60);
             files_are_refused(&things);
+            spaces_are_refused(&things);
             regions_are_refused(&things);
             malloc_goes_on();
             own_memory();
@@ -179,5 +231,8 @@ int main(void)
     EXPECT(qy_cma_release(things.cma, things.pfn, 64) == 0, "to release the buffer");
     EXPECT(qy_file_close(things.file) == 0, "to close the file");
     unlink(things.path);
+    for (unsigned i = 0; i < FORKS; i++)
+        EXPECT(things.at[i * 4096] == (char)i, "what was written by the pointer");
+    end_area(mm, &things);
     return 0;
 }

@@ -1,0 +1,198 @@
+/*
+ * test_mmap.c - the Nth call of the port fails while a file is used by pointers, for N = 1, 2, 3 ...
+ *
+ * Memory grows as it is needed, so that there may be no frame, no table, no node of the index; or the
+ * host refuses a mapping. Whatever fails: what was written is read again, the host has what the
+ * tables say, and at the end all of it is in the backing and every frame is free.
+ */
+#include "sim.h"
+#include "support.h"
+
+#include "backing.h"
+#include "buddy/lend.h"
+#include "pointer.h"
+#include "reclaim/file.h"
+#include "space/space.h"
+
+#include <quarry/buddy.h>
+#include <quarry/slab.h>
+
+#include <sys/mman.h>
+
+#define BASE (4 * GIB)
+#define BYTES (32 * MIB)
+#define PAGES 48u
+
+struct life {
+    struct qy_mm *mm;
+    struct qy_space *space;
+    struct qy_file *file;
+    char *at;
+    unsigned char byte[PAGES]; /* of each page: the first */
+};
+
+static struct backing backing;
+
+static struct qy_mm *create(char **frames, char **meta, size_t *meta_bytes)
+{
+    static const struct qy_range range = {.base = BASE, .bytes = BYTES, .type = QY_RANGE_HOTPLUG};
+    static const struct qy_memmap map = {.ranges = &range, .nr_ranges = 1, .nr_nodes = 1};
+    struct qy_mm_options options = {.grow = true,
+                                    .lazy_backing = true,
+                                    .meta_lazy = true,
+                                    .movable = true,
+                                    .limit_pages = 12 * MIB / PAGE};
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    *meta_bytes = qy_mm_meta_bytes(&map, &options);
+    *meta = mmap(NULL, *meta_bytes, PROT_NONE, flags, -1, 0);
+    *frames = mmap(NULL, BYTES + 4 * MIB, PROT_NONE, flags, -1, 0);
+    options.meta = *meta;
+    options.virt_offset = (((uintptr_t)*frames + 4 * MIB - 1) & ~(4 * MIB - 1)) - BASE;
+    return qy_mm_create(&map, &options, NULL);
+}
+
+/* The host has what the tables say, or less where it refused to be told. */
+static void compare(const struct life *life)
+{
+    struct qy_space *space = life->space;
+    for (uint64_t page = 0; page < 2 * PAGES; page++) {
+        uint32_t prot;
+        uint64_t pfn = qy_sim_window(qy_space_address(space, page), &prot);
+        qy_pte_t pte = qy_pgtable_get(&space->table, page);
+        if (pfn != (qy_pte_none(pte) ? UINT64_MAX : qy_pte_pfn(pte)))
+            test_fail("page %llu: the host has another frame", (unsigned long long)page);
+        if (!qy_pte_none(pte) && prot != qy_flags_prot(qy_pte_flags(pte)) && !space->unrestored)
+            test_fail("page %llu: the host allows %u", (unsigned long long)page, prot);
+    }
+    test_rules(life->mm);
+}
+
+static void check(const struct life *life, int code)
+{
+    if (code != 0 && code != -ENOMEM)
+        test_fail("%d", code);
+    compare(life);
+}
+
+static void touch(struct life *life, unsigned page, bool write)
+{
+    int code;
+    unsigned char *byte = pointer_at(life->mm, life->space, life->at + page * PAGE, write, &code);
+    check(life, code);
+    if (byte == NULL)
+        return;
+    assert_int_equal(*byte, life->byte[page]);
+    if (write)
+        *byte = life->byte[page] = (unsigned char)(life->byte[page] * 3 + 1);
+}
+
+static void move(struct life *life, uint32_t page)
+{
+    struct qy_mapping *mapping = &life->file->mapping;
+    uint32_t frame = qy_index_get(&life->file->index, page);
+    bool fresh;
+    if (frame == QY_NO_FRAME)
+        return;
+    qy_pfn_t from = life->mm->start_pfn + frame;
+    int isolated = mapping->ops->isolate(mapping, page, from, 1);
+    check(life, isolated > 0 ? 0 : isolated);
+    if (isolated != 1)
+        return;
+    qy_pfn_t to = qy_lend_block(life->mm, QY_GFP_NOWAIT, QY_LEND_OUTSIDE, 0, &fresh);
+    to = to != QY_PFN_NONE ? to : from;
+    memcpy(qy_frame_address(life->mm, to), qy_frame_address(life->mm, from), to != from ? PAGE : 0);
+    assert_int_equal(mapping->ops->putback(mapping, page, from, to, 1), 0);
+    compare(life);
+}
+
+static void use(struct life *life)
+{
+    for (unsigned page = 0; page < PAGES; page += 3)
+        touch(life, page, page % 2 == 0);
+    assert_int_equal(qy_file_sync(life->file), 0);
+    compare(life);
+    for (unsigned page = 0; page < PAGES; page++)
+        touch(life, page, true);
+    move(life, 7);
+    check(life, qy_space_pin(life->space, life->at + PAGE, 3 * PAGE, QY_PIN_LONG, NULL));
+    if (life->space->nr_pinned != 0)
+        assert_int_equal(qy_space_unpin(life->space, life->at + PAGE, 3 * PAGE), 0);
+    check(life, qy_space_protect(life->space, life->at + 20 * PAGE, 5 * PAGE, QY_PROT_READ));
+    int code = qy_space_protect(life->space, life->at + 20 * PAGE, 5 * PAGE, QY_PROT_WRITE);
+    check(life, code);
+    if (code != 0) /* what failed once may be tried again */
+        assert_int_equal(
+            qy_space_protect(life->space, life->at + 20 * PAGE, 5 * PAGE, QY_PROT_WRITE), 0);
+    assert_int_equal(qy_file_sync(life->file), 0);
+    qy_file_drop(life->file);
+    compare(life);
+    for (unsigned page = 0; page < PAGES; page += 2)
+        touch(life, page, page % 4 == 0);
+    check(life, qy_file_truncate(life->file, (PAGES - 3) * PAGE));
+    qy_reclaim(life->mm, 10);
+    compare(life);
+    check(life, qy_space_unmap(life->space, life->at + 10 * PAGE, 5 * PAGE));
+}
+
+static void live(struct qy_mm *mm)
+{
+    struct life life = {.mm = mm};
+    backing_fill(&backing, PAGES * PAGE);
+    for (unsigned page = 0; page < PAGES; page++)
+        life.byte[page] = backing.bytes[page * PAGE];
+    life.space = qy_space_create(mm, "life", 16 * MIB, NULL);
+    life.file = qy_file_create(mm, "array", &backing_ops, &backing, PAGES * PAGE, NULL);
+    if (life.space != NULL && life.file != NULL)
+        life.at = qy_space_map_file(life.space, life.file, 0, PAGES * PAGE, QY_PROT_WRITE, 0, NULL);
+    if (life.at != NULL)
+        use(&life);
+    if (life.file != NULL)
+        assert_int_equal(qy_file_close(life.file), 0);
+    if (life.space != NULL)
+        assert_int_equal(qy_space_destroy(life.space), 0);
+    for (unsigned page = 0; page < backing.length / PAGE; page++)
+        assert_int_equal(backing.bytes[page * PAGE], life.byte[page]);
+    test_rules(mm);
+}
+
+static uint64_t used_frames(struct qy_mm *mm)
+{
+    struct qy_mm_stat stat;
+    qy_kmem_cache_shrink_all(mm);
+    qy_drain_all_pages(mm);
+    qy_mm_stat(mm, &stat);
+    return stat.managed - stat.free;
+}
+
+/* Wrong if it failed: a host that refuses something once would cost the program a write, or frames. */
+static void nothing_is_lost(void **state)
+{
+    uint64_t nth = 0, used = 0;
+    bool failed = true;
+    (void)state;
+    for (; failed; nth++) {
+        char *frames, *meta;
+        size_t meta_bytes;
+        qy_sim_reset();
+        qy_sim_cpu(-1); /* attaching is another test's */
+        struct qy_mm *mm = create(&frames, &meta, &meta_bytes);
+        assert_non_null(mm);
+        qy_sim_fail(nth);
+        live(mm);
+        failed = nth == 0 || qy_sim_failed();
+        qy_sim_fail(0);
+        live(mm);
+        used = nth == 0 ? used_frames(mm) : used;
+        assert_int_equal(used_frames(mm), used);
+        munmap(meta, meta_bytes);
+        munmap(frames, BYTES + 4 * MIB);
+    }
+    print_message("%llu calls failed, one at a time\n", (unsigned long long)nth - 2);
+    assert_true(nth > 60);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(nothing_is_lost)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
