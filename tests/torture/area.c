@@ -46,14 +46,19 @@ static void on_fault(int signal, siginfo_t *info, void *context)
     siglongjmp(outside, 1);
 }
 
-static void prepare(void)
+void catch_faults(void)
 {
     static bool catches;
     struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO};
-    struct qy_error error = {0};
     if (!catches)
         sigaction(SIGSEGV, &action, NULL);
     catches = true;
+}
+
+static void prepare(void)
+{
+    struct qy_error error = {0};
+    catch_faults();
     world.space = qy_space_create(world.mm, "torture", GIB, &error);
     if (world.space == NULL)
         test_fail("%s", error.text);
@@ -66,8 +71,7 @@ static void begin(struct actor *actor)
 
 /* ---- accesses ---- */
 
-/** Fill the page, or verify it. False: the access was not possible. */
-static bool touch(char *at, uint64_t key, bool write)
+bool touch_page(char *at, uint64_t key, bool write, const char *what)
 {
     expected = true;
     if (sigsetjmp(outside, 1) != 0) {
@@ -77,7 +81,7 @@ static bool touch(char *at, uint64_t key, bool write)
     if (write)
         fill(at, PAGE, key);
     else
-        verify(at, PAGE, key, "page of an area");
+        verify(at, PAGE, key, what);
     expected = false;
     return true;
 }
@@ -99,7 +103,7 @@ static bool access_page(struct actor *actor, struct area *area, uint64_t i)
             test_fail("qy_space_fault: %d, prot %u", code, page->prot);
         page->has_frame |= code == 0;
     }
-    bool done = touch(at, key, write);
+    bool done = touch_page(at, key, write, "page of an area");
     if (done && (page->prot & need) != need)
         test_fail("page %p of prot %u was %s", (void *)at, page->prot, write ? "written" : "read");
     if (!done && (page->prot & need) == need && page->has_frame && !world.calls_fail)
@@ -250,7 +254,7 @@ static void end(struct actor *actor)
             while (area->page[i].pins > 0)
                 unpin(actor, area, i);
             if (area->page[i].prot & QY_PROT_READ)
-                touch(area->at + i * PAGE, area->page[i].key, false);
+                touch_page(area->at + i * PAGE, area->page[i].key, false, "page of an area");
         }
     }
     free(areas);

@@ -1,11 +1,15 @@
 /*
  * file.c - cached files that all actors share: 16 pages in a row are the same actor's, who alone
- *          writes them; of two files, all read all
+ *          writes them; of two files, all read all. They are read by pointers as well, and those
+ *          that nobody else reads are written by them.
  *
  * Only who cuts a file, or makes it longer, has it to himself.
  */
 #include "store.h"
 #include "torture.h"
+
+#include <quarry/buddy.h>
+#include <quarry/space.h>
 
 #include <errno.h>
 #include <pthread.h>
@@ -21,6 +25,8 @@ struct file {
     bool shared;                /* read by others than who wrote */
     uint64_t key[STORE_PAGES];  /* its owner's */
     uint16_t zero[STORE_PAGES]; /* its owner's: so many bytes at the end are zero */
+    bool torn[STORE_PAGES]; /* its owner's: a pointer wrote some of it, and was refused the rest */
+    char *at;               /* all of it, by a pointer */
 };
 
 struct pin {
@@ -35,6 +41,7 @@ struct files {
 };
 
 static struct file files[FILES];
+static struct qy_space *space;
 
 /** The port's read and write are libc's: the thread sanitizer would see write-back read a page
  *  that is pinned to be written, which is as it is meant. */
@@ -61,12 +68,19 @@ static void write_all(struct file *file)
 static void prepare(void)
 {
     static const char *const names[FILES] = {"torture-a", "torture-b", "torture-c", "torture-d"};
+    catch_faults();
+    space = qy_space_create(world.mm, "torture-files", GIB, NULL);
+    if (space == NULL)
+        test_fail("no space for files");
     for (unsigned i = 0; i < FILES; i++) {
         struct file *file = &files[i];
         file->shared = i % 2 == 0;
         pthread_rwlock_init(&file->lock, NULL);
         file->file = store_open(&file->store, world.mm, names[i], i >= 2);
         write_all(file);
+        file->at = qy_space_map_file(space, file->file, 0, STORE_BYTES, QY_PROT_WRITE, 0, NULL);
+        if (file->at == NULL)
+            test_fail("a file has no area before all began");
         file->store.fails = i >= 2;
     }
 }
@@ -85,6 +99,8 @@ static bool is_allowed(const struct file *file, int64_t code)
 static void verify_page(const struct file *file, unsigned page, const void *at, size_t bytes,
                         const char *what)
 {
+    if (file->torn[page])
+        return;
     size_t full = PAGE - file->zero[page];
     size_t head = bytes < full ? bytes : full;
     verify(at, head & ~(size_t)7, file->key[page], what);
@@ -140,6 +156,7 @@ static bool write_pages(struct actor *actor, struct file *file, unsigned page, u
     for (unsigned i = 0; (int64_t)i * PAGE < put; i++) {
         file->key[page + i] = key[i];
         file->zero[page + i] = 0;
+        file->torn[page + i] = false;
     }
     return put > 0;
 }
@@ -149,7 +166,7 @@ static bool write_part(struct actor *actor, struct file *file, unsigned page)
 {
     struct files *mine = actor->own[3];
     size_t from = random_below(&actor->random, PAGE / 8) * 8;
-    if (file->key[page] == 0 || file->zero[page] != 0)
+    if (file->key[page] == 0 || file->zero[page] != 0 || file->torn[page])
         return write_pages(actor, file, page, 1);
     fill(mine->buffer, PAGE, file->key[page]);
     doing(actor, "file_write of a part");
@@ -178,6 +195,7 @@ static bool pin(struct actor *actor, struct file *file, unsigned page, bool writ
     if (write) {
         /* Behind the end of a file that was cut in this page nothing is kept. */
         file->key[page] = file->zero[page] == 0 ? new_key(actor) : file->key[page];
+        file->torn[page] &= file->zero[page] != 0;
         fill(at, PAGE - file->zero[page], file->key[page]);
     }
     *pin = (struct pin){file, page, at};
@@ -191,6 +209,68 @@ static void unpin(struct actor *actor, struct pin *pin)
     if (qy_file_unpin(pin->file->file, pin->page) != 0)
         test_fail("a pinned page of a file is not unpinned");
     pin->file = NULL;
+}
+
+/* ---- by pointers ---- */
+
+static bool point_at(struct actor *actor, struct file *file, unsigned page)
+{
+    bool write = !file->shared && random_one_in(&actor->random, 2);
+    char *at = file->at + (size_t)page * PAGE;
+    if (((uint64_t)page + 1) * PAGE > qy_file_bytes(file->file) || file->zero[page] != 0)
+        return true;
+    if (file->torn[page] && !write)
+        return true;
+    uint64_t key = write ? new_key(actor) : file->key[page];
+    doing(actor, write ? "write to a file by a pointer" : "read of a file by a pointer");
+    bool done = touch_page(at, key, write, "page of a file by a pointer");
+    if (write) {
+        file->key[page] = key;
+        file->torn[page] = !done;
+    }
+    return done;
+}
+
+/** For a short time, as for a system call. */
+static bool pin_at(struct actor *actor, struct file *file, unsigned page)
+{
+    qy_pfn_t pfn;
+    char *at = file->at + (size_t)page * PAGE;
+    doing(actor, "pin of a file's page in an area");
+    int code = qy_space_pin(space, at, PAGE, QY_PIN_SHORT, &pfn);
+    if (code != 0 && code != -EFAULT && code != -EBUSY && !is_allowed(file, code))
+        test_fail("qy_space_pin of a file: %d", code);
+    if (code != 0)
+        return false;
+    verify_page(file, page, qy_page_address(world.mm, pfn), PAGE - file->zero[page],
+                "pinned page of a file in an area");
+    if (qy_space_translate(space, at) != pfn)
+        test_fail("a pinned page of a file has another frame");
+    if (qy_space_unpin(space, at, PAGE) != 0)
+        test_fail("a pinned page of a file is not unpinned");
+    return true;
+}
+
+/** Another area, for a moment. */
+static bool map_part(struct actor *actor, struct file *file, unsigned page, unsigned count)
+{
+    doing(actor, "map of a file");
+    struct qy_error error = {0};
+    char *at = qy_space_map_file(space, file->file, (uint64_t)page * PAGE, (size_t)count * PAGE,
+                                 QY_PROT_READ, 0, &error);
+    if (at == NULL && error.code != -ENOMEM)
+        test_fail("qy_space_map_file: %s", error.text);
+    if (at == NULL)
+        return false;
+    if (((uint64_t)page + 1) * PAGE <= qy_file_bytes(file->file) && file->zero[page] == 0 &&
+        !file->torn[page])
+        touch_page(at, file->key[page], false, "page of a file in another area");
+    doing(actor, "unmap of a file");
+    int code;
+    while ((code = qy_space_unmap(space, at, (size_t)count * PAGE)) != 0)
+        if (code != -ENOMEM)
+            test_fail("qy_space_unmap of a file: %d", code);
+    return true;
 }
 
 static bool sync(struct actor *actor, struct file *file)
@@ -220,6 +300,7 @@ static bool cut(struct actor *actor, struct file *file)
         uint16_t zero = start >= bytes ? PAGE : (uint16_t)(start + PAGE - bytes);
         file->zero[page] = zero > file->zero[page] ? zero : file->zero[page];
         file->key[page] = file->zero[page] == PAGE ? 0 : file->key[page];
+        file->torn[page] &= file->zero[page] != PAGE;
     }
     return true;
 }
@@ -256,9 +337,15 @@ static bool step_shared(struct actor *actor, struct file *file, unsigned page, u
         return true;
     case 3 ... 7:
         return pin(actor, file, page, random_one_in(&actor->random, 2));
-    case 8 ... 11:
+    case 8 ... 9:
         return file->shared || write_part(actor, file, page);
-    case 12 ... 27:
+    case 10:
+        return pin_at(actor, file, page);
+    case 11:
+        return map_part(actor, file, page, count);
+    case 12 ... 21:
+        return point_at(actor, file, page);
+    case 22 ... 27:
         return write_pages(actor, file, page, count);
     case 28 ... 40:
         page = (unsigned)random_below(&actor->random, STORE_PAGES - GROUP);
@@ -297,10 +384,9 @@ static void end(struct actor *actor)
     free(mine);
 }
 
-/** What was written is where it belongs. */
-static void finish(void)
+/** The files are closed before their areas go. */
+static void close_all(void)
 {
-    static uint64_t buffer[PAGE / 8];
     for (unsigned i = 0; i < FILES; i++) {
         struct file *file = &files[i];
         file->store.fails = false;
@@ -311,9 +397,22 @@ static void finish(void)
         int code = qy_file_close(file->file);
         if (code != 0)
             test_fail("file %u is not closed: %d", i, code);
+    }
+    if (qy_space_destroy(space) != 0)
+        test_fail("the space of the files is not destroyed");
+}
+
+/** What was written is where it belongs. */
+static void finish(void)
+{
+    static uint64_t buffer[PAGE / 8];
+    close_all();
+    for (unsigned i = 0; i < FILES; i++) {
+        struct file *file = &files[i];
         for (unsigned page = 0; page < STORE_PAGES; page++) {
             store_peek(&file->store, (uint64_t)page * PAGE, buffer, PAGE);
             verify_page(file, page, buffer, PAGE, "page that was written back");
+            file->torn[page] = false;
         }
         store_remove(&file->store);
         pthread_rwlock_destroy(&file->lock);

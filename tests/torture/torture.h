@@ -68,6 +68,12 @@ static inline bool holds_back(struct actor *actor)
            !random_one_in(&actor->random, 8);
 }
 
+/** Signals of accesses that cannot be served come to touch_page() from now on: area.c. */
+void catch_faults(void);
+/** Fill a page by a pointer, or verify it. False: the access was not possible; half of it may be
+ *  filled. */
+bool touch_page(char *at, uint64_t key, bool write, const char *what);
+
 /** What nobody else draws. Never 0. */
 static inline uint64_t new_key(struct actor *actor)
 {
