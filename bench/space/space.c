@@ -12,6 +12,9 @@
  *                       mapping that is replaced is not registered any more
  *   signal              a write to a page that may not be written, and back: the whole way by SIGSEGV
  *   wait-wp             the same by userfaultfd: another thread lifts the protection at once
+ *   file-read, host-read     a cached file by a pointer, page after page, per page: an area of Quarry's, mmap() of the
+ *                       same file, both with all pages in memory
+ *   file-write, host-write   the first write to each page of an eighth of it: few enough that nobody has to write back
  *   syscall-mprotect, syscall-wp   read(2) into a page that is being moved: 0 it waited, 14 (EFAULT) it failed
  *
  * All in us, for a run; medians. Runs lie at random within 256 MiB, so mappings split and join as they do in use.
@@ -22,8 +25,10 @@
 #include "space/space.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
+#include <quarry/cache.h>
 #include <quarry/linux.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -327,8 +332,8 @@ static void moves(unsigned i)
     qy_space_unmap(space, at, WINDOW);
 }
 
-/* A memory for each size: what one has done to it is nothing to the next. */
-static void quarry(unsigned i)
+/* A memory for each size, and for files: what one has done to it is nothing to the next. */
+static void begin(void)
 {
     struct qy_linux_options options = {.shared = true, .span_bytes = 2ull << 30};
     struct qy_error error;
@@ -336,11 +341,95 @@ static void quarry(unsigned i)
     space = mm ? qy_space_create(mm, "bench", 0, &error) : NULL;
     if (!space)
         die(error.text);
-    faults(i);
-    moves(i);
+}
+
+static void end(void)
+{
     if (qy_space_destroy(space))
         die("pages are pinned");
     qy_linux_mm_destroy(mm);
+}
+
+static void quarry(unsigned i)
+{
+    begin();
+    faults(i);
+    moves(i);
+    end();
+}
+
+/* ---- files ---- */
+
+#define FILE_BYTES (64u << 20)
+#define FILE_ROUNDS 9
+
+/* Touch all pages of a file in turn; notes the time per page. */
+static void pass(char *at, int write, struct times *times)
+{
+    size_t bytes = write ? FILE_BYTES / 8 : FILE_BYTES;
+    uint64_t t0 = now();
+    for (size_t b = 0; b < bytes; b += BENCH_PAGE) {
+        if (write)
+            *(volatile char *)(at + b) = 1;
+        else
+            (void)*(volatile char *)(at + b);
+    }
+    times->ns[times->n++] = (uint32_t)((now() - t0) / (bytes / BENCH_PAGE));
+}
+
+static struct times host_first, host_second;
+
+static void host_passes(int file_fd)
+{
+    char *at = mmap(NULL, FILE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, file_fd, 0);
+    if (at == MAP_FAILED)
+        die("mmap of a file");
+    pass(at, 0, &host_first);
+    pass(at, 1, &host_second);
+    if (msync(at, FILE_BYTES, MS_SYNC))
+        die("msync");
+    munmap(at, FILE_BYTES);
+}
+
+static void quarry_passes(struct qy_file *file)
+{
+    struct qy_error error;
+    char *at = qy_space_map_file(space, file, 0, FILE_BYTES, QY_PROT_WRITE, 0, &error);
+    if (!at)
+        die(error.text);
+    pass(at, 0, &first);
+    pass(at, 1, &second);
+    if (qy_file_sync(file))
+        die("qy_file_sync");
+    qy_space_unmap(space, at, FILE_BYTES);
+}
+
+static void files(void)
+{
+    char path[] = "quarry-bench-XXXXXX";
+    int file_fd = mkstemp(path);
+    struct qy_error error = {0};
+    begin();
+    if (file_fd < 0 || ftruncate(file_fd, FILE_BYTES))
+        die("no file");
+    struct qy_file *file = qy_linux_file_open(mm, path, O_RDWR, &error);
+    if (!file)
+        die(error.text);
+    for (unsigned round = 0; round <= FILE_ROUNDS; round++) { /* the first brings all of it in */
+        quarry_passes(file);
+        host_passes(file_fd);
+        if (round == 0)
+            first.n = second.n = host_first.n = host_second.n = 0;
+    }
+    row("file", "read", &first);
+    row("host", "read", &host_first);
+    row("file", "write", &second);
+    row("host", "write", &host_second);
+    if (qy_file_close(file))
+        die("qy_file_close");
+    end();
+    close(file_fd);
+    unlink(path);
 }
 
 int main(int argc, char **argv)
@@ -356,6 +445,7 @@ int main(int argc, char **argv)
         means(i, 0);
         touching(i);
     }
+    files();
     signals();
     system_call(0);
     struct uffdio_api api = {.api = UFFD_API, .features = UFFD_FEATURE_WP_HUGETLBFS_SHMEM};
