@@ -145,7 +145,9 @@ static int read_around(struct qy_file *file, uint64_t index)
     bool is_there = qy_index_get(&file->index, (uint32_t)index) != QY_NO_FRAME;
     qy_unlock(&file->mapping.lock);
     /* There were no frames for all of them, or one before it is to blame. */
-    if (!is_there && page != index)
+    if (is_there)
+        code = 0;
+    else if (page != index)
         code = qy_file_fill(file, (uint32_t)index, 1);
     if (code != 0 && code != -QY_ENOMEM)
         say_unreadable(file, index, code);

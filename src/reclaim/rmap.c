@@ -33,8 +33,7 @@ int qy_file_unmap(struct qy_file *file, uint32_t page, uint64_t count)
             return code;
     }
     uint32_t at = page;
-    while (!qy_list_empty(&file->mappers) && qy_index_next(&file->index, &at, false) &&
-           at - page < count) {
+    while (file->was_mapped && qy_index_next(&file->index, &at, false) && at - page < count) {
         qy_file_folio(file, qy_index_get(&file->index, at))->flags &= (uint8_t)~QY_FOLIO_MAPPED;
         if (at++ == UINT32_MAX)
             break;

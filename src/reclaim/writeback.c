@@ -69,8 +69,7 @@ static void end_run(struct qy_file *file, const struct run *run, int code)
     for (unsigned i = 0; i < run->count; i++) {
         struct qy_folio *folio = qy_file_folio(file, run->frames[i]);
         folio->flags &= (uint8_t)~QY_FOLIO_WRITEBACK;
-        bool writable = run->writable && (folio->flags & QY_FOLIO_MAPPED);
-        if (code != 0 || writable || (folio->flags & QY_FOLIO_WRITE_PIN))
+        if (code != 0 || run->writable || (folio->flags & QY_FOLIO_WRITE_PIN))
             qy_file_set_dirty(file, run->page + i, run->frames[i]);
     }
     file->nr_writeback -= run->count;

@@ -182,10 +182,11 @@ static int upgrade_locked(struct qy_space *space, const struct qy_touch *touch, 
         return 0; /* others were faster */
     pte = qy_pte_make_leaf(qy_pte_pfn(pte), flags | QY_PTE_FILE);
     int64_t growth = qy_space_growth_locked(space, touch->page, 1, pte);
-    if (!qy_space_may_grow_locked(space, growth, 0, touch->need != QY_PROT_NONE) ||
-        qy_port_window_protect(space->mapping.mm, qy_space_address(space, touch->page), 1, prot) !=
-            0)
+    if (!qy_space_may_grow_locked(space, growth, 0, touch->need != QY_PROT_NONE))
         return qy_space_no_mappings_locked(space);
+    if (qy_port_window_protect(space->mapping.mm, qy_space_address(space, touch->page), 1, prot) !=
+        0)
+        return qy_space_refused_locked(space);
     qy_pgtable_set(&space->table, touch->page, 1, qy_pte_pfn(pte), flags | QY_PTE_FILE);
     qy_space_recount_locked(space, growth);
     return 0;
@@ -299,10 +300,11 @@ static int protect_locked(struct qy_space *space, uint64_t page, uint64_t end)
                 behind++;
             int64_t growth =
                 qy_space_growth_by_flags_locked(space, page, behind - page, QY_PTE_READ);
-            if (!qy_space_may_grow_locked(space, growth, 0, true) ||
-                qy_port_window_protect(space->mapping.mm, qy_space_address(space, page),
-                                       behind - page, QY_PROT_READ) != 0)
+            if (!qy_space_may_grow_locked(space, growth, 0, true))
                 return qy_space_no_mappings_locked(space);
+            if (qy_port_window_protect(space->mapping.mm, qy_space_address(space, page),
+                                       behind - page, QY_PROT_READ) != 0)
+                return qy_space_refused_locked(space);
             for (uint64_t at = page; at < behind; at++)
                 qy_pgtable_set(&space->table, at, 1, qy_pte_pfn(qy_pgtable_get(&space->table, at)),
                                QY_PTE_READ | QY_PTE_FILE);

@@ -162,6 +162,12 @@ int qy_space_no_mappings_locked(struct qy_space *space)
     return -QY_ENOMEM;
 }
 
+int qy_space_refused_locked(struct qy_space *space)
+{
+    space->unrestored = true;
+    return qy_space_no_mappings_locked(space);
+}
+
 /* ---- collapsing ---- */
 
 /** Pages of one area, all of which go to one block of frames. */
@@ -277,7 +283,8 @@ static bool collapse_locked(struct qy_space *space, const struct block *block, q
                                   false) == 0;
     }
     if (!done) {
-        space->unrestored |= close_pages(space, block, closed, block->prot) != closed;
+        close_pages(space, block, closed, block->prot);
+        space->unrestored = true;
         return false;
     }
     int64_t growth = qy_space_growth_locked(space, block->page, count,

@@ -92,7 +92,7 @@ int qy_space_isolate_locked(struct qy_space *space, uint64_t page, qy_pfn_t pfn,
         qy_space_recall_locked(space, page, pfn, count);
         if (qy_port_window_protect(space->mapping.mm, qy_space_address(space, page), count,
                                    QY_PROT_READ) != 0)
-            return qy_space_no_mappings_locked(space);
+            return qy_space_refused_locked(space);
     }
     qy_pgtable_set(&space->table, page, count, pfn, flags);
     space->nr_isolated += count;

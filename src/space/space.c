@@ -125,7 +125,7 @@ static int unmap_locked(struct qy_space *space, uint64_t page, uint64_t count, i
         recall_locked(space, page, count);
         if (qy_port_window_unmap(space->mapping.mm, qy_space_address(space, first),
                                  page + count - first) != 0)
-            return qy_space_no_mappings_locked(space);
+            return qy_space_refused_locked(space);
         release_locked(space, page, count);
     }
     return 0;
@@ -216,8 +216,8 @@ static int protect_locked(struct qy_space *space, uint64_t page, uint64_t count,
         return -QY_ENOMEM;
     uint64_t reached = protect_host_locked(space, page, page + count, &prot);
     if (reached < page + count) {
-        space->unrestored |= protect_host_locked(space, page, reached, NULL) != reached;
-        return qy_space_no_mappings_locked(space);
+        protect_host_locked(space, page, reached, NULL);
+        return qy_space_refused_locked(space);
     }
     qy_area_cut(space, page, &spare[0]);
     qy_area_cut(space, page + count, &spare[1]);

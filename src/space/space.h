@@ -69,9 +69,9 @@ struct qy_space {
     uint64_t collapse_page;  /* (m) where mappings.c goes on looking */
     uint32_t nr_waiters;     /* (m) for the end of a move */
     bool said_no_mappings;   /* (m) reported once */
-    bool unrestored;         /* (m) some page may be written, and the host does not know */
-    _Atomic uint32_t moves;  /* moves that ended: whoever waits sleeps on it */
-    struct qy_list link;     /* (h) mm->spaces */
+    bool unrestored; /* (m) the host may allow less than some entry says, or have nothing there */
+    _Atomic uint32_t moves; /* moves that ended: whoever waits sleeps on it */
+    struct qy_list link;    /* (h) mm->spaces */
 };
 
 static inline struct qy_space *qy_space_of(struct qy_mapping *mapping)
@@ -236,6 +236,8 @@ QY_MUST_CHECK bool qy_space_may_grow_locked(const struct qy_space *space, int64_
                                             bool access);
 /** A mapping was refused: say so, once. -ENOMEM. */
 int qy_space_no_mappings_locked(struct qy_space *space);
+/** The same, and the host may have done part of what it refused: the next accesses will see to it. */
+int qy_space_refused_locked(struct qy_space *space);
 
 /** Are the mappings that calls may take used up? Racy. */
 bool qy_space_is_short(const struct qy_space *space);

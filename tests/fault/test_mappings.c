@@ -568,14 +568,10 @@ static void an_access_without_a_mapping(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(others_faults_go_on),
-        cmocka_unit_test(a_child_has_nothing),
-        cmocka_unit_test(the_hosts_limit),
-        cmocka_unit_test(tables_that_stay),
-        cmocka_unit_test(a_limit_of_addresses),
-        cmocka_unit_test(tables_go_along),
-        cmocka_unit_test(pieces_can_be_accessed),
-        cmocka_unit_test(an_access_without_a_mapping),
+        cmocka_unit_test(others_faults_go_on),    cmocka_unit_test(a_child_has_nothing),
+        cmocka_unit_test(the_hosts_limit),        cmocka_unit_test(tables_that_stay),
+        cmocka_unit_test(a_limit_of_addresses),   cmocka_unit_test(tables_go_along),
+        cmocka_unit_test(pieces_can_be_accessed), cmocka_unit_test(an_access_without_a_mapping),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
