@@ -176,6 +176,26 @@ static void given_up_while_mapped(void **state)
     assert_int_equal(backing.bytes[9 * PAGE], 9);
 }
 
+/* Wrong if it failed: pages that an area had had could not be given up, or cut off, once it was gone. */
+static void given_up_after_the_last_area(void **state)
+{
+    (void)state;
+    for (unsigned end = 0; end < 2; end++) {
+        char *at = map(0, 8, QY_PROT_WRITE);
+        for (unsigned page = 0; page < 8; page++)
+            assert_int_equal(poke(at + page * PAGE, (unsigned char)(page + 1)), 0);
+        assert_int_equal(qy_space_unmap(space, at, 8 * PAGE), 0);
+        assert_int_equal(qy_file_sync(file), 0);
+        if (end == 0)
+            qy_file_drop(file);
+        else
+            assert_int_equal(qy_file_truncate(file, 0), 0);
+        for (uint32_t page = 0; page < 8; page++)
+            assert_int_equal(qy_index_get(&file->index, page), QY_NO_FRAME);
+        test_rules(mm);
+    }
+}
+
 /* Wrong if it failed: a frame would leave one of its places and stay in another. */
 static void one_page_in_many_places(void **state)
 {
@@ -512,6 +532,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(writes, setup, teardown),
         cmocka_unit_test_setup_teardown(written_again_after_write_back, setup, teardown),
         cmocka_unit_test_setup_teardown(given_up_while_mapped, setup, teardown),
+        cmocka_unit_test_setup_teardown(given_up_after_the_last_area, setup, teardown),
         cmocka_unit_test_setup_teardown(one_page_in_many_places, setup, teardown),
         cmocka_unit_test_setup_teardown(moved_while_mapped, setup, teardown),
         cmocka_unit_test_setup_teardown(cut_and_joined, setup, teardown),
