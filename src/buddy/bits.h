@@ -63,6 +63,16 @@ static inline void qy_block_account_fresh(struct qy_zone *zone, struct qy_pagebl
                           memory_order_relaxed);
 }
 
+/** None of the pageblock's free frames is fresh any more. */
+static inline void qy_block_forget_fresh(struct qy_mm *mm, struct qy_zone *zone, uint32_t block)
+{
+    struct qy_pageblock *pb = &mm->blocks[block];
+    if (pb->nr_fresh == 0)
+        return;
+    mm->fresh_bits[block] = (struct qy_bits512){.word = {0}};
+    qy_block_account_fresh(zone, pb, -(int)pb->nr_fresh);
+}
+
 static inline unsigned qy_block_count_of(uint64_t mask)
 {
     return mask == QY_ALL_BITS ? QY_WORD_BITS : qy_word_count(mask);

@@ -41,10 +41,7 @@ static bool clear_all(struct qy_mm *mm, struct qy_zone *zone, uint32_t block)
     qy_assert(pb->nr_free == QY_PAGEBLOCK_FRAMES, "B1");
     mm->free_bits[block] = (struct qy_bits512){.word = {0}};
     __builtin_memset(pb->word_order, -1, sizeof(pb->word_order));
-    if (pb->nr_fresh != 0) {
-        mm->fresh_bits[block] = (struct qy_bits512){.word = {0}};
-        qy_block_account_fresh(zone, pb, -(int)pb->nr_fresh);
-    }
+    qy_block_forget_fresh(mm, zone, block);
     return fresh;
 }
 

@@ -44,12 +44,8 @@ static bool is_large(const struct qy_mm *mm)
 /** All free frames of the pageblock have memory from now on. */
 static void forget_fresh(struct qy_mm *mm, struct qy_zone *zone, uint32_t block)
 {
-    struct qy_pageblock *pb = &mm->blocks[block];
     qy_lock(&zone->lock);
-    if (pb->nr_fresh != 0) {
-        mm->fresh_bits[block] = (struct qy_bits512){.word = {0}};
-        qy_block_account_fresh(zone, pb, -(int)pb->nr_fresh);
-    }
+    qy_block_forget_fresh(mm, zone, block);
     qy_unlock(&zone->lock);
 }
 
