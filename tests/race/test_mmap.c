@@ -4,6 +4,7 @@
  *
  * QUARRY_SECONDS says how long; 2 without it.
  */
+#include "cells.h"
 #include "support.h"
 
 #include "space/space.h"
@@ -30,12 +31,6 @@
 #define REGION 1024
 #define CELLS (BYTES / 64)
 
-/* A line of the file. Its writer raises turn, fills it, and raises turn again. */
-struct cell {
-    _Atomic uint64_t turn;
-    _Atomic uint64_t word[7];
-};
-
 static struct {
     struct qy_mm *mm;
     struct qy_space *space, *other;
@@ -56,11 +51,6 @@ static void handle(int signal, siginfo_t *info, void *context)
                   qy_space_fault(world.other, info->si_addr, false));
 }
 
-static uint64_t word_of(size_t cell, uint64_t turn, unsigned i)
-{
-    return turn == 0 ? 0 : (cell * 0x9e3779b97f4a7c15u) ^ (turn * 0xbf58476d1ce4e5b9u) ^ i;
-}
-
 /* cmocka's own are for its thread. */
 static void expect(const char *call, int64_t result, int64_t expected)
 {
@@ -75,17 +65,7 @@ static void *writer(void *argument)
     uint64_t writes = 0;
     while (!atomic_load_explicit(&world.stop, memory_order_relaxed)) {
         size_t at = random_below(&random, CELLS / WRITERS) * WRITERS + number;
-        struct cell *cell = &world.cells[at];
-        uint64_t turn = atomic_load_explicit(&cell->turn, memory_order_relaxed);
-        if (turn != told[at])
-            test_fail("cell %zu: a write was lost: %llu, not %llu", at, (unsigned long long)turn,
-                      (unsigned long long)told[at]);
-        atomic_store_explicit(&cell->turn, turn + 1, memory_order_relaxed);
-        atomic_thread_fence(memory_order_release);
-        for (unsigned i = 0; i < 7; i++)
-            atomic_store_explicit(&cell->word[i], word_of(at, turn + 2, i), memory_order_relaxed);
-        atomic_store_explicit(&cell->turn, turn + 2, memory_order_release);
-        told[at] = turn + 2;
+        cell_write(&world.cells[at], at, &told[at]);
         writes++;
     }
     world.writes += writes;
@@ -100,17 +80,7 @@ static void *reader(void *argument)
     while (!atomic_load_explicit(&world.stop, memory_order_relaxed)) {
         size_t at = random_below(&random, CELLS);
         struct cell *cell = reads % 2 ? &world.cells[at] : &world.read_only[at];
-        uint64_t word[7];
-        uint64_t turn = atomic_load_explicit(&cell->turn, memory_order_acquire);
-        for (unsigned i = 0; i < 7; i++)
-            word[i] = atomic_load_explicit(&cell->word[i], memory_order_relaxed);
-        atomic_thread_fence(memory_order_acquire);
-        if (turn % 2 == 1 || atomic_load_explicit(&cell->turn, memory_order_relaxed) != turn)
-            continue;
-        for (unsigned i = 0; i < 7; i++)
-            if (word[i] != word_of(at, turn, i))
-                test_fail("cell %zu, turn %llu: word %u is torn", at, (unsigned long long)turn, i);
-        reads++;
+        reads += cell_read(cell, at);
     }
     world.reads += reads;
     return NULL;
