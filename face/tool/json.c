@@ -204,3 +204,11 @@ json_t *json_what(const struct what *what, const struct views *views)
             return makers[m].json(views);
     return json_null();
 }
+
+void json_write(json_t *object, FILE *out)
+{
+    /* Of a time in seconds, nine digits are all that was measured. */
+    json_dumpf(object, out, JSON_INDENT(1) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(9));
+    fputc('\n', out);
+    json_decref(object);
+}

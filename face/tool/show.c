@@ -177,10 +177,9 @@ int command_show(int argc, char **argv)
 
     json_t *object = json_object();
     int status = show(&request, object);
-    if (request.json && json_object_size(object) > 0) {
-        json_dumpf(object, stdout, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
-        putchar('\n');
-    }
-    json_decref(object);
+    if (request.json && json_object_size(object) > 0)
+        json_write(object, stdout);
+    else
+        json_decref(object);
     return status;
 }

@@ -286,7 +286,5 @@ void summary_json(FILE *out, const struct reports *reports, const struct ending 
         "user_s", seconds(&ending->usage.ru_utime), "system_s", seconds(&ending->usage.ru_stime),
         "processes_left_out", (json_int_t)reports->left_out + (json_int_t)reports->unseen,
         "processes", processes);
-    json_dumpf(object, out, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
-    fputc('\n', out);
-    json_decref(object);
+    json_write(object, out);
 }
