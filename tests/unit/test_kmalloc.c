@@ -5,6 +5,7 @@
 
 #include "memory/mm.h"
 #include "slab/kmalloc.h"
+#include "slab/run_depot.h"
 
 #include <quarry/slab.h>
 
@@ -281,6 +282,23 @@ static void sizes_are_compared_with_the_class(void **state)
     assert_int_equal(qy_kfree(memory.mm, block), 0);
 }
 
+/* Wrong if it failed: runs that a slot has no room for would go to the buddy and come from it each
+ * time, although they are wanted again and again. */
+static void runs_that_come_again_wait_for_it(void **state)
+{
+    static void *runs[64];
+    (void)state;
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < COUNT_OF(runs); i++)
+            assert_non_null(runs[i] = qy_kmalloc(memory.mm, 40000, QY_GFP_KERNEL));
+        for (unsigned i = 0; i < COUNT_OF(runs); i++)
+            assert_int_equal(qy_kfree(memory.mm, runs[i]), 0);
+        if (round == 0)
+            assert_int_equal(qy_run_depot_frames(memory.mm), 0);
+    }
+    assert_true(qy_run_depot_frames(memory.mm) > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -295,6 +313,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(wrong_frees_are_named, build, tear_down),
         cmocka_unit_test_setup_teardown(insides_and_sizes_are_seen, build, tear_down),
         cmocka_unit_test_setup_teardown(sizes_are_compared_with_the_class, build, tear_down),
+        cmocka_unit_test_setup_teardown(runs_that_come_again_wait_for_it, build, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
 #include "support.h"
 
 #include "buddy/alloc.h"
+#include "buddy/buddy.h"
 #include "memory/mm.h"
 
 #include <quarry/buddy.h>
@@ -156,8 +157,19 @@ static uint64_t frames_in_use(struct qy_mm *mm)
     return stat.managed - stat.free;
 }
 
-/* Wrong if it failed: a large block would be moved where it could grow where it is; or when it
- * moves its bytes or the memory that it leaves would be lost. */
+/** The memory of these free frames went elsewhere with its pages. */
+static void expect_fresh(struct qy_mm *mm, void *address, size_t bytes)
+{
+    qy_pfn_t pfn = qy_virt_to_pfn(mm, address);
+    struct qy_zone *zone = qy_zone_of(mm, pfn);
+    qy_lock(&zone->lock);
+    assert_true(qy_take_range_locked(mm, zone, pfn, bytes / PAGE));
+    qy_unlock(&zone->lock);
+    qy_give_run(mm, pfn, bytes / PAGE, true);
+}
+
+/* Wrong if it failed: a large block would be moved where it could grow where it is; or be copied when
+ * it moves; or its bytes or the memory that it leaves would be lost. */
 static void large_blocks_grow_where_they_are_or_move(void **state)
 {
     (void)state;
@@ -175,6 +187,7 @@ static void large_blocks_grow_where_they_are_or_move(void **state)
         assert_true(qy_take_behind(mm, behind, 1));
         unsigned char *moved = qy_krealloc(mm, grown, 4 * bytes, QY_GFP_KERNEL);
         assert_true(moved != NULL && moved != grown);
+        expect_fresh(mm, grown, bytes + bytes / 2);
         for (size_t at = 0; at < bytes; at += 64)
             if (moved[at] != at / 64 % 251)
                 fail_msg("byte %zu of %zu is lost", at, bytes);
