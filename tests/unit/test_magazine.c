@@ -106,6 +106,41 @@ static void a_loaded_magazine_ends_in_null(void **state)
     }
 }
 
+/** All magazines that can be had without new memory, linked. */
+static void **take_all_magazines(void)
+{
+    void **all = NULL, **magazine;
+    struct qy_kmem_cache *magazines = qy_cache_of_magazines(memory.mm);
+    qy_magazine_drop_spare(the_slot());
+    while ((magazine = qy_slab_take_one(magazines, the_slot(), false)) != NULL) {
+        *magazine = all;
+        all = magazine;
+    }
+    return all;
+}
+
+/* Wrong if it failed: a free without memory for a magazine would lose objects, or use one twice. */
+static void frees_need_no_memory(void **state)
+{
+    (void)state;
+    take(OBJECTS);
+    void **all = take_all_magazines();
+    give(OBJECTS);
+    test_rules(memory.mm);
+    while (all != NULL) {
+        void **next = *all;
+        qy_slab_give_one(qy_cache_of_magazines(memory.mm), all);
+        all = next;
+    }
+    take(OBJECTS);
+    for (unsigned i = 0; i < OBJECTS; i++)
+        *(unsigned *)objects[i] = i;
+    for (unsigned i = 0; i < OBJECTS; i++)
+        assert_int_equal(*(unsigned *)objects[i], i);
+    give(OBJECTS);
+    test_rules(memory.mm);
+}
+
 /* Wrong if it failed: G2: who takes a magazine from a depot would find places without objects. */
 static void depots_hold_full_magazines(void **state)
 {
@@ -249,6 +284,7 @@ int main(void)
         cmocka_unit_test(no_magazine_is_empty_and_full),
         cmocka_unit_test(objects_come_back_last_first),
         cmocka_unit_test_setup_teardown(a_loaded_magazine_ends_in_null, build, tear_down),
+        cmocka_unit_test_setup_teardown(frees_need_no_memory, build, tear_down),
         cmocka_unit_test_setup_teardown(depots_hold_full_magazines, build, tear_down),
         cmocka_unit_test_setup_teardown(a_slot_keeps_more_of_what_comes_again, build, tear_down),
         cmocka_unit_test_setup_teardown(a_depot_keeps_more_of_what_goes_round, build, tear_down),
