@@ -20,8 +20,8 @@ void qy_sim_reset(void);
 /** Who makes the calls from here on: CPU 0 .. QY_SIM_CPUS - 1; -1: one that gets no slot. */
 void qy_sim_cpu(int cpu);
 
-/** The nth call from now on that can fail (commit, decommit, protect, attach, those on windows;
- *  sleep: returns at once) fails, and no other; 0: none. */
+/** The nth call from now on that can fail (commit, decommit, move, protect, attach, those on
+ *  windows; sleep: returns at once) fails, and no other; 0: none. */
 void qy_sim_fail(uint64_t nth);
 /** For the port's files: is this the call? */
 bool qy_sim_fails(void);

@@ -4,7 +4,10 @@
 #include "sim.h"
 #include "support.h"
 
+#include "buddy/alloc.h"
+#include "buddy/buddy.h"
 #include "memory/mm.h"
+#include "slab/guarded.h"
 #include "slab/kmalloc.h"
 
 #include <quarry/buddy.h>
@@ -12,6 +15,7 @@
 
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -70,6 +74,35 @@ static bool stops(char *at)
     }
     waitpid(pid, &status, 0);
     return WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV;
+}
+
+/** Pages that the system has something behind. */
+static size_t resident(char *block, size_t bytes)
+{
+    static unsigned char in_core[4 * MIB / PAGE];
+    size_t count = 0, pages = (bytes + PAGE - 1) / PAGE;
+    assert_true(pages <= sizeof(in_core));
+    assert_int_equal(mincore(block, pages * PAGE, in_core), 0);
+    for (size_t i = 0; i < pages; i++)
+        count += in_core[i] & 1;
+    return count;
+}
+
+/** Frames that are in use, when nothing waits and nothing is in a slot. */
+static uint64_t frames_in_use(void)
+{
+    struct qy_mm_stat stat;
+    memory.mm->reclaim(memory.mm, QY_GFP_KERNEL, 0);
+    qy_drain_all_pages(memory.mm);
+    qy_mm_stat(memory.mm, &stat);
+    return stat.managed - stat.free;
+}
+
+static void expect_bytes(const char *block, size_t from, size_t to, char byte)
+{
+    for (size_t at = from; at < to; at++)
+        if (block[at] != byte)
+            fail_msg("byte %zu is %d, not %d", at, block[at], byte);
 }
 
 /* Wrong if it failed: whoever runs over an end of a large block would reach its neighbour. */
@@ -227,6 +260,113 @@ static void guards_move_with_the_end(void **state)
     assert_int_equal(qy_kfree(memory.mm, block), 0);
 }
 
+/** What lies behind the block and its guard was used, and is free. */
+static void use_behind(char *block, uint64_t nr_frames)
+{
+    qy_pfn_t pfn = qy_virt_to_pfn(memory.mm, block + qy_ksize(memory.mm, block) + PAGE);
+    assert_true(qy_take_behind(memory.mm, pfn, nr_frames));
+    memset(qy_frame_address(memory.mm, pfn), 0x5a, nr_frames * PAGE);
+    qy_give_run(memory.mm, pfn, nr_frames, false);
+}
+
+/* Wrong if it failed: realloc would copy where there is room behind, show what others had written
+ * there, or leave its guard in the middle. */
+static void a_run_grows_where_it_lies(void **state)
+{
+    (void)state;
+    char *block = take(12 * PAGE);
+    memset(block, 1, 12 * PAGE);
+    use_behind(block, 8);
+    assert_ptr_equal(qy_krealloc(memory.mm, block, 20 * PAGE, QY_GFP_KERNEL), block);
+    expect_bytes(block, 0, 12 * PAGE, 1);
+    expect_bytes(block, 12 * PAGE, 20 * PAGE, 0);
+    assert_true(stops(block + 20 * PAGE));
+    test_rules(memory.mm);
+    assert_int_equal(qy_kfree(memory.mm, block), 0);
+}
+
+/* Wrong if it failed: red bytes of the old end would stand in the middle of a block that has
+ * moved, as if somebody had written them. */
+static void a_run_that_moves_leaves_its_red_behind(void **state)
+{
+    (void)state;
+    size_t bytes = 2 * MIB + 100;
+    char *block = take(bytes), *neighbour = take(100000);
+    memset(block, 1, bytes);
+    char *moved = qy_krealloc(memory.mm, block, 3 * MIB, QY_GFP_KERNEL);
+    assert_true(moved != NULL && moved != block);
+    expect_bytes(moved, 0, bytes, 1);
+    expect_bytes(moved, bytes, 3 * MIB, 0);
+    assert_int_equal(qy_kfree(memory.mm, moved), 0);
+    assert_int_equal(qy_kfree(memory.mm, neighbour), 0);
+}
+
+/* Wrong if it failed: memory of freed blocks would stay with the process while they wait, or be
+ * cleared byte by byte when it comes back. */
+static void freed_memory_is_given_back(void **state)
+{
+    (void)state;
+    size_t bytes = 2 * MIB;
+    char *block = take(bytes);
+    memset(block, 1, bytes);
+    assert_int_equal(resident(block, bytes), bytes / PAGE);
+    assert_int_equal(qy_kfree(memory.mm, block), 0);
+    assert_int_equal(resident(block, bytes), 0);
+    qy_guarded_drain(memory.mm);
+    qy_pfn_t pfn = qy_virt_to_pfn(memory.mm, block);
+    struct qy_zone *zone = qy_zone_of(memory.mm, pfn);
+    qy_lock(&zone->lock);
+    bool fresh = qy_take_range_locked(memory.mm, zone, pfn, bytes / PAGE);
+    qy_unlock(&zone->lock);
+    assert_true(fresh);
+    memset(block, 1, bytes);
+    qy_give_run(memory.mm, pfn, bytes / PAGE, false);
+    char *again = take(bytes);
+    assert_in_range(again, block - 2 * MIB, block + 2 * MIB);
+    assert_true(resident(again, bytes) <= 1); /* but not by touching them */
+    assert_int_equal(qy_kfree(memory.mm, again), 0);
+}
+
+/* Wrong if it failed: guards would take more mappings than the host has, or those that could not
+ * be set count for ever. */
+static void guards_are_not_without_number(void **state)
+{
+    static const uint64_t many = 1 << 20;
+    (void)state;
+    atomic_store(&memory.mm->quarantine.nr_protected, many);
+    char *block = take(100000);
+    assert_false(stops(block - 1));
+    assert_int_equal(atomic_load(&memory.mm->quarantine.nr_protected), many);
+    assert_int_equal(qy_kfree(memory.mm, block), 0);
+    qy_guarded_drain(memory.mm);
+    assert_int_equal(atomic_load(&memory.mm->quarantine.nr_protected), many);
+}
+
+/* Wrong if it failed: a system call that fails within realloc would cost bytes or frames. */
+static void realloc_survives_every_call_that_fails(void **state)
+{
+    static const size_t sizes[] = {12 * PAGE, 2 * MIB};
+    (void)state;
+    assert_int_equal(qy_kfree(memory.mm, take(100)), 0); /* Quarry's own slabs are there */
+    uint64_t before = frames_in_use();
+    for (size_t s = 0; s < COUNT_OF(sizes); s++)
+        for (uint64_t nth = 1; nth < 12; nth++) {
+            size_t bytes = sizes[s];
+            char *block = take(bytes), *neighbour = s == 0 ? NULL : take(100000);
+            memset(block, 1, bytes);
+            qy_sim_fail(nth);
+            char *moved = qy_krealloc(memory.mm, block, 2 * bytes, QY_GFP_KERNEL);
+            qy_sim_fail(0);
+            assert_non_null(moved);
+            expect_bytes(moved, 0, bytes, 1);
+            test_rules(memory.mm);
+            assert_int_equal(qy_kfree(memory.mm, moved), 0);
+            assert_int_equal(qy_kfree(memory.mm, neighbour), 0);
+            assert_int_equal(frames_in_use(), before);
+            assert_int_equal(atomic_load(&memory.mm->quarantine.nr_protected), 0);
+        }
+}
+
 /* Wrong if it failed: a system that refuses to protect or to drop memory would end the program,
  * lose frames, or hide a write after the free. */
 static void works_where_nothing_can_be_protected(void **state)
@@ -246,6 +386,7 @@ static void works_where_nothing_can_be_protected(void **state)
         qy_sim_fail(0);
         memory.mm->reclaim(memory.mm, QY_GFP_KERNEL, 0);
         assert_int_equal(memory.mm->quarantine.nr_runs, 0);
+        assert_int_equal(atomic_load(&memory.mm->quarantine.nr_protected), 0);
         test_rules(memory.mm);
     }
     assert_int_equal(qy_sim_lines(), 0);
@@ -292,6 +433,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(memory_comes_back_clear, build, tear_down),
         cmocka_unit_test_setup_teardown(quarantine_gives_way, build, tear_down),
         cmocka_unit_test_setup_teardown(guards_move_with_the_end, build, tear_down),
+        cmocka_unit_test_setup_teardown(a_run_grows_where_it_lies, build, tear_down),
+        cmocka_unit_test_setup_teardown(a_run_that_moves_leaves_its_red_behind, build, tear_down),
+        cmocka_unit_test_setup_teardown(freed_memory_is_given_back, build, tear_down),
+        cmocka_unit_test_setup_teardown(guards_are_not_without_number, build, tear_down),
+        cmocka_unit_test_setup_teardown(realloc_survives_every_call_that_fails, build, tear_down),
         cmocka_unit_test_setup_teardown(works_where_nothing_can_be_protected, build, tear_down),
         cmocka_unit_test_setup_teardown(reports_name_what_was_done, build, tear_down),
     };
