@@ -5,7 +5,7 @@
  *         takes the lock out of this path leaves it at 2, which may wake once too often and
  *         never once too seldom.
  *
- * RULES   L1, see lock.h: checked here.
+ * RULES   L1, L3, see lock.h: checked here.
  *
  * LOCKS   This is where they come from.
  *
@@ -43,16 +43,20 @@ void qy_lock_wake(struct qy_lock *lock)
     qy_port_wake(&lock->word);
 }
 
-void qy_lock_check_rank(const struct qy_lock *lock, bool taking)
+void qy_lock_check_held(const struct qy_lock *lock)
 {
-    if (!QY_DEBUG)
-        return;
+    qy_assert(*qy_port_held_ranks() & 1u << lock->rank, "L3");
+}
+
+void qy_lock_note(const struct qy_lock *lock, bool taking)
+{
     uint32_t *held = qy_port_held_ranks();
     uint32_t bit = 1u << lock->rank;
     if (taking) {
         qy_assert(*held < bit, "L1");
         *held |= bit;
     } else {
+        qy_lock_check_held(lock);
         *held &= ~bit;
     }
 }

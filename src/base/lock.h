@@ -6,10 +6,13 @@
  *         through the port (Drepper, "Futexes Are Tricky", 2005, mutex2).
  *
  * RULES   L1  A thread takes locks in rising rank only.
- *         Checked at each qy_lock() in debug builds.
+ *         L3  Who lets a lock go, or calls a function named _locked, holds it.
+ *         Checked at each qy_lock(), qy_unlock() and qy_assert_held() in debug builds.
  */
 #ifndef QY_BASE_LOCK_H
 #define QY_BASE_LOCK_H
+
+#include <quarry/config.h>
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -40,15 +43,23 @@ struct qy_lock {
 void qy_lock_init(struct qy_lock *lock, enum qy_lock_rank rank);
 void qy_lock_slow(struct qy_lock *lock);
 void qy_lock_wake(struct qy_lock *lock);
-void qy_lock_check_rank(const struct qy_lock *lock, bool taking);
+void qy_lock_note(const struct qy_lock *lock, bool taking);
+void qy_lock_check_held(const struct qy_lock *lock);
+
+/** L3. */
+static inline void qy_assert_held(const struct qy_lock *lock)
+{
+    if (QY_DEBUG)
+        qy_lock_check_held(lock);
+}
 
 static inline bool qy_trylock(struct qy_lock *lock)
 {
     uint32_t expected = 0;
     bool taken = atomic_compare_exchange_strong_explicit(
         &lock->word, &expected, 1, memory_order_acquire, memory_order_relaxed);
-    if (taken)
-        qy_lock_check_rank(lock, true);
+    if (QY_DEBUG && taken)
+        qy_lock_note(lock, true);
     return taken;
 }
 
@@ -58,12 +69,14 @@ static inline void qy_lock(struct qy_lock *lock)
     if (!atomic_compare_exchange_strong_explicit(&lock->word, &expected, 1, memory_order_acquire,
                                                  memory_order_relaxed))
         qy_lock_slow(lock);
-    qy_lock_check_rank(lock, true);
+    if (QY_DEBUG)
+        qy_lock_note(lock, true);
 }
 
 static inline void qy_unlock(struct qy_lock *lock)
 {
-    qy_lock_check_rank(lock, false);
+    if (QY_DEBUG)
+        qy_lock_note(lock, false);
     if (atomic_exchange_explicit(&lock->word, 0, memory_order_release) == 2)
         qy_lock_wake(lock);
 }

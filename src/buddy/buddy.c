@@ -121,6 +121,7 @@ static bool take_at(struct qy_mm *mm, struct qy_zone *zone, uint32_t block, unsi
 void qy_buddy_take_at_locked(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t pfn, unsigned order,
                              bool *fresh)
 {
+    qy_assert_held(&zone->lock);
     uint32_t block = qy_block_of(mm, pfn);
     unsigned index = (unsigned)(qy_frame_index(mm, pfn) % QY_PAGEBLOCK_FRAMES);
     if (order < QY_MAX_ORDER) {
@@ -135,6 +136,7 @@ void qy_buddy_take_at_locked(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t pf
 qy_pfn_t qy_buddy_take_locked(struct qy_mm *mm, struct qy_zone *zone,
                               enum qy_migratetype migratetype, unsigned order, bool *fresh)
 {
+    qy_assert_held(&zone->lock);
     unsigned lists = zone->nonempty[migratetype] >> order << order;
     if (lists == 0)
         return QY_PFN_NONE;
@@ -190,6 +192,7 @@ static void give_at(struct qy_mm *mm, struct qy_zone *zone, uint32_t block, unsi
 int qy_buddy_give_locked(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t pfn, unsigned order,
                          bool fresh)
 {
+    qy_assert_held(&zone->lock);
     uint32_t block = qy_block_of(mm, pfn);
     unsigned index = (unsigned)(qy_frame_index(mm, pfn) % QY_PAGEBLOCK_FRAMES);
     zone->nr_given++;
@@ -210,6 +213,7 @@ int qy_buddy_give_locked(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t pfn, u
 void qy_buddy_give_range_locked(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t pfn,
                                 uint64_t nr_frames, bool fresh)
 {
+    qy_assert_held(&zone->lock);
     while (nr_frames > 0) {
         uint64_t index = qy_frame_index(mm, pfn);
         unsigned order = index == 0 ? QY_MAX_ORDER : (unsigned)__builtin_ctzll(index);
@@ -230,6 +234,7 @@ void qy_buddy_give_range_locked(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t
 void qy_buddy_set_migratetype_locked(struct qy_mm *mm, struct qy_zone *zone, uint32_t block,
                                      enum qy_migratetype migratetype)
 {
+    qy_assert_held(&zone->lock);
     struct qy_pageblock *pb = &mm->blocks[block];
     qy_block_split_pair(mm, zone, pb);
     qy_block_set_type(mm, zone, pb, migratetype);

@@ -96,6 +96,7 @@ static uint64_t count_free_locked(const struct qy_mm *mm, const struct qy_zone *
 
 bool qy_take_range_locked(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t pfn, uint64_t nr_frames)
 {
+    qy_assert_held(&zone->lock);
     bool all_fresh = true;
     while (nr_frames > 0) {
         bool fresh;

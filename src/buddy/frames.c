@@ -83,6 +83,7 @@ unsigned qy_buddy_take_frames_locked(struct qy_mm *mm, struct qy_zone *zone,
                                      enum qy_migratetype migratetype, unsigned count,
                                      uint32_t *frames)
 {
+    qy_assert_held(&zone->lock);
     unsigned taken = 0;
     while (taken < count && zone->nonempty[migratetype] != 0) {
         uint32_t block = fullest(mm, zone, migratetype);
@@ -158,6 +159,7 @@ give_together(struct giving *giving, const uint32_t *frames, unsigned count, uns
 unsigned qy_buddy_give_frames_locked(struct qy_mm *mm, struct qy_zone *zone, unsigned count,
                                      const uint32_t *frames)
 {
+    qy_assert_held(&zone->lock);
     struct giving giving = {
         .mm = mm, .zone = zone, .blocks = mm->blocks, .free_words = mm->free_bits->word};
     const uint32_t *const end = frames + count;
@@ -183,6 +185,7 @@ unsigned qy_buddy_give_frames_locked(struct qy_mm *mm, struct qy_zone *zone, uns
 unsigned qy_buddy_take_backed_locked(struct qy_mm *mm, struct qy_zone *zone, uint32_t block,
                                      struct qy_bits512 *which)
 {
+    qy_assert_held(&zone->lock);
     struct qy_pageblock *pb = &mm->blocks[block];
     unsigned taken = pb->nr_free - pb->nr_fresh;
     if (taken == 0)
@@ -200,6 +203,7 @@ unsigned qy_buddy_take_backed_locked(struct qy_mm *mm, struct qy_zone *zone, uin
 void qy_buddy_return_locked(struct qy_mm *mm, struct qy_zone *zone, uint32_t block,
                             const struct qy_bits512 *which, bool fresh)
 {
+    qy_assert_held(&zone->lock);
     struct qy_pageblock *pb = &mm->blocks[block];
     unsigned returned = qy_bits_count(which);
     if (returned == 0)

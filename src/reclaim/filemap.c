@@ -395,6 +395,7 @@ void *qy_file_pin(struct qy_file *file, uint64_t index, bool write, int *code)
 
 void qy_file_unpin_locked(struct qy_file *file, uint32_t page, uint32_t frame)
 {
+    qy_assert_held(&file->mapping.lock);
     struct qy_folio *folio = qy_file_folio(file, frame);
     if (folio->flags & QY_FOLIO_WRITE_PIN)
         qy_file_set_dirty(file, page, frame);

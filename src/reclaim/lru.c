@@ -66,11 +66,13 @@ static void add(struct qy_vmscan *vmscan, uint32_t frame, enum qy_lru lru)
 
 void qy_lru_add_locked(struct qy_vmscan *vmscan, uint32_t frame, enum qy_lru lru)
 {
+    qy_assert_held(&vmscan->lock);
     add(vmscan, frame, lru);
 }
 
 void qy_lru_remove_locked(struct qy_vmscan *vmscan, uint32_t frame)
 {
+    qy_assert_held(&vmscan->lock);
     struct qy_folio *folio = &vmscan->mm->folios[frame];
     struct qy_lru_list *list = &vmscan->list[folio->place][folio->lru];
     if (folio->lru == QY_LRU_NONE)
@@ -161,6 +163,7 @@ static struct qy_evicted *place_of(struct qy_vmscan *vmscan, uint32_t hash)
 
 void qy_evicted_note_locked(struct qy_vmscan *vmscan, uint32_t file, uint32_t page)
 {
+    qy_assert_held(&vmscan->lock);
     uint32_t hash = hash_of(file, page);
     vmscan->evictions++;
     if (vmscan->evicted != NULL)
@@ -169,6 +172,7 @@ void qy_evicted_note_locked(struct qy_vmscan *vmscan, uint32_t file, uint32_t pa
 
 bool qy_evicted_lately_locked(struct qy_vmscan *vmscan, uint32_t file, uint32_t page)
 {
+    qy_assert_held(&vmscan->lock);
     uint32_t hash = hash_of(file, page);
     if (vmscan->evicted == NULL || place_of(vmscan, hash)->hash != hash)
         return false;

@@ -143,6 +143,7 @@ static unsigned take_of(struct qy_slab *slab, unsigned count, void **objects)
 
 unsigned qy_slab_take_locked(struct qy_kmem_cache *cache, unsigned count, void **objects)
 {
+    qy_assert_held(&cache->lock);
     unsigned taken = 0;
     struct qy_slab *slab;
     while (taken < count && (slab = first_with_objects(cache)) != NULL) {
@@ -156,6 +157,7 @@ unsigned qy_slab_take_locked(struct qy_kmem_cache *cache, unsigned count, void *
 
 const char *qy_slab_give_locked(struct qy_kmem_cache *cache, void *object)
 {
+    qy_assert_held(&cache->lock);
     bool exact;
     struct qy_slab *slab = qy_slab_of(cache, object);
     unsigned index = qy_slab_index(slab, object, &exact);

@@ -46,6 +46,7 @@ struct qy_mapper *qy_mapper_at(struct qy_space *space, uint64_t page, struct qy_
 
 void qy_mappers_leave_locked(struct qy_space *space, struct qy_list *left)
 {
+    qy_assert_held(&space->mapping.lock);
     qy_list_init(left);
     for (struct qy_list *link = space->mappers.next, *next; link != &space->mappers; link = next) {
         const struct qy_mapper *mapper = qy_list_entry(link, struct qy_mapper, in_space);
@@ -164,6 +165,7 @@ static bool empty_locked(struct qy_space *space, const struct qy_area *area)
 
 bool qy_space_make_way_locked(struct qy_space *space)
 {
+    qy_assert_held(&space->mapping.lock);
     bool some = false;
     qy_list_for_each (link, &space->mappers)
         qy_list_for_each (at, &qy_list_entry(link, struct qy_mapper, in_space)->areas)

@@ -43,6 +43,7 @@ struct hole {
 uint64_t qy_space_run_locked(const struct qy_space *space, uint64_t page, uint64_t end,
                              qy_pte_t *pte)
 {
+    qy_assert_held(&space->mapping.lock);
     *pte = qy_pgtable_get(&space->table, page);
     uint64_t count = 1;
     while (page + count < end && qy_pgtable_get(&space->table, page + count) ==
@@ -53,6 +54,7 @@ uint64_t qy_space_run_locked(const struct qy_space *space, uint64_t page, uint64
 
 void qy_space_wait_locked(struct qy_space *space)
 {
+    qy_assert_held(&space->mapping.lock);
     uint32_t moves = atomic_load_explicit(&space->moves, memory_order_relaxed);
     space->nr_waiters++;
     qy_unlock(&space->mapping.lock);

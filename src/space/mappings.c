@@ -104,6 +104,7 @@ uint64_t qy_space_mappings(const struct qy_space *space)
 int64_t qy_space_growth_locked(const struct qy_space *space, uint64_t page, uint64_t count,
                                qy_pte_t pte)
 {
+    qy_assert_held(&space->mapping.lock);
     return (int64_t)borders_as(space, page, count, pte) -
            (int64_t)borders(space, page, count, NULL);
 }
@@ -111,6 +112,7 @@ int64_t qy_space_growth_locked(const struct qy_space *space, uint64_t page, uint
 int64_t qy_space_growth_by_flags_locked(const struct qy_space *space, uint64_t page, uint64_t count,
                                         uint32_t flags)
 {
+    qy_assert_held(&space->mapping.lock);
     return (int64_t)borders(space, page, count, &flags) -
            (int64_t)borders(space, page, count, NULL);
 }
@@ -119,6 +121,7 @@ int64_t qy_space_growth_by_flags_locked(const struct qy_space *space, uint64_t p
 
 void qy_space_recount_locked(struct qy_space *space, int64_t growth)
 {
+    qy_assert_held(&space->mapping.lock);
     space->nr_mappings += (uint64_t)growth;
     uint64_t charge = qy_space_charge(space->nr_mappings, space->nr_areas + space->nr_islands);
     atomic_fetch_add_explicit(&space->mapping.mm->nr_mappings, charge - space->charged,
@@ -134,6 +137,7 @@ static uint64_t left_to_calls(const struct qy_mm *mm)
 
 bool qy_space_may_grow_locked(const struct qy_space *space, int64_t growth, int areas, bool access)
 {
+    qy_assert_held(&space->mapping.lock);
     const struct qy_mm *mm = space->mapping.mm;
     uint64_t most =
         access ? atomic_load_explicit(&mm->most_mappings, memory_order_relaxed) : left_to_calls(mm);
@@ -146,6 +150,7 @@ bool qy_space_may_grow_locked(const struct qy_space *space, int64_t growth, int 
 
 int qy_space_no_mappings_locked(struct qy_space *space)
 {
+    qy_assert_held(&space->mapping.lock);
     char line[200];
     struct qy_text text;
     if (space->said_no_mappings)
@@ -164,6 +169,7 @@ int qy_space_no_mappings_locked(struct qy_space *space)
 
 int qy_space_refused_locked(struct qy_space *space)
 {
+    qy_assert_held(&space->mapping.lock);
     space->unrestored = true;
     return qy_space_no_mappings_locked(space);
 }

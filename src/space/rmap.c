@@ -24,6 +24,7 @@
 
 void qy_space_own_locked(struct qy_space *space, uint64_t page, qy_pfn_t pfn, uint64_t count)
 {
+    qy_assert_held(&space->mapping.lock);
     for (uint64_t i = 0; i < count; i++)
         qy_folio_own(qy_folio_of(space->mapping.mm, pfn + i), &space->mapping,
                      (uint32_t)(page + i));
@@ -31,6 +32,7 @@ void qy_space_own_locked(struct qy_space *space, uint64_t page, qy_pfn_t pfn, ui
 
 void qy_space_disown_locked(struct qy_space *space, qy_pfn_t pfn, uint64_t count)
 {
+    qy_assert_held(&space->mapping.lock);
     for (uint64_t i = 0; i < count; i++)
         qy_folio_disown(qy_folio_of(space->mapping.mm, pfn + i));
     qy_lend_return(space->mapping.mm, pfn, count);
@@ -69,12 +71,14 @@ static int spread_locked(struct qy_space *space, uint64_t page, unsigned count)
 
 void qy_space_recall_locked(struct qy_space *space, uint64_t page, qy_pfn_t pfn, uint64_t count)
 {
+    qy_assert_held(&space->mapping.lock);
     if (!space->unrestored) /* else the host may allow less than the entries say */
         qy_port_window_recall(space->mapping.mm, qy_space_address(space, page), pfn, count);
 }
 
 int qy_space_isolate_locked(struct qy_space *space, uint64_t page, qy_pfn_t pfn, unsigned count)
 {
+    qy_assert_held(&space->mapping.lock);
     if (page >= space->nr_pages)
         return -QY_EAGAIN;
     qy_pte_t pte = qy_pgtable_get(&space->table, page);
@@ -117,6 +121,7 @@ static void restore_locked(struct qy_space *space, uint64_t page, qy_pfn_t pfn, 
 int qy_space_putback_locked(struct qy_space *space, uint64_t page, qy_pfn_t from, qy_pfn_t to,
                             unsigned count)
 {
+    qy_assert_held(&space->mapping.lock);
     qy_pte_t pte = qy_pgtable_get(&space->table, page);
     uint32_t flags = qy_pte_flags(pte) & ~QY_PTE_ISOLATED;
     int64_t growth = qy_space_growth_locked(space, page, count, qy_pte_make_leaf(to, flags));

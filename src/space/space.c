@@ -408,7 +408,9 @@ struct qy_space *qy_space_create(struct qy_mm *mm, const char *name, uint64_t by
     atomic_init(&space->moves, 0);
     atomic_store_explicit(&mm->most_mappings, qy_port_window_most(mm), memory_order_relaxed);
     space->nr_mappings = 1;
+    qy_lock(&space->mapping.lock);
     qy_space_recount_locked(space, 0);
+    qy_unlock(&space->mapping.lock);
     list(space, true);
     return space;
 }

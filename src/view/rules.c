@@ -7,7 +7,7 @@
  *
  *         B6: pageblock 4096: its order is not that of its bits
  *
- *         What only a moment can break (F1..F3, L1, A1, O2, M2, S6, K5) is looked at when it
+ *         What only a moment can break (F1..F3, L1, L3, A1, O2, M2, S6, K5) is looked at when it
  *         happens: by an assertion, by the call itself, or by a test.
  *
  * RULES   none of its own. It changes nothing.

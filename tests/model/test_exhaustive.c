@@ -223,6 +223,7 @@ static void make(const struct saved *initial, state_t state)
     bool fresh;
 
     bring_back(initial);
+    qy_lock(&zone->lock);
     for (unsigned unit = 0; unit < scope->units; unit++) {
         if (order_at(state, unit) == FREE)
             continue;
@@ -230,6 +231,7 @@ static void make(const struct saved *initial, state_t state)
         qy_buddy_take_at_locked(mm, zone, pfn_of(unit), order, &fresh);
         mm->tags[qy_frame_index(mm, pfn_of(unit))] = (uint8_t)(QY_TAG_BLOCK + order);
     }
+    qy_unlock(&zone->lock);
 }
 
 static void reach_every_state(const struct scope *chosen)

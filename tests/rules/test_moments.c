@@ -7,6 +7,7 @@
 
 #include "base/grace.h"
 #include "base/lock.h"
+#include "buddy/buddy.h"
 #include "slab/holes.h"
 #include "slab/kmalloc.h"
 
@@ -53,6 +54,22 @@ static void the_same_twice(void)
     qy_lock(&second);
 }
 
+static void letting_go_what_nobody_holds(void)
+{
+    struct qy_lock lock;
+    qy_lock_init(&lock, QY_RANK_ZONE);
+    qy_unlock(&lock);
+}
+
+static void taking_frames_without_the_lock(void)
+{
+    struct test_memory memory;
+    bool fresh;
+    test_memory_simple(&memory, 4 * GIB, 16 * MIB, true);
+    struct qy_zone *zone = qy_zone_of(memory.mm, memory.mm->start_pfn);
+    (void)qy_buddy_take_locked(memory.mm, zone, QY_MIGRATE_UNMOVABLE, 0, &fresh);
+}
+
 /** It ends in a report of this rule. */
 static void expect_panic(void (*work)(void), const char *rule)
 {
@@ -79,6 +96,16 @@ static void expect_panic(void (*work)(void), const char *rule)
     snprintf(wanted, sizeof(wanted), "rule %s broken", rule);
     assert_true(WIFSIGNALED(status));
     assert_non_null(strstr(said, wanted));
+}
+
+/* Wrong if it failed: what a lock guards could be changed without it, and no build would say so. */
+static void a_lock_is_held_where_it_must_be(void **state)
+{
+    (void)state;
+    if (!QY_DEBUG)
+        skip();
+    expect_panic(letting_go_what_nobody_holds, "L3");
+    expect_panic(taking_frames_without_the_lock, "L3");
 }
 
 /* Wrong if it failed: two threads could each hold what the other waits for, and no build would
@@ -360,6 +387,7 @@ static void a_free_with_a_wrong_size_is_named(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_lock_is_held_where_it_must_be),
         cmocka_unit_test(locks_are_taken_in_rising_rank),
         cmocka_unit_test(no_zone_is_taken_below_its_watermark),
         cmocka_unit_test(what_fails_to_come_online_leaves_nothing),
