@@ -35,6 +35,7 @@ static void close_file(struct qy_file *file)
     qy_cache_stat(memory.mm, &stat);
     assert_int_equal(stat.pages, 0);
     assert_int_equal(stat.dirty, 0);
+    assert_int_equal(stat.writeback, 0);
     test_memory_free(&memory);
 }
 
@@ -159,9 +160,85 @@ static void errors(void **state)
     close_file(file);
 }
 
+static unsigned nr_vectors, longest;
+static uint64_t cut_from; /* the backing has no room behind this */
+
+static int64_t read_vector(void *cookie, uint64_t offset, const struct qy_piece *pieces,
+                           unsigned count)
+{
+    int64_t done = 0;
+    for (unsigned i = 0; i < count; i++)
+        done += backing_read(cookie, offset + (uint64_t)done, pieces[i].base, pieces[i].bytes);
+    nr_vectors++;
+    return done;
+}
+
+static int64_t write_vector(void *cookie, uint64_t offset, const struct qy_piece *pieces,
+                            unsigned count)
+{
+    int64_t done = 0;
+    longest = count > longest ? count : longest;
+    for (unsigned i = 0; i < count; i++) {
+        uint64_t at = offset + (uint64_t)done, bytes = pieces[i].bytes;
+        if (at + bytes > cut_from)
+            bytes = at < cut_from ? cut_from - at : 0;
+        done += backing_write(cookie, at, pieces[i].base, bytes);
+    }
+    return done;
+}
+
+/* Wrong if it failed: a backing that takes several pieces at once would be given them one by one, in
+ * a wrong order, or be believed to have taken what it had no room for. */
+static void several_pieces_at_once(void **state)
+{
+    static unsigned char data[400000], buffer[400000];
+    const struct qy_file_ops ops = {.read = backing_read,
+                                    .write = backing_write,
+                                    .readv = read_vector,
+                                    .writev = write_vector,
+                                    .close = backing_close};
+    (void)state;
+    assert_int_equal(qy_file_close(open_file(32 * MIB, 1000000)), 0);
+    test_memory_free(&memory);
+    backing_memory(&memory, 32 * MIB, 1);
+    backing.closes = 0;
+    struct qy_file *file =
+        qy_file_create(memory.mm, "vectors", &ops, &backing, 1000000, &(struct qy_error){0});
+    assert_non_null(file);
+    for (unsigned i = 0; i < sizeof(data); i++)
+        data[i] = (unsigned char)(i * 7 + i / 251);
+
+    /* Frames in a row are one piece: every other page is there before. */
+    for (uint64_t page = 1; page < 64; page += 2)
+        assert_int_equal(qy_file_read(file, buffer, 1, page * PAGE), 1);
+    nr_vectors = longest = 0;
+    assert_int_equal(qy_file_read(file, buffer, sizeof(buffer), 100), sizeof(buffer));
+    assert_memory_equal(buffer, backing.bytes + 100, sizeof(buffer));
+    assert_true(nr_vectors > 0);
+    assert_int_equal(qy_file_write(file, data, sizeof(data), 100), sizeof(data));
+    cut_from = UINT64_MAX;
+    assert_int_equal(qy_file_sync(file), 0);
+    assert_memory_equal(backing.bytes + 100, data, sizeof(data));
+    assert_true(longest > 1);
+
+    data[0] ^= 1;
+    data[5 * PAGE] ^= 1;
+    assert_int_equal(qy_file_write(file, data, sizeof(data), 100), sizeof(data));
+    cut_from = 3 * PAGE + 5;
+    assert_int_equal(qy_file_sync(file), -EIO);
+    assert_true(stat_of(file).dirty > 0);
+    test_rules(memory.mm);
+    cut_from = UINT64_MAX;
+    assert_int_equal(qy_file_sync(file), 0);
+    assert_int_equal(stat_of(file).dirty, 0);
+    assert_memory_equal(backing.bytes + 100, data, sizeof(data));
+    close_file(file);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(several_pieces_at_once),
         cmocka_unit_test(reads),
         cmocka_unit_test(reads_ahead),
         cmocka_unit_test(writes),
