@@ -59,6 +59,10 @@ static void tear_down(struct fixture *fixture)
     borrower_destroy(fixture->borrower);
     test_rules(fixture->mm);
     assert_int_equal(qy_cma_destroy(fixture->cma), 0);
+    for (unsigned z = 0; z < qy_nr_zones(fixture->mm); z++) /* it is ordinary memory again */
+        assert_int_equal(fixture->mm->zones[z].nr_free_of[QY_MIGRATE_CMA] +
+                             fixture->mm->zones[z].nr_free_of[QY_MIGRATE_GUARANTEED],
+                         0);
     test_rules(fixture->mm);
     test_memory_free(&fixture->memory);
 }
@@ -209,6 +213,7 @@ static void nothing_changed(void **state)
     assert_int_equal(take(&fixture, 1024, &pfn, &report), -EBUSY);
     assert_int_equal(report.stuck[0].reason, QY_CMA_NO_MAPPING);
     fixture.borrower->putback_fails = false;
+    assert_int_equal(qy_free_frames(mm), free);
     borrower_check(fixture.borrower);
     test_rules(mm);
 
