@@ -82,7 +82,7 @@ static void a_batch_gives_each_frame_once(void **state)
             uint64_t before = nr_free();
             qy_lock(&zone->lock);
             unsigned count =
-                qy_buddy_take_frames_locked(memory.mm, zone, QY_MIGRATE_UNMOVABLE, FRAMES, frames);
+                qy_buddy_take_frames_locked(memory.mm, zone, QY_MIGRATE_MOVABLE, FRAMES, frames);
             qy_unlock(&zone->lock);
             assert_int_equal(count, FRAMES);
             for (unsigned i = first; i < first + 10 * step; i += step)
