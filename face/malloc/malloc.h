@@ -54,14 +54,15 @@ void qy_malloc_read_settings(struct qy_malloc_settings *settings);
 uint64_t qy_malloc_parse_bytes(const char *name, const char *value);
 /** "quarry: NAME=VALUE: expected", and the program ends with 125. */
 _Noreturn void qy_malloc_refuse(const char *name, const char *value, const char *expected);
+/** What only one of the libraries has: NULL in the other, without a search when it is loaded. */
+#define QY_OPTIONAL __attribute__((weak, visibility("hidden")))
 /** Reserve the region that QUARRY_CMA asks for: ../whole/whole.c. NULL in libquarry-malloc.so. */
-void qy_malloc_reserve(struct qy_mm *mm, const char *name, const char *value) __attribute__((weak));
+QY_OPTIONAL void qy_malloc_reserve(struct qy_mm *mm, const char *name, const char *value);
 /** A memory whose frames can be lent and moved: ../whole/whole.c. NULL in libquarry-malloc.so. */
-struct qy_mm *qy_malloc_create_movable(const struct qy_linux_options *options)
-    __attribute__((weak));
+QY_OPTIONAL struct qy_mm *qy_malloc_create_movable(const struct qy_linux_options *options);
 /** In a child of fork: leave alone what is the parent's, files and regions. @inside: a signal handler
  *  forked, this thread may be in a call. ../whole/whole.c; NULL in libquarry-malloc.so. */
-void qy_malloc_disown(struct qy_mm *mm, bool inside) __attribute__((weak));
+QY_OPTIONAL void qy_malloc_disown(struct qy_mm *mm, bool inside);
 /** The value in NAME=value; NULL: another name. Used for getenv(), whose page of the C library a
  *  tiny program need not touch. */
 const char *qy_malloc_value_of(const char *entry, const char *name);
