@@ -169,16 +169,25 @@ static bool layout_is_sound(const struct qy_layout *layout)
            qy_spans_are_sound(layout->reserved, layout->nr_reserved, start, end);
 }
 
-int qy_layout_read(struct qy_layout *layout, const struct qy_memmap *map, struct qy_error *error)
+size_t qy_layout_spans(const struct qy_memmap *map)
+{
+    return map != NULL && map->nr_ranges <= QY_MAX_RANGES ? 4 * map->nr_ranges + 1 : 1;
+}
+
+int qy_layout_read(struct qy_layout *layout, struct qy_span *spans, const struct qy_memmap *map,
+                   struct qy_error *error)
 {
     int code = check_map(map, error);
     if (code != 0)
         return code;
-    struct qy_span ram[QY_MAX_RANGES];
+    struct qy_span *ram = spans + map->nr_ranges; /* their pieces are no more than ranges */
     unsigned nr_ram = 0;
-    layout->nr_ram = layout->nr_hotplug = layout->nr_reserved = 0;
-    layout->start = QY_PFN_NONE;
-    layout->end = 0;
+    *layout = (struct qy_layout){
+        .ram = spans,
+        .hotplug = ram + map->nr_ranges,
+        .reserved = ram + 2 * map->nr_ranges,
+        .start = QY_PFN_NONE,
+    };
     for (size_t i = 0; i < map->nr_ranges; i++) {
         struct qy_span span = span_of(&map->ranges[i]);
         if (map->ranges[i].type == QY_RANGE_RAM)

@@ -62,10 +62,13 @@ size_t qy_layout_meta(const struct qy_layout *layout, bool movable, size_t offse
 
 size_t qy_mm_meta_bytes(const struct qy_memmap *map, const struct qy_mm_options *options)
 {
+    struct qy_span spans[qy_layout_spans(map)];
     struct qy_layout layout;
     size_t offset[QY_NR_META];
     bool movable = options != NULL && options->movable;
-    return qy_layout_read(&layout, map, NULL) == 0 ? qy_layout_meta(&layout, movable, offset) : 0;
+    if (qy_layout_read(&layout, spans, map, NULL) != 0)
+        return 0;
+    return qy_layout_meta(&layout, movable, offset);
 }
 
 /** Cut @bytes off the end of the largest run of RAM. NULL: no run is large enough. */

@@ -268,17 +268,19 @@ static inline uint64_t qy_zone_backed(const struct qy_mm *mm, const struct qy_zo
 
 /** The map, checked and sorted: memory/memmap.c. */
 struct qy_layout {
-    struct qy_span ram[2 * QY_MAX_RANGES]; /* RAM without what is reserved */
-    unsigned nr_ram;
-    struct qy_span hotplug[QY_MAX_RANGES];
-    unsigned nr_hotplug;
-    struct qy_span reserved[QY_MAX_RANGES]; /* present, never managed; sorted */
-    unsigned nr_reserved;
+    struct qy_span *ram; /* RAM without what is reserved */
+    struct qy_span *hotplug;
+    struct qy_span *reserved; /* present, never managed; sorted */
+    unsigned nr_ram, nr_hotplug, nr_reserved;
     qy_pfn_t start, end; /* whole sections */
 };
 
-QY_MUST_CHECK int qy_layout_read(struct qy_layout *layout, const struct qy_memmap *map,
-                                 struct qy_error *error);
+/** How many spans the layout of this map needs room for, metadata's own among them: at most
+ *  4 * QY_MAX_RANGES + 1, but most maps are small, and so are some stacks. */
+size_t qy_layout_spans(const struct qy_memmap *map);
+/** @spans: so many, which the layout lies in from now on. */
+QY_MUST_CHECK int qy_layout_read(struct qy_layout *layout, struct qy_span *spans,
+                                 const struct qy_memmap *map, struct qy_error *error);
 /** Each run lies behind the one before, is not empty, and all lie in [start, end): M1. */
 bool qy_spans_are_sound(const struct qy_span *spans, unsigned count, qy_pfn_t start, qy_pfn_t end);
 /** Bytes of the metadata window for this layout, and where each array starts in it. */

@@ -39,8 +39,9 @@ static void open_slots(struct qy_mm *mm)
 struct qy_mm *qy_boot(const struct qy_memmap *map, const struct qy_mm_options *options,
                       struct qy_error *error)
 {
+    struct qy_span spans[qy_layout_spans(map)];
     struct qy_layout layout;
-    if (qy_layout_read(&layout, map, error) != 0)
+    if (qy_layout_read(&layout, spans, map, error) != 0)
         return NULL;
     if (layout.end - layout.start > UINT64_C(1) << 31) {
         qy_error_set(error, -QY_EINVAL, "memory map: it spans more than 8 TiB", UINT64_MAX, "");
