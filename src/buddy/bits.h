@@ -69,8 +69,16 @@ static inline void qy_block_forget_fresh(struct qy_mm *mm, struct qy_zone *zone,
     struct qy_pageblock *pb = &mm->blocks[block];
     if (pb->nr_fresh == 0)
         return;
+    pb->flags &= (uint8_t)~QY_BLOCK_FRESH;
     mm->fresh_bits[block] = (struct qy_bits512){.word = {0}};
     qy_block_account_fresh(zone, pb, -(int)pb->nr_fresh);
+}
+
+/** From now on bits say which of the free frames are fresh: up to now all are. */
+static inline void qy_block_write_fresh(struct qy_mm *mm, uint32_t block)
+{
+    mm->blocks[block].flags &= (uint8_t)~QY_BLOCK_FRESH;
+    mm->fresh_bits[block] = mm->free_bits[block];
 }
 
 static inline unsigned qy_block_count_of(uint64_t mask)
@@ -89,13 +97,28 @@ static inline uint64_t qy_block_clear_bits(struct qy_mm *mm, struct qy_zone *zon
     pb->word_order[word] = (int8_t)qy_word_largest(*free_word);
     if (pb->nr_fresh == 0)
         return 0;
-    if (pb->nr_fresh == QY_PAGEBLOCK_FRAMES)
-        __builtin_memset(mm->fresh_bits[block].word, -1, sizeof(mm->fresh_bits[block].word));
-    uint64_t *fresh_word = &mm->fresh_bits[block].word[word];
-    uint64_t fresh = *fresh_word & mask;
-    *fresh_word &= ~mask;
+    uint64_t fresh = mask;
+    if (!(pb->flags & QY_BLOCK_FRESH)) {
+        uint64_t *fresh_word = &mm->fresh_bits[block].word[word];
+        fresh &= *fresh_word;
+        *fresh_word &= ~mask;
+    }
     qy_block_account_fresh(zone, pb, -(int)qy_block_count_of(fresh));
     return fresh;
+}
+
+/** Frames of one word are about to be free. */
+static inline void qy_block_set_fresh(struct qy_mm *mm, struct qy_zone *zone, uint32_t block,
+                                      unsigned word, uint64_t mask, bool fresh)
+{
+    struct qy_pageblock *pb = &mm->blocks[block];
+    if (qy_unlikely(pb->flags & QY_BLOCK_FRESH) && !fresh)
+        qy_block_write_fresh(mm, block);
+    if (qy_unlikely(fresh)) {
+        if (!(pb->flags & QY_BLOCK_FRESH))
+            mm->fresh_bits[block].word[word] |= mask;
+        qy_block_account_fresh(zone, pb, (int)qy_block_count_of(mask));
+    }
 }
 
 static inline void qy_block_set_bits(struct qy_mm *mm, struct qy_zone *zone, uint32_t block,
@@ -104,12 +127,9 @@ static inline void qy_block_set_bits(struct qy_mm *mm, struct qy_zone *zone, uin
     struct qy_pageblock *pb = &mm->blocks[block];
     uint64_t *free_word = &mm->free_bits[block].word[word];
     qy_assert((*free_word & mask) == 0, "B1");
+    qy_block_set_fresh(mm, zone, block, word, mask, fresh);
     *free_word |= mask;
     pb->word_order[word] = (int8_t)qy_word_largest(*free_word);
-    if (fresh) {
-        mm->fresh_bits[block].word[word] |= mask;
-        qy_block_account_fresh(zone, pb, (int)qy_block_count_of(mask));
-    }
 }
 
 /** The pageblock's largest order, now that a word's has grown. */

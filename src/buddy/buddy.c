@@ -15,8 +15,9 @@
  * RULES   B1  A frame is free exactly when its bit is set.
  *         B2, B5  in memory/pageblock.h: who is on which list; lists.c keeps them.
  *         B3  zone->nr_free is the number of set bits, and of each migratetype nr_free_of.
- *         B4  A fresh bit is set only where the free bit is; nr_fresh is their number. Where
- *             that is all 512 nobody looks at the bits, which are set when some are taken.
+ *         B4  A fresh bit is set only where the free bit is; nr_fresh is their number. While a
+ *             pageblock is QY_BLOCK_FRESH its free bits are the fresh ones: those of its own
+ *             are written when the first frame comes back that was used.
  *         B6  Each word's largest order, and the pageblock's, are those of its bits.
  *         Checked by check_buddy() in view/rules.c.
  *
@@ -41,7 +42,10 @@ static bool clear_all(struct qy_mm *mm, struct qy_zone *zone, uint32_t block)
     qy_assert(pb->nr_free == QY_PAGEBLOCK_FRAMES, "B1");
     mm->free_bits[block] = (struct qy_bits512){.word = {0}};
     __builtin_memset(pb->word_order, -1, sizeof(pb->word_order));
-    qy_block_forget_fresh(mm, zone, block);
+    if (pb->nr_fresh != 0) {
+        pb->flags |= QY_BLOCK_FRESH;
+        qy_block_account_fresh(zone, pb, -(int)pb->nr_fresh);
+    }
     return fresh;
 }
 
@@ -49,10 +53,14 @@ static void set_all(struct qy_mm *mm, struct qy_zone *zone, uint32_t block, bool
 {
     struct qy_pageblock *pb = &mm->blocks[block];
     qy_assert(pb->nr_free == 0, "B1");
+    if (fresh) {
+        pb->flags |= QY_BLOCK_FRESH;
+        qy_block_account_fresh(zone, pb, QY_PAGEBLOCK_FRAMES);
+    } else if (pb->flags & QY_BLOCK_FRESH) {
+        qy_block_write_fresh(mm, block);
+    }
     __builtin_memset(mm->free_bits[block].word, -1, sizeof(mm->free_bits[block].word));
     __builtin_memset(pb->word_order, QY_WORD_ORDER, sizeof(pb->word_order));
-    if (fresh)
-        qy_block_account_fresh(zone, pb, QY_PAGEBLOCK_FRAMES);
 }
 
 /** The word to take 2^order frames from: the one whose largest block is the smallest that

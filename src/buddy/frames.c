@@ -12,7 +12,7 @@
  * LOCKS   zone->lock for all of it. Nothing here sleeps.
  *
  * COST    One bit a frame, and once a word its order, which for a single bit is one look at the run
- *         around it. A frame alone in its word costs 71 instructions, on top of 38 to put it into
+ *         around it. A frame alone in its word costs 72 instructions, on top of 38 to put it into
  *         the slot's list; the branches that go either way are those of a pageblock's list, once in
  *         tens of frames. Frames in no order therefore cost two lines each (header and free bits),
  *         fetched ahead, beside that of the tag: those three are the floor.
@@ -119,6 +119,9 @@ static inline __attribute__((always_inline)) bool give_word(struct giving *givin
     uint64_t before = giving->free_words[at], after = before | mask;
     if (qy_unlikely(before & mask))
         return false;
+    if (qy_unlikely(index != frame || pb->flags & QY_BLOCK_FRESH))
+        qy_block_set_fresh(giving->mm, giving->zone, index / QY_PAGEBLOCK_FRAMES, word, mask,
+                           index != frame);
     giving->free_words[at] = after;
     if (qy_unlikely(pb->migratetype != giving->migratetype)) {
         qy_block_count_free(giving->zone, giving->migratetype, giving->free);
@@ -127,10 +130,6 @@ static inline __attribute__((always_inline)) bool give_word(struct giving *givin
     }
     pb->nr_free = (uint16_t)(pb->nr_free + count);
     giving->free += (int)count;
-    if (qy_unlikely(index != frame)) {
-        giving->mm->fresh_bits[index / QY_PAGEBLOCK_FRAMES].word[word] |= mask;
-        qy_block_account_fresh(giving->zone, pb, (int)count);
-    }
     int order = count == 1 ? qy_word_grown(after, index % QY_WORD_BITS, pb->word_order[word])
                            : qy_word_largest(after);
     pb->word_order[word] = (int8_t)order;

@@ -20,6 +20,7 @@
 /** In pageblock.flags. */
 #define QY_BLOCK_ONLINE 0x01u /* (g) its zone is set; some of its frames are managed */
 #define QY_BLOCK_TAIL 0x02u   /* (z) the odd half of a free block of order 10 */
+#define QY_BLOCK_FRESH 0x04u  /* (z) B4: all that is free is fresh, and no bit says so */
 
 struct qy_pageblock {
     uint32_t next, prev;              /* (z) neighbours on its list; QY_BLOCK_NONE: the end */

@@ -76,12 +76,12 @@ static void check_counts(struct qy_ruling *ruling, uint32_t b)
     qy_pfn_t pfn = qy_block_pfn(mm, b);
     if (block->nr_free != qy_bits_count(&mm->free_bits[b]))
         qy_broken(ruling, "B3", "pageblock", pfn, "nr_free is not the number of its bits");
-    if (block->nr_fresh == QY_PAGEBLOCK_FRAMES && block->nr_free == QY_PAGEBLOCK_FRAMES)
-        return;
-    if (block->nr_fresh != qy_bits_count(&mm->fresh_bits[b]))
+    bool all_fresh = block->flags & QY_BLOCK_FRESH;
+    const struct qy_bits512 *fresh = all_fresh ? &mm->free_bits[b] : &mm->fresh_bits[b];
+    if (block->nr_fresh != qy_bits_count(fresh))
         qy_broken(ruling, "B4", "pageblock", pfn, "nr_fresh is not the number of its bits");
     for (unsigned w = 0; w < QY_BITS_WORDS; w++)
-        if (mm->fresh_bits[b].word[w] & ~mm->free_bits[b].word[w])
+        if (fresh->word[w] & ~mm->free_bits[b].word[w])
             qy_broken(ruling, "B4", "pageblock", pfn, "a frame is fresh and not free");
 }
 

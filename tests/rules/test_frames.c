@@ -96,6 +96,7 @@ static void pageblocks(void **state)
     BREAK(mm, "B3", block->nr_free, block->nr_free - 1);
     BREAK(mm, "B4", zone->nr_fresh, zone->nr_fresh + 1);
     BREAK(mm, "B4", block->nr_fresh, block->nr_fresh + 1);
+    BREAK(mm, "B4", block->flags, block->flags | QY_BLOCK_FRESH);
     BREAK(mm, "B5", mm->blocks[9].flags, QY_BLOCK_ONLINE);
     BREAK(mm, "B5", whole->order, QY_PAGEBLOCK_ORDER);
     BREAK(mm, "B6", block->order, block->order - 1);

@@ -62,8 +62,9 @@ static bool is_resident(uint64_t index)
 static bool is_fresh(uint64_t index)
 {
     uint64_t block = index / QY_PAGEBLOCK_FRAMES;
-    return mm->blocks[block].nr_fresh == QY_PAGEBLOCK_FRAMES ||
-           qy_bits_test(&mm->fresh_bits[block], index % QY_PAGEBLOCK_FRAMES);
+    bool all = mm->blocks[block].flags & QY_BLOCK_FRESH;
+    return qy_bits_test(all ? &mm->free_bits[block] : &mm->fresh_bits[block],
+                        index % QY_PAGEBLOCK_FRAMES);
 }
 
 /** Of the frames that are said to have no memory: how many have. */
