@@ -1,13 +1,14 @@
 /*
  * mm.c - qy_linux_mm_create(): a memory of the process's own
  *
- * WHAT    One window for frames and one behind it for metadata. Physical addresses are the
- *         program's own, so a frame's number is its address / 4096. All of it is one
- *         HOTPLUG range in zone Normal that grows as it is used.
+ * WHAT    One window: metadata, and behind them frames, not far off, so that the host's page
+ *         tables for a small instance are few. Physical addresses are the program's own, so a frame's
+ *         number is its address / 4096. All of it is one HOTPLUG range in zone Normal that
+ *         grows as it is used.
  *
  * LOCKS   none: nobody else knows the instance.
  *
- * COST    Nine system calls.
+ * COST    Nine system calls: five for metadata, one for frames.
  */
 #define _GNU_SOURCE
 #include "linux.h"
@@ -60,9 +61,10 @@ static struct qy_mm *create_in(const struct qy_linux_window *window, uint64_t wa
 {
     struct qy_range range;
     uint64_t span = span_in(window, wanted, meta_share(options));
-    struct qy_memmap map = map_of(&range, window->start, span, options->fixed);
+    char *frames = window->start + (window->bytes - span) / SECTION_BYTES * SECTION_BYTES;
+    struct qy_memmap map = map_of(&range, frames, span, options->fixed);
     struct qy_mm_options core = {
-        .meta = window->start + span,
+        .meta = window->start,
         .meta_lazy = true,
         .grow = !options->fixed,
         .lazy_backing = true,
@@ -74,15 +76,15 @@ static struct qy_mm *create_in(const struct qy_linux_window *window, uint64_t wa
     struct qy_mm *mm = NULL;
     if (options->limit_bytes != 0 && core.limit_pages == 0)
         core.limit_pages = 1;
-    int shared = options->shared ? qy_linux_share(window->start, span) : 0;
+    int shared = options->shared ? qy_linux_share(frames, span) : 0;
     if (shared != 0)
         qy_error_set(error, shared, "no memfd for a span of bytes: ", span, "");
-    else if (options->fixed && qy_port_commit(NULL, window->start, span) != 0)
+    else if (options->fixed && qy_port_commit(NULL, frames, span) != 0)
         qy_error_set(error, -ENOMEM, "no memory for a fixed span of bytes: ", span, "");
     else
         mm = qy_boot(&map, &core, error);
     if (mm == NULL) {
-        qy_linux_unshare(window->start);
+        qy_linux_unshare(frames);
         qy_linux_window_release(window);
     }
     return mm;
@@ -193,7 +195,7 @@ void qy_linux_mm_destroy(struct qy_mm *mm)
     struct qy_linux_window window = {mm->port_window, mm->port_window_bytes, false};
     qy_linux_slots_close(mm);
     qy_linux_disown(window.start);
-    qy_linux_unshare(window.start);
+    qy_linux_unshare((char *)mm->base);
     if (qy_linux_window_is_reserved(window.start))
         qy_linux_window_release(&window);
     else

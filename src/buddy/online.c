@@ -30,6 +30,8 @@ static void mark_online(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t pfn, ui
     for (uint32_t block = qy_block_of(mm, pfn); block <= qy_block_of(mm, pfn + nr_frames - 1);
          block++) {
         struct qy_pageblock *pb = &mm->blocks[block];
+        /* The first access is a write: for a read, a process would get a page of zeroes first. */
+        __atomic_exchange_n(&pb->reserved[0], 0, __ATOMIC_RELAXED);
         if (pb->flags & QY_BLOCK_ONLINE)
             continue;
         *pb = (struct qy_pageblock){

@@ -26,6 +26,11 @@
 /** Lazy metadata is committed in steps of this: fewer system calls. */
 #define COMMIT_STEP (UINT64_C(64) << 10)
 
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 /** Bytes of each array for so many frames. */
 static uint64_t array_bytes(enum qy_meta which, uint64_t nr_frames, bool movable)
 {
@@ -135,7 +140,7 @@ int qy_meta_reach(struct qy_mm *mm, qy_pfn_t end)
         uint64_t whole =
             qy_round_up(array_bytes((enum qy_meta)which, mm->nr_frames, movable), QY_PAGE_BYTES);
         uint64_t bytes = qy_round_up(array_bytes((enum qy_meta)which, nr_frames, movable), step);
-        if (commit_array(mm, array, bytes < whole ? bytes : whole) != 0)
+        if (commit_array(mm, array, least(bytes, whole)) != 0)
             return -QY_ENOMEM;
     }
     if (nr_frames > qy_described_frames(mm))
@@ -197,7 +202,9 @@ struct qy_mm *qy_memory_build(struct qy_layout *layout, const struct qy_memmap *
     if (window == NULL)
         return NULL;
     struct qy_mm *mm = (struct qy_mm *)window;
-    uint64_t own_bytes = qy_round_up(sizeof(*mm), QY_PAGE_BYTES);
+    uint64_t own_bytes = offset[QY_META_BLOCKS];
+    if (options->meta_lazy) /* at once with the first pageblocks, which lie behind */
+        own_bytes += least(COMMIT_STEP, offset[QY_META_BLOCKS + 1] - own_bytes);
     if (options->meta_lazy && qy_port_commit(NULL, window, own_bytes) != 0) {
         qy_error_set(error, -QY_ENOMEM, "no memory for struct qy_mm: ", own_bytes, " bytes");
         return NULL;
@@ -219,6 +226,7 @@ struct qy_mm *qy_memory_build(struct qy_layout *layout, const struct qy_memmap *
     qy_list_init(&mm->spaces);
     mm->port_index = UINT32_MAX;
     set_arrays(mm, window, offset);
+    mm->meta[QY_META_BLOCKS].committed = own_bytes - offset[QY_META_BLOCKS];
     set_hotplug(mm, layout);
     qy_zones_init(mm, map, layout);
     return mm;

@@ -104,6 +104,9 @@ struct qy_run_depot {
     struct qy_run_chunk *chunk[QY_RUN_CLASSES]; /* (r) for writing */
 };
 
+/** Room for the caches that others are made of. */
+#define QY_FIRST_CACHES_BYTES 864
+
 struct qy_mm {
     qy_pfn_t start_pfn;           /* (i) first frame of the span, a multiple of a section */
     uint64_t nr_frames;           /* (i) width of the span, a multiple of a section */
@@ -182,7 +185,8 @@ struct qy_mm {
     /* Tables last, and what is most seldom used at their end: a small instance touches three pages. */
     struct qy_kmem_cache *cache_of[QY_NR_TAGS]; /* (h) for writing; by tag */
     struct qy_run_depot run_depot;
-    struct qy_span hotplug[QY_MAX_RANGES]; /* (i) */
+    uint64_t first_caches[QY_FIRST_CACHES_BYTES / 8]; /* slab/create.c */
+    struct qy_span hotplug[QY_MAX_RANGES];            /* (i) */
     struct qy_zone zones[QY_MAX_ZONES];
     struct qy_span reserved[QY_MAX_RANGES]; /* (i) within the hotplug ranges; sorted */
 };

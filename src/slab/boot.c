@@ -36,6 +36,16 @@ static void open_slots(struct qy_mm *mm)
     qy_unlock(&mm->cpus_lock);
 }
 
+/** A slot of a memory without frames would look stopped for ever. */
+static bool has_frames(struct qy_mm *mm)
+{
+    struct qy_request request;
+    if (qy_described_frames(mm) != 0)
+        return true;
+    return mm->options.grow && qy_request_read(&request, 0, QY_GFP_NOWAIT, 0) &&
+           qy_grow(mm, &request, 1) == 0;
+}
+
 struct qy_mm *qy_boot(const struct qy_memmap *map, const struct qy_mm_options *options,
                       struct qy_error *error)
 {
@@ -51,10 +61,12 @@ struct qy_mm *qy_boot(const struct qy_memmap *map, const struct qy_mm_options *o
     if (mm == NULL || qy_online_ram(mm, &layout, error) != 0)
         return NULL;
     atomic_init(&mm->reclaim, reclaim_idle);
-    if (!options->no_virt && qy_slab_boot(mm, options->kmalloc_flags) != 0) {
+    if (!options->no_virt && !has_frames(mm)) {
         qy_error_set(error, -QY_ENOMEM, "no memory for the first slabs", UINT64_MAX, "");
         return NULL;
     }
+    if (!options->no_virt)
+        qy_slab_boot(mm, options->kmalloc_flags);
     open_slots(mm);
     return mm;
 }

@@ -153,8 +153,8 @@ size_t qy_checked_bytes(struct qy_kmem_cache *cache, const void *object);
 
 /* ---- create.c ---- */
 
-/** The three caches that everything else needs. 0 or -ENOMEM. */
-QY_MUST_CHECK int qy_slab_boot(struct qy_mm *mm, uint32_t kmalloc_flags);
+/** The three caches that everything else needs. */
+void qy_slab_boot(struct qy_mm *mm, uint32_t kmalloc_flags);
 /** The cache of a kmalloc class, made now or by somebody else just now. The caller is in no
  *  slot. NULL: no memory for it. */
 struct qy_kmem_cache *qy_cache_make_class(struct qy_mm *mm, unsigned tag, const char *name,

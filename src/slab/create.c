@@ -144,22 +144,16 @@ static void enlist_locked(struct qy_mm *mm, struct qy_kmem_cache *cache, unsigne
 
 /* ---- the first ones ---- */
 
-int qy_slab_boot(struct qy_mm *mm, uint32_t kmalloc_flags)
+void qy_slab_boot(struct qy_mm *mm, uint32_t kmalloc_flags)
 {
     static const struct shape first[] = {
         {"quarry_slab", sizeof(struct qy_slab), 64, QY_SLAB_ON_SLAB, NULL},
         {"quarry_magazine", QY_MAGAZINE_BYTES, QY_MAGAZINE_BYTES, QY_SLAB_NO_MAGAZINES, NULL},
         {"quarry_cache", sizeof(struct qy_kmem_cache), 64, QY_SLAB_NO_MAGAZINES, NULL},
     };
-    struct qy_request request;
-    bool fresh;
-    if (!qy_request_read(&request, 0, QY_GFP_NOWAIT, 0))
-        return -QY_EINVAL;
-    qy_pfn_t pfn = qy_take_pages(mm, NULL, &request, &fresh);
-    if (pfn == QY_PFN_NONE)
-        return -QY_ENOMEM;
-    qy_tag_set(&mm->tags[qy_frame_index(mm, pfn)], QY_TAG_BLOCK);
-    struct qy_kmem_cache *caches = qy_frame_address(mm, pfn);
+    struct qy_kmem_cache *caches = (void *)mm->first_caches;
+    _Static_assert(sizeof(first) / sizeof(first[0]) * sizeof(*caches) <= QY_FIRST_CACHES_BYTES,
+                   "the first caches lie in struct qy_mm");
     for (unsigned i = 0; i < sizeof(first) / sizeof(first[0]); i++) {
         lay_out(&caches[i], mm, &first[i]);
         qy_lock(&mm->chain_lock);
@@ -167,7 +161,6 @@ int qy_slab_boot(struct qy_mm *mm, uint32_t kmalloc_flags)
         qy_unlock(&mm->chain_lock);
     }
     qy_kmalloc_boot(mm, TAG_OF_CACHES + 1, kmalloc_flags);
-    return 0;
 }
 
 /* ---- create ---- */

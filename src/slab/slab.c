@@ -230,10 +230,11 @@ static void fill_in(struct qy_kmem_cache *cache, struct qy_slab *slab, char *pag
     slab->base = pages + cache->first_offset;
     slab->notes = NULL;
     slab->nr_objects = slab->nr_free = cache->nr_objects;
-    for (unsigned w = 0; w < QY_BITS_WORDS; w++)
-        slab->free.word[w] = 0;
-    for (unsigned i = 0; i < cache->nr_objects; i++)
-        qy_bits_set(&slab->free, i);
+    for (unsigned w = 0, left = cache->nr_objects; w < QY_BITS_WORDS; w++) {
+        unsigned count = left < QY_WORD_BITS ? left : QY_WORD_BITS;
+        slab->free.word[w] = count != 0 ? ~UINT64_C(0) >> (QY_WORD_BITS - count) : 0;
+        left -= count;
+    }
 }
 
 /** What the objects are before anybody has them. */

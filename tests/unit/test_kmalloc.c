@@ -210,7 +210,7 @@ static void growing_blocks_move_seldom(void **state)
 static void room_to_grow_is_not_insisted_on(void **state)
 {
     (void)state;
-    uint64_t low = qy_free_frames(memory.mm) * PAGE - 16 * MIB - MIB / 2;
+    uint64_t low = qy_free_frames(memory.mm) * PAGE - 13 * MIB; /* 6, and less than 7 */
     char *filler = qy_kmalloc(memory.mm, low, QY_GFP_KERNEL);
     char *block = qy_kmalloc(memory.mm, 6 * MIB, QY_GFP_KERNEL);
     char *behind = qy_kmalloc(memory.mm, 40000, QY_GFP_KERNEL);
