@@ -209,7 +209,7 @@ foreach(script ${scripts})
 endforeach()
 
 # What `make check` asks and what needs no more than a compiler and Python is a test as well.
-foreach(check layers conditionals rules length headers config freestanding symbols fastpath)
+foreach(check layers conditionals rules length headers config freestanding symbols fastpath start)
     quarry_test(check ${check} 120 ${PROJECT_SOURCE_DIR}/scripts/check-${check})
     set_tests_properties(${config}.check.${check} PROPERTIES ENVIRONMENT "${script_environment}")
 endforeach()
