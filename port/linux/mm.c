@@ -55,7 +55,48 @@ static uint64_t span_in(const struct qy_linux_window *window, uint64_t wanted, u
     return span / SECTION_BYTES * SECTION_BYTES;
 }
 
-/** An instance in this window. NULL: error says why, and the window went back. */
+/* A window is not reserved, so others may have come to lie in it: only what an instance has mapped
+ * may be unmapped. */
+
+/** Sections of the span from *index on that are online; false: there are no more. */
+static bool next_online(const struct qy_mm *mm, uint64_t *index, uint64_t *end)
+{
+    uint64_t all = qy_described_frames(mm);
+    while (*index < all && !qy_frame_online(mm, *index))
+        *index += QY_SECTION_FRAMES;
+    *end = *index;
+    while (*end < all && qy_frame_online(mm, *end))
+        *end += QY_SECTION_FRAMES;
+    return *index < all;
+}
+
+static void unmap_frames(const struct qy_mm *mm)
+{
+    uint64_t index = 0, end = 0;
+    for (; next_online(mm, &index, &end); index = end)
+        munmap((char *)mm->base + index * QY_PAGE_BYTES, (end - index) * QY_PAGE_BYTES);
+}
+
+/** The instance itself is the last of them. */
+static void unmap_meta(const struct qy_mm *mm)
+{
+    struct qy_meta_array meta[QY_NR_META];
+    __builtin_memcpy(meta, mm->meta, sizeof(meta));
+    for (unsigned which = QY_NR_META; which-- > 0;)
+        if (meta[which].committed != 0)
+            munmap(meta[which].start, meta[which].committed);
+}
+
+void qy_port_abandon(struct qy_mm *mm)
+{
+    if (qy_linux_window_is_reserved((const char *)mm))
+        return; /* whoever reserved it releases it */
+    if (mm->options.grow)
+        unmap_frames(mm); /* else they were committed before, all at once */
+    unmap_meta(mm);
+}
+
+/** An instance in this window. NULL: error says why, and nothing is mapped there. */
 static struct qy_mm *create_in(const struct qy_linux_window *window, uint64_t wanted,
                                const struct qy_linux_options *options, struct qy_error *error)
 {
@@ -81,12 +122,12 @@ static struct qy_mm *create_in(const struct qy_linux_window *window, uint64_t wa
         qy_error_set(error, shared, "no memfd for a span of bytes: ", span, "");
     else if (options->fixed && qy_port_commit(NULL, frames, span) != 0)
         qy_error_set(error, -ENOMEM, "no memory for a fixed span of bytes: ", span, "");
-    else
-        mm = qy_boot(&map, &core, error);
-    if (mm == NULL) {
+    else if ((mm = qy_boot(&map, &core, error)) == NULL && options->fixed)
+        munmap(frames, span);
+    if (mm == NULL)
         qy_linux_unshare(frames);
+    if (mm == NULL && qy_linux_window_is_reserved(window->start))
         qy_linux_window_release(window);
-    }
     return mm;
 }
 
@@ -164,40 +205,16 @@ void qy_linux_mm_close(struct qy_mm *mm)
     qy_linux_slots_close(mm);
 }
 
-/** Sections of the span from *index on that are online; false: there are no more. */
-static bool next_online(const struct qy_mm *mm, uint64_t *index, uint64_t *end)
-{
-    uint64_t all = qy_described_frames(mm);
-    while (*index < all && !qy_frame_online(mm, *index))
-        *index += QY_SECTION_FRAMES;
-    *end = *index;
-    while (*end < all && qy_frame_online(mm, *end))
-        *end += QY_SECTION_FRAMES;
-    return *index < all;
-}
-
-/** What this instance has mapped, and no more: a window is not reserved, so others may have come to
- *  lie in it. Its metadata go last, and of these itself. */
-static void unmap_own(struct qy_mm *mm)
-{
-    struct qy_meta_array meta[QY_NR_META];
-    __builtin_memcpy(meta, mm->meta, sizeof(meta));
-    uint64_t index = 0, end = 0;
-    for (; next_online(mm, &index, &end); index = end)
-        munmap((char *)mm->base + index * QY_PAGE_BYTES, (end - index) * QY_PAGE_BYTES);
-    for (unsigned which = QY_NR_META; which-- > 0;)
-        if (meta[which].committed != 0)
-            munmap(meta[which].start, meta[which].committed);
-}
-
 void qy_linux_mm_destroy(struct qy_mm *mm)
 {
     struct qy_linux_window window = {mm->port_window, mm->port_window_bytes, false};
     qy_linux_slots_close(mm);
     qy_linux_disown(window.start);
     qy_linux_unshare((char *)mm->base);
-    if (qy_linux_window_is_reserved(window.start))
+    if (qy_linux_window_is_reserved(window.start)) {
         qy_linux_window_release(&window);
-    else
-        unmap_own(mm);
+        return;
+    }
+    unmap_frames(mm);
+    unmap_meta(mm);
 }

@@ -103,6 +103,11 @@ int qy_port_protect(struct qy_mm *mm, void *address, size_t bytes, bool accessib
     return accessible ? 0 : -1;
 }
 
+void qy_port_abandon(struct qy_mm *mm)
+{
+    (void)mm;
+}
+
 void qy_port_populate(struct qy_mm *mm, void *address, size_t bytes)
 {
     (void)mm;

@@ -30,6 +30,9 @@ int qy_port_commit(struct qy_mm *mm, void *address, size_t bytes);
 int qy_port_decommit(struct qy_mm *mm, void *address, size_t bytes);
 /** Make a range of usable memory read as zero, in whichever way is cheaper: whole pages. */
 void qy_port_clear(struct qy_mm *mm, void *address, size_t bytes);
+/** This memory cannot be made after all: what was committed for it goes, itself last. Nobody else
+ *  knows it. */
+void qy_port_abandon(struct qy_mm *mm);
 /** Put the range out of everybody's reach, or back into it: an access to it stops the program.
  *  Whole pages that were committed; what they hold is kept. 0 or -errno: then nothing has
  *  changed, or only that what was in reach still is. */

@@ -36,14 +36,19 @@ static void open_slots(struct qy_mm *mm)
     qy_unlock(&mm->cpus_lock);
 }
 
-/** A slot of a memory without frames would look stopped for ever. */
-static bool has_frames(struct qy_mm *mm)
+/** The first frames: a slot of a memory without any would look stopped for ever. */
+static bool bring_frames(struct qy_mm *mm, const struct qy_layout *layout, struct qy_error *error)
 {
     struct qy_request request;
-    if (qy_described_frames(mm) != 0)
+    if (qy_online_ram(mm, layout, error) != 0)
+        return false;
+    if (mm->options.no_virt || qy_described_frames(mm) != 0)
         return true;
-    return mm->options.grow && qy_request_read(&request, 0, QY_GFP_NOWAIT, 0) &&
-           qy_grow(mm, &request, 1) == 0;
+    if (mm->options.grow && qy_request_read(&request, 0, QY_GFP_NOWAIT, 0) &&
+        qy_grow(mm, &request, 1) == 0)
+        return true;
+    qy_error_set(error, -QY_ENOMEM, "no memory for the first slabs", UINT64_MAX, "");
+    return false;
 }
 
 struct qy_mm *qy_boot(const struct qy_memmap *map, const struct qy_mm_options *options,
@@ -58,11 +63,11 @@ struct qy_mm *qy_boot(const struct qy_memmap *map, const struct qy_mm_options *o
         return NULL;
     }
     struct qy_mm *mm = qy_memory_build(&layout, map, options, error);
-    if (mm == NULL || qy_online_ram(mm, &layout, error) != 0)
+    if (mm == NULL)
         return NULL;
     atomic_init(&mm->reclaim, reclaim_idle);
-    if (!options->no_virt && !has_frames(mm)) {
-        qy_error_set(error, -QY_ENOMEM, "no memory for the first slabs", UINT64_MAX, "");
+    if (!bring_frames(mm, &layout, error)) {
+        qy_port_abandon(mm);
         return NULL;
     }
     if (!options->no_virt)

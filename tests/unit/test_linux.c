@@ -148,6 +148,37 @@ static void windows_overlap(void **state)
     }
 }
 
+static unsigned nr_mappings(void)
+{
+    unsigned lines = 0;
+    FILE *maps = fopen("/proc/self/maps", "re");
+    assert_non_null(maps);
+    for (int c; (c = fgetc(maps)) != EOF;)
+        lines += c == '\n';
+    fclose(maps);
+    return lines;
+}
+
+/* Wrong if it failed: an instance that cannot be made would leave mappings behind, or take those of
+ * others along that lie where its own would have been. */
+static void what_cannot_be_made_leaves_all_as_it_was(void **state)
+{
+    const struct qy_linux_options options = {.limit_bytes = 16 * PAGE};
+    unsigned mappings = 0;
+    (void)state;
+    for (int round = 0; round < 400; round++) {
+        struct qy_mm *mm = qy_linux_mm_create(NULL, NULL);
+        char *block = mm != NULL ? qy_kmalloc(mm, 1000, QY_GFP_KERNEL) : NULL;
+        assert_non_null(block);
+        assert_null(qy_linux_mm_create(&options, NULL));
+        memset(block, 1, 1000);
+        assert_int_equal(qy_kfree(mm, block), 0);
+        qy_linux_mm_destroy(mm);
+        mappings = round == 0 ? nr_mappings() : mappings;
+    }
+    assert_int_equal(nr_mappings(), mappings);
+}
+
 static uint64_t frames_in_use(struct qy_mm *mm)
 {
     struct qy_mm_stat stat;
@@ -229,6 +260,7 @@ int main(void)
         cmocka_unit_test(a_limit_is_kept_and_used_again_and_again),
         cmocka_unit_test(instances_come_and_go),
         cmocka_unit_test(windows_overlap),
+        cmocka_unit_test(what_cannot_be_made_leaves_all_as_it_was),
         cmocka_unit_test(large_blocks_grow_where_they_are_or_move),
         cmocka_unit_test(a_block_grows_past_the_end_of_memory),
     };
