@@ -26,6 +26,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #ifndef MREMAP_DONTUNMAP
@@ -276,29 +277,60 @@ int qy_port_decommit(struct qy_mm *mm, void *address, size_t bytes)
     return code;
 }
 
-/** How many of these pages, AT_ONCE at most, have memory. All, if that cannot be told. */
+/** Which of these pages, AT_ONCE at most, have memory: bit 0 of each byte. Returns how many; all, if
+ *  that cannot be told. */
+static size_t look(void *address, size_t bytes, unsigned char *there)
+{
+    size_t pages = bytes >> QY_PAGE_SHIFT, count = 0;
+    int saved = errno;
+    if (mincore(address, bytes, there) != 0)
+        memset(there, 1, pages);
+    errno = saved;
+    for (size_t i = 0; i < pages; i++)
+        count += there[i] & 1;
+    return count;
+}
+
 static size_t count_there(void *address, size_t bytes)
 {
     unsigned char there[AT_ONCE >> QY_PAGE_SHIFT];
-    size_t pages = bytes >> QY_PAGE_SHIFT, count = 0;
-    int saved = errno;
-    bool known = mincore(address, bytes, there) == 0;
-    errno = saved;
-    for (size_t i = 0; known && i < pages; i++)
-        count += there[i] & 1;
-    return known ? count : pages;
+    return look(address, bytes, there);
+}
+
+/** No page of anybody's is swapped out just now. Else one that is not in memory may still hold what
+ *  was written to it. */
+static bool nothing_is_out(void)
+{
+    struct sysinfo info;
+    return sysinfo(&info) == 0 && info.freeswap == info.totalswap;
+}
+
+/** Write zeroes to the pages of a part that have memory; the others read as zero anyway. */
+static void clear_there(char *at, size_t pages, const unsigned char *there)
+{
+    for (size_t i = 0, end; i < pages; i = end) {
+        for (end = i + 1; end < pages && (there[end] & 1) == (there[i] & 1);)
+            end++;
+        if (there[i] & 1)
+            memset(at + i * QY_PAGE_BYTES, 0, (end - i) * QY_PAGE_BYTES);
+    }
 }
 
 /* Writing zeroes to a page costs 0.1 us where there is memory; dropping it and faulting it in again
- * some 2 us, and so does writing to one without memory. Whichever half is larger decides, as if the
- * next user touched as many pages as the last one. */
+ * some 2 us, and so does writing to one without memory: that is left as it is. It is said to have none
+ * while it is swapped out, too, and comes back when it is touched alone: so if before and after the look
+ * nothing was out, what had no memory had none. Else whichever half is larger decides. */
 void qy_port_clear(struct qy_mm *mm, void *address, size_t bytes)
 {
+    unsigned char there[AT_ONCE >> QY_PAGE_SHIFT];
+    bool known = nothing_is_out();
     for (size_t done = 0; done < bytes; done += AT_ONCE) {
         char *at = (char *)address + done;
         size_t part = bytes - done < AT_ONCE ? bytes - done : AT_ONCE;
-        if (count_there(at, part) >= part / QY_PAGE_BYTES / 2 ||
-            qy_port_decommit(mm, at, part) != 0)
+        size_t pages = part >> QY_PAGE_SHIFT, count = look(at, part, there);
+        if (known && nothing_is_out())
+            clear_there(at, pages, there);
+        else if (count >= pages / 2 || qy_port_decommit(mm, at, part) != 0)
             memset(at, 0, part);
     }
 }

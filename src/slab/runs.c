@@ -25,8 +25,8 @@
 /** Below, copying costs less than changing page tables, and each move leaves two mappings more. */
 #define LEAST_MOVED (UINT64_C(1) << 20)
 
-/** Below, clearing all of it costs less than a fault for each page that is used again. */
-#define LEAST_LOOKED_AT (UINT64_C(32) << 20)
+/** Below, clearing all of it costs little more than looking what there is to clear. */
+#define LEAST_LOOKED_AT (UINT64_C(8) << 20)
 
 static void mark(struct qy_mm *mm, uint64_t index, uint64_t nr_frames)
 {
@@ -36,8 +36,8 @@ static void mark(struct qy_mm *mm, uint64_t index, uint64_t nr_frames)
     qy_tag_set(&mm->tags[index], tag);
 }
 
-/** Of a large block the last user may have touched a little here and there: where that is so the
- *  port rather gives its memory back than fills it up with zeroes. */
+/** Of a large block the last user may have touched a little here and there: the port leaves the rest
+ *  without memory. */
 static void clear(struct qy_mm *mm, void *block, uint64_t bytes)
 {
     if (!mm->options.lazy_backing || bytes < LEAST_LOOKED_AT)
