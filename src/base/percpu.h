@@ -74,6 +74,7 @@ struct qy_cpu {
     struct qy_kept *kept;   /* (o) freed runs of pages */
     void *spare;            /* (o) empty magazines, linked */
     unsigned nr_spare;      /* (o) */
+    bool alone;             /* (o) no other thread frees runs: R4 in slab/kept.h */
     struct qy_mm *mm;
     struct qy_list link;   /* (p) mm->cpus */
     _Atomic uint32_t stop; /* (p) 1: somebody drains; the owner sleeps on it */

@@ -145,6 +145,7 @@ struct qy_mm {
     struct qy_lock cpus_lock;
     struct qy_list cpus;      /* (p) every attached slot */
     _Atomic uint32_t nr_cpus; /* (p) for writing */
+    bool many_slots;          /* (p) R4: no slot is alone any more */
     uint32_t port_index;      /* (i) the port's; UINT32_MAX: not open to slots yet */
     void *port_window;        /* (i) the port's */
     size_t port_window_bytes; /* (i) the port's */

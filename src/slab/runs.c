@@ -90,19 +90,20 @@ void *qy_run_alloc(struct qy_mm *mm, uint64_t nr_frames, unsigned align_order, q
 
 bool qy_run_free(struct qy_mm *mm, void *block)
 {
+    struct qy_cpu *cpu = qy_slot_enter(mm);
+    if (cpu == NULL)
+        qy_slots_are_many(mm);
     uint64_t index = qy_address_index(mm, block);
     uint8_t tag = qy_tag_get(&mm->tags[index]);
     uint64_t frames = qy_run_frames(mm, index);
-    if (!qy_tag_is_run(tag) || !qy_tag_clear(&mm->tags[index], tag))
-        return false;
-    struct qy_cpu *cpu = qy_slot_enter(mm);
-    if (cpu == NULL) {
+    bool freed = qy_tag_is_run(tag) && qy_tag_clear(&mm->tags[index], tag);
+    if (freed && cpu != NULL)
+        qy_kept_give(cpu, index, frames);
+    else if (freed)
         qy_give_run(mm, mm->start_pfn + index, frames, false);
-        return true;
-    }
-    qy_kept_give(cpu, index, frames);
-    qy_cpu_leave(cpu);
-    return true;
+    if (cpu != NULL)
+        qy_cpu_leave(cpu);
+    return freed;
 }
 
 /** The run ends where memory ends so far: bring more online behind it. */

@@ -30,12 +30,17 @@ static inline bool qy_run_keep(struct qy_cpu *cpu, uint64_t index)
 {
     struct qy_mm *mm = cpu->mm;
     uint8_t tag = qy_tag_get(&mm->tags[index]);
+    unsigned class = tag - (unsigned)QY_TAG_RUN_CLASS;
     if (!qy_tag_is_run(tag) || (tag == QY_TAG_RUN && mm->quarantine.on))
         return false;
-    uint64_t frames = qy_run_frames(mm, index);
-    unsigned class = tag == QY_TAG_RUN ? qy_run_class(frames) : tag - (unsigned)QY_TAG_RUN_CLASS;
-    if (class >= QY_RUN_CLASSES || !qy_kept_has_room(cpu->kept, class, frames) ||
-        !qy_tag_clear(&mm->tags[index], tag))
+    uint64_t frames = tag == QY_TAG_RUN ? mm->pages[index].run_frames : qy_run_class_frames(class);
+    if (tag == QY_TAG_RUN)
+        class = qy_run_class(frames);
+    if (class >= QY_RUN_CLASSES || !qy_kept_has_room(cpu->kept, class, frames))
+        return false;
+    if (cpu->alone)
+        qy_tag_set(&mm->tags[index], QY_TAG_NONE);
+    else if (!qy_tag_clear(&mm->tags[index], tag))
         return false;
     qy_kept_push(cpu->kept, class, index, frames, tag);
     return true;

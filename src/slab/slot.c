@@ -4,11 +4,12 @@
  * WHAT    The port hands in a slot and memory for its lists: the page lists of each zone, a
  *         depot a tag, places for frames, the runs it keeps. From then on the owner uses it without a lock (base/percpu.h).
  *
- * RULES   C1, C2  in base/percpu.h.
+ * RULES   C1, C2  in base/percpu.h; R4 in slab/kept.h.
  *
  * LOCKS   cpus_lock; whoever attaches or detaches is in no slot of this instance.
  *
- * COST    Attach: a lock pair and 2 KiB of pointers. Pages of the lists are touched as used.
+ * COST    Attach: a lock pair and 2 KiB of pointers; the second stops the first for a moment.
+ *         Pages of the lists are touched as used.
  */
 #include "base/assert.h"
 #include "base/round.h"
@@ -37,6 +38,25 @@ size_t qy_cpu_bytes(const struct qy_mm *mm)
     return lists_of(mm).bytes;
 }
 
+/** R4, from now on for ever. cpus_lock is held. */
+static void are_many_locked(struct qy_mm *mm)
+{
+    if (mm->many_slots)
+        return;
+    mm->many_slots = true;
+    qy_cpus_stop(&mm->cpus);
+    qy_list_for_each (link, &mm->cpus)
+        qy_list_entry(link, struct qy_cpu, link)->alone = false;
+    qy_cpus_resume(&mm->cpus, qy_described_frames(mm), mm->small_bytes);
+}
+
+void qy_slots_are_many(struct qy_mm *mm)
+{
+    qy_lock(&mm->cpus_lock);
+    are_many_locked(mm);
+    qy_unlock(&mm->cpus_lock);
+}
+
 void qy_cpu_attach(struct qy_mm *mm, struct qy_cpu *cpu, void *memory)
 {
     struct lists at = lists_of(mm);
@@ -53,6 +73,9 @@ void qy_cpu_attach(struct qy_mm *mm, struct qy_cpu *cpu, void *memory)
         cpu->top[tag] = QY_NO_MAGAZINE;
     qy_pcp_init(mm, cpu, (void *)((char *)memory + at.places));
     qy_lock(&mm->cpus_lock);
+    if (mm->nr_cpus != 0)
+        are_many_locked(mm);
+    cpu->alone = !mm->many_slots;
     qy_cpu_open(cpu, &mm->cpus, qy_described_frames(mm), mm->small_bytes);
     mm->nr_cpus++;
     qy_unlock(&mm->cpus_lock);

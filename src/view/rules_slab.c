@@ -1,5 +1,5 @@
 /*
- * rules_slab.c - the rules of objects and of kept runs: T3, S1..S5, K6, G1, G2, R2, R3
+ * rules_slab.c - the rules of objects and of kept runs: T3, S1..S5, K6, G1, G2, R2 .. R4
  *
  * WHAT    Each slab of each cache is compared with its bits, its list, and the tags of its
  *         frames; each object in a magazine with the slab that it comes from.
@@ -341,5 +341,8 @@ void qy_check_kept(struct qy_ruling *ruling)
         const struct qy_cpu *cpu = qy_list_entry(link, struct qy_cpu, link);
         if (cpu->kept != NULL)
             check_kept(ruling, cpu->kept);
+        if (cpu->alone && (ruling->mm->many_slots || ruling->mm->nr_cpus != 1))
+            qy_broken(ruling, "R4", "slots:", ruling->mm->nr_cpus,
+                      "and one takes itself for alone");
     }
 }

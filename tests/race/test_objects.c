@@ -304,12 +304,48 @@ static void of_two_frees_of_a_run_one_succeeds(void **state)
     qy_linux_mm_destroy(duel.mm);
 }
 
+static void *come_and_fire(void *unused)
+{
+    while (atomic_load(&duel.round) == 0)
+        qy_port_relax();
+    if (free_block(atomic_load(&duel.block)))
+        atomic_fetch_add(&duel.hits, 1);
+    return unused;
+}
+
+/* Wrong if it failed: the same when one of them comes to have a slot only then, so that the other
+ * one was alone until now. */
+static void nor_do_both_while_the_second_slot_comes(void **state)
+{
+    (void)state;
+    const struct qy_linux_options options = {.limit_bytes = 64 * MIB};
+    for (unsigned life = 0; life < DUELS / 10; life++) {
+        pthread_t other;
+        duel.mm = qy_linux_mm_create(&options, NULL);
+        assert_non_null(duel.mm);
+        void *block = qy_kmalloc(duel.mm, 16 * PAGE, QY_GFP_KERNEL);
+        atomic_store(&duel.block, block);
+        atomic_store(&duel.round, 0);
+        atomic_store(&duel.hits, 0);
+        assert_int_equal(pthread_create(&other, NULL, come_and_fire, NULL), 0);
+        atomic_store(&duel.round, 1);
+        for (unsigned pause = 0; pause < life * 8; pause++)
+            qy_port_relax();
+        if (free_block(block))
+            atomic_fetch_add(&duel.hits, 1);
+        pthread_join(other, NULL);
+        assert_int_equal(atomic_load(&duel.hits), 1);
+        qy_linux_mm_destroy(duel.mm);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(objects_have_one_owner),
         cmocka_unit_test(hardened_objects_have_one_owner),
         cmocka_unit_test(of_two_frees_of_a_run_one_succeeds),
+        cmocka_unit_test(nor_do_both_while_the_second_slot_comes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -158,6 +158,8 @@ static void kept_runs(void **state)
     BREAK(mm, "R2", run[1].index, 8 * 512);
     BREAK(mm, "R2", run[1].index, 64 * MIB / PAGE);
     BREAK(mm, "R2", run[1].index, run[2].index);
+    BREAK(mm, "R4", mm->many_slots, true);
+    BREAK(mm, "R4", mm->nr_cpus, 2);
 
     struct qy_cpu *cpu = qy_slot_enter(mm);
     struct qy_kept_run handed[2];

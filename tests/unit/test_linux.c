@@ -12,6 +12,7 @@
 #include <quarry/slab.h>
 
 #include <errno.h>
+#include <pthread.h>
 
 #define MOST 20000
 
@@ -76,6 +77,40 @@ static void slots_of_an_instance_of_the_callers(void **state)
     assert_int_equal(qy_free_pages(memory.mm, pfn, 0), 0);
     test_rules(memory.mm);
     test_memory_free(&memory);
+}
+
+static void *attach(void *mm)
+{
+    struct qy_cpu *cpu = qy_slot_enter(mm);
+    bool alone = cpu == NULL || cpu->alone;
+    if (cpu != NULL)
+        qy_cpu_leave(cpu);
+    return alone ? mm : NULL;
+}
+
+/* Wrong if it failed: R4: of two who free one run at the same moment one may do so without an atomic
+ * instruction, and both would succeed. */
+static void a_slot_is_alone_until_somebody_else_frees(void **state)
+{
+    (void)state;
+    for (int with_slot = 0; with_slot < 2; with_slot++) {
+        struct qy_mm *mm = create(0);
+        pthread_t other;
+        void *alone = mm, *run = qy_kmalloc(mm, 20 * PAGE, QY_GFP_KERNEL);
+        assert_ptr_equal(attach(mm), mm);
+        if (with_slot) {
+            assert_int_equal(pthread_create(&other, NULL, attach, mm), 0);
+            pthread_join(other, &alone);
+            assert_null(alone);
+        } else {
+            qy_linux_mm_close(mm);
+            assert_int_equal(qy_kfree(mm, run), 0);
+            assert_int_equal(qy_linux_mm_open(mm), 0);
+        }
+        assert_null(attach(mm));
+        test_rules(mm);
+        qy_linux_mm_destroy(mm);
+    }
 }
 
 /* Wrong if it failed: an instance would take more than its limit, or leave much of it unused,
@@ -257,6 +292,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(far_wrong_frees_are_refused),
         cmocka_unit_test(slots_of_an_instance_of_the_callers),
+        cmocka_unit_test(a_slot_is_alone_until_somebody_else_frees),
         cmocka_unit_test(a_limit_is_kept_and_used_again_and_again),
         cmocka_unit_test(instances_come_and_go),
         cmocka_unit_test(windows_overlap),
