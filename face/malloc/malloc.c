@@ -196,25 +196,18 @@ static size_t small_bytes_of(const void *block)
     return is_one ? cache->object_bytes : 0;
 }
 
-QY_API void *realloc(void *block, size_t bytes)
+static __attribute__((noinline)) void *move_small(void *block, size_t old_bytes, size_t bytes)
 {
-    if (block == NULL)
-        return malloc(bytes);
-    if (bytes == 0) {
+    void *moved = malloc(bytes);
+    if (moved != NULL) {
+        memcpy(moved, block, old_bytes < bytes ? old_bytes : bytes);
         free(block);
-        return NULL;
     }
-    size_t old_bytes = small_bytes_of(block);
-    if (old_bytes != 0 && bytes <= QY_KMALLOC_LARGEST) {
-        if (bytes <= old_bytes && bytes > old_bytes / 2)
-            return block;
-        void *moved = malloc(bytes);
-        if (moved != NULL) {
-            memcpy(moved, block, old_bytes < bytes ? old_bytes : bytes);
-            free(block);
-        }
-        return moved;
-    }
+    return moved;
+}
+
+static __attribute__((noinline)) void *realloc_cold(void *block, size_t bytes)
+{
     int saved = errno;
     struct qy_mm *mm = qy_malloc_enter();
     void *moved = NULL;
@@ -226,6 +219,23 @@ QY_API void *realloc(void *block, size_t bytes)
     qy_malloc_leave();
     errno = moved != NULL ? saved : ENOMEM;
     return moved;
+}
+
+/** What stays where it is needs no stack frame. */
+QY_API void *realloc(void *block, size_t bytes)
+{
+    if (qy_unlikely(block == NULL))
+        return malloc(bytes);
+    if (qy_unlikely(bytes == 0)) {
+        free(block);
+        return NULL;
+    }
+    size_t old_bytes = small_bytes_of(block);
+    if (old_bytes == 0 || bytes > QY_KMALLOC_LARGEST)
+        return realloc_cold(block, bytes);
+    if (bytes <= old_bytes && bytes > old_bytes / 2)
+        return block;
+    return move_small(block, old_bytes, bytes);
 }
 
 QY_API void *reallocarray(void *block, size_t count, size_t bytes)

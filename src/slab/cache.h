@@ -21,6 +21,7 @@
 #include <quarry/slab.h>
 
 #define QY_CACHE_NAME_BYTES 32
+#define QY_RECIPROCAL_SHIFT 40
 #define QY_SLAB_MOST_OBJECTS 512
 /** Flags of the core's own. */
 #define QY_SLAB_ON_SLAB 0x100u /* the header lies in the slab's first bytes */
@@ -123,7 +124,15 @@ unsigned qy_slab_index(const struct qy_slab *slab, const void *object, bool *exa
 
 /** The address is an object's first byte: told from the cache's shape alone, no slab is looked
  *  at. It lies in the cache's frames. */
-bool qy_slab_is_start(const struct qy_kmem_cache *cache, const void *object);
+static inline bool qy_slab_is_start(const struct qy_kmem_cache *cache, const void *object)
+{
+    const struct qy_mm *mm = cache->mm;
+    uint64_t in_slab = ((uintptr_t)object - mm->base) & ((QY_PAGE_BYTES << cache->order) - 1);
+    uint64_t offset = in_slab - cache->first_offset;
+    uint64_t index = offset * cache->reciprocal >> QY_RECIPROCAL_SHIFT;
+    return in_slab >= cache->first_offset && index * cache->stride == offset &&
+           index < cache->nr_objects;
+}
 
 /** Report a wrong free of an address that lies in this cache's frames. -EINVAL. */
 int qy_slab_fault(struct qy_kmem_cache *cache, const void *object, const char *rule);

@@ -119,7 +119,7 @@ static void lay_out(struct qy_kmem_cache *cache, struct qy_mm *mm, const struct 
         cache->first_offset = (uint32_t)qy_round_up(sizeof(struct qy_slab), cache->align);
     else if (red)
         cache->first_offset = (uint32_t)qy_round_up(RED_ZONE_BYTES, cache->align);
-    cache->reciprocal = ((UINT64_C(1) << 40) + cache->stride - 1) / cache->stride;
+    cache->reciprocal = ((UINT64_C(1) << QY_RECIPROCAL_SHIFT) + cache->stride - 1) / cache->stride;
     for (unsigned i = 0; i + 1 < QY_CACHE_NAME_BYTES && shape->name[i] != '\0'; i++)
         cache->name[i] = shape->name[i];
     qy_list_init(&cache->slabs_full.slabs);

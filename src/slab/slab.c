@@ -22,7 +22,6 @@
 #include "slab/magazine.h"
 #include "slab/run_depot.h"
 
-#define RECIPROCAL_SHIFT 40
 /** Full slabs of a cache from which on new ones are filled with memory at once. */
 #define POPULATE_FROM 4
 
@@ -42,19 +41,9 @@ unsigned qy_slab_index(const struct qy_slab *slab, const void *object, bool *exa
         *exact = false;
         return QY_SLAB_MOST_OBJECTS;
     }
-    uint64_t index = offset * slab->cache->reciprocal >> RECIPROCAL_SHIFT;
+    uint64_t index = offset * slab->cache->reciprocal >> QY_RECIPROCAL_SHIFT;
     *exact = index * slab->cache->stride == offset;
     return (unsigned)index;
-}
-
-bool qy_slab_is_start(const struct qy_kmem_cache *cache, const void *object)
-{
-    const struct qy_mm *mm = cache->mm;
-    uint64_t in_slab = ((uintptr_t)object - mm->base) & ((QY_PAGE_BYTES << cache->order) - 1);
-    uint64_t offset = in_slab - cache->first_offset;
-    uint64_t index = offset * cache->reciprocal >> RECIPROCAL_SHIFT;
-    return in_slab >= cache->first_offset && index * cache->stride == offset &&
-           index < cache->nr_objects;
 }
 
 static int report(struct qy_kmem_cache *cache, const void *object, const char *rule,
