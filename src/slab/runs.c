@@ -22,8 +22,10 @@
 
 #include <quarry/slab.h>
 
-/** Below, copying costs less than changing page tables, and each move leaves two mappings more. */
+/** Below, copying costs less than changing page tables, and each move leaves two mappings more. To a
+ *  place that has memory, which it would lose, a move pays later. */
 #define LEAST_MOVED (UINT64_C(1) << 20)
+#define LEAST_MOVED_ONTO (UINT64_C(8) << 20)
 
 /** Below, clearing all of it costs little more than looking what there is to clear. */
 #define LEAST_LOOKED_AT (UINT64_C(8) << 20)
@@ -132,13 +134,14 @@ bool qy_run_resize(struct qy_mm *mm, void *block, uint64_t nr_frames)
     return true;
 }
 
-/** Pages change their place instead of being copied. */
-static bool move_pages(struct qy_mm *mm, void *run, void *to)
+/** Pages change their place instead of being copied. @fresh: there is no memory yet. */
+static bool move_pages(struct qy_mm *mm, void *run, void *to, bool fresh)
 {
     uint64_t index = qy_address_index(mm, run);
     uint64_t frames = qy_run_frames(mm, index);
     uint64_t bytes = frames << QY_PAGE_SHIFT;
-    if (!mm->options.lazy_backing || bytes < LEAST_MOVED || qy_port_move(mm, run, to, bytes) != 0)
+    if (!mm->options.lazy_backing || bytes < (fresh ? LEAST_MOVED : LEAST_MOVED_ONTO) ||
+        qy_port_move(mm, run, to, bytes) != 0)
         return false;
     qy_tag_set(&mm->tags[index], QY_TAG_NONE);
     qy_give_run(mm, mm->start_pfn + index, frames, true);
@@ -156,7 +159,9 @@ void *qy_run_grow(struct qy_mm *mm, void *block, size_t bytes, uint64_t nr_frame
         uint64_t room = qy_run_frames(mm, qy_address_index(mm, to)) << QY_PAGE_SHIFT;
         __builtin_memset((char *)to + bytes, 0, room - bytes);
     }
-    if (!qy_tag_is_run(qy_tag_get(&mm->tags[index])) || !move_pages(mm, block, to)) {
+    if (!qy_tag_is_run(qy_tag_get(&mm->tags[index])) || !move_pages(mm, block, to, fresh)) {
+        if (fresh && mm->options.lazy_backing)
+            qy_port_populate(mm, to, bytes);
         __builtin_memcpy(to, block, bytes);
         int code = qy_kfree(mm, block); /* somebody else's free was faster: it is reported */
         (void)code;

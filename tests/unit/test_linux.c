@@ -1,6 +1,7 @@
 /*
  * test_linux.c - port/linux: an instance in a process
  */
+#define _GNU_SOURCE
 #include "support.h"
 
 #include "buddy/alloc.h"
@@ -13,6 +14,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sys/mman.h>
 
 #define MOST 20000
 
@@ -265,6 +267,52 @@ static void large_blocks_grow_where_they_are_or_move(void **state)
     qy_linux_mm_destroy(mm);
 }
 
+static size_t resident(const void *block, size_t bytes)
+{
+    static unsigned char there[64 * MIB / PAGE];
+    size_t count = 0;
+    assert_int_equal(mincore((void *)block, bytes, there), 0);
+    for (size_t i = 0; i < bytes / PAGE; i++)
+        count += there[i] & 1;
+    return count;
+}
+
+/** The system moves pages and leaves the addresses; valgrind does not. */
+static bool moves_pages(void)
+{
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS;
+    char *pages = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, flags, -1, 0);
+    bool does = mremap(pages, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP,
+                       pages + PAGE) == pages + PAGE;
+    munmap(pages, 2 * PAGE);
+    return does;
+}
+
+/* Wrong if it failed: a block would be copied to where there is no memory yet, a fault a page; or moved
+ * to where there is, which would be lost, and so would be what its own place has. */
+static void pages_move_to_where_there_are_none(void **state)
+{
+    const size_t bytes = 3 * MIB, most = 64 * MIB;
+    (void)state;
+    for (int used = moves_pages() ? 0 : 1; used < 2; used++) {
+        struct qy_mm *mm = create(0);
+        char *all = used ? qy_kmalloc(mm, most, QY_GFP_KERNEL) : NULL;
+        if (used)
+            memset(all, 1, most);
+        assert_int_equal(qy_kfree(mm, all), 0);
+        qy_kmem_cache_shrink_all(mm);
+        char *block = qy_kmalloc(mm, bytes, QY_GFP_KERNEL);
+        memset(block, 2, bytes);
+        assert_true(qy_take_behind(mm, qy_virt_to_pfn(mm, block + bytes), 1));
+        char *moved = qy_krealloc(mm, block, 2 * bytes, QY_GFP_KERNEL);
+        assert_true(moved != NULL && moved != block);
+        assert_int_equal(moved[bytes - 1], 2);
+        assert_int_equal(resident(block, bytes), used ? bytes / PAGE : 0);
+        assert_int_equal(resident(moved, 2 * bytes), (size_t)(used + 1) * bytes / PAGE);
+        qy_linux_mm_destroy(mm);
+    }
+}
+
 /* Wrong if it failed: a block that grows would be moved where memory ends so far, although more
  * can be had right behind it. */
 static void a_block_grows_past_the_end_of_memory(void **state)
@@ -298,6 +346,7 @@ int main(void)
         cmocka_unit_test(windows_overlap),
         cmocka_unit_test(what_cannot_be_made_leaves_all_as_it_was),
         cmocka_unit_test(large_blocks_grow_where_they_are_or_move),
+        cmocka_unit_test(pages_move_to_where_there_are_none),
         cmocka_unit_test(a_block_grows_past_the_end_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
