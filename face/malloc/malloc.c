@@ -321,7 +321,8 @@ QY_API void *pvalloc(size_t bytes)
 
 QY_API size_t malloc_usable_size(void *block)
 {
-    return block != NULL ? qy_ksize(qy_malloc_get_mm(), block) : 0;
+    size_t bytes = small_bytes_of(block);
+    return bytes != 0 || block == NULL ? bytes : qy_ksize(qy_malloc_get_mm(), block);
 }
 
 static __attribute__((noinline)) void free_sized_slow(void *block, size_t bytes)
