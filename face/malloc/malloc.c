@@ -51,11 +51,10 @@ static void *kmalloc(size_t bytes, qy_gfp_t gfp)
 /** Sizes above the small ones, if the slot has one ready: an object, or a run of pages. */
 static inline void *take_ready(struct qy_cpu *cpu, size_t bytes)
 {
-    if (bytes - 1 < QY_SMALL_BYTES || bytes - 1 >= PTRDIFF_MAX)
-        return NULL;
-    if (bytes <= QY_KMALLOC_LARGEST)
-        return qy_magazine_pop(cpu, qy_kmalloc_tag(cpu->mm, bytes));
-    return qy_kept_pop(cpu, ((bytes - 1) >> QY_PAGE_SHIFT) + 1);
+    size_t last = bytes - 1;
+    if (last >= QY_KMALLOC_LARGEST) /* 0 bytes are more than any run has */
+        return qy_kept_pop(cpu, (last >> QY_PAGE_SHIFT) + 1);
+    return last >= QY_SMALL_BYTES ? qy_magazine_pop(cpu, qy_kmalloc_tag(cpu->mm, bytes)) : NULL;
 }
 
 /** A run of pages that the slot can keep as it is. */

@@ -31,12 +31,18 @@ static inline bool qy_run_keep(struct qy_cpu *cpu, uint64_t index)
     struct qy_mm *mm = cpu->mm;
     uint8_t tag = qy_tag_get(&mm->tags[index]);
     unsigned class = tag - (unsigned)QY_TAG_RUN_CLASS;
-    if (!qy_tag_is_run(tag) || (tag == QY_TAG_RUN && mm->quarantine.on))
-        return false;
-    uint64_t frames = tag == QY_TAG_RUN ? mm->pages[index].run_frames : qy_run_class_frames(class);
-    if (tag == QY_TAG_RUN)
+    uint64_t frames;
+    if (qy_likely(tag >= QY_TAG_RUN_CLASS)) {
+        frames = qy_run_class_frames(class);
+    } else {
+        if (tag != QY_TAG_RUN || mm->quarantine.on)
+            return false;
+        frames = mm->pages[index].run_frames;
         class = qy_run_class(frames);
-    if (class >= QY_RUN_CLASSES || !qy_kept_has_room(cpu->kept, class, frames))
+        if (class >= QY_RUN_CLASSES)
+            return false;
+    }
+    if (!qy_kept_has_room(cpu->kept, class, frames))
         return false;
     if (cpu->alone)
         qy_tag_set(&mm->tags[index], QY_TAG_NONE);
