@@ -18,9 +18,10 @@
 qy_pfn_t qy_buddy_take_locked(struct qy_mm *mm, struct qy_zone *zone,
                               enum qy_migratetype migratetype, unsigned order, bool *fresh);
 
-/** Take up to count single frames. Returns how many. */
+/** Take single frames, pageblock after pageblock until @least are there, and not more than @most.
+ *  Those to be used first stand last. Returns how many. */
 unsigned qy_buddy_take_frames_locked(struct qy_mm *mm, struct qy_zone *zone,
-                                     enum qy_migratetype migratetype, unsigned count,
+                                     enum qy_migratetype migratetype, unsigned least, unsigned most,
                                      uint32_t *frames);
 
 /** Give an aligned block back. 0, or -EINVAL if one of its frames is free already (B1). */

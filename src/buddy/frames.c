@@ -22,18 +22,18 @@
 
 /* ---- take ---- */
 
-/** Write the frames of a word's mask into the array. */
-static unsigned list_frames(uint32_t first, uint64_t mask, uint32_t flag, uint32_t *frames)
+/** Write the frames of a word's mask below @end, the lowest last. Returns where they begin. */
+static uint32_t *list_frames(uint32_t first, uint64_t mask, uint32_t flag, uint32_t *end)
 {
-    unsigned count = 0;
     if (mask == QY_ALL_BITS) {
-        for (; count < QY_WORD_BITS; count++)
-            frames[count] = (first + count) | flag;
-        return count;
+        end -= QY_WORD_BITS;
+        for (unsigned i = 0; i < QY_WORD_BITS; i++)
+            end[i] = (first + QY_WORD_BITS - 1 - i) | flag;
+        return end;
     }
     for (; mask != 0; mask &= mask - 1)
-        frames[count++] = (first + (uint32_t)__builtin_ctzll(mask)) | flag;
-    return count;
+        *--end = (first + (uint32_t)__builtin_ctzll(mask)) | flag;
+    return end;
 }
 
 /** Of a mask, the lowest @count bits. */
@@ -45,9 +45,9 @@ static uint64_t lowest_bits(uint64_t mask, unsigned count)
     return mask & ~rest;
 }
 
-/** Take up to count single frames of one pageblock. */
+/** Take up to count single frames of one pageblock, and write them below @end. Returns how many. */
 static unsigned take_frames_of(struct qy_mm *mm, struct qy_zone *zone, uint32_t block,
-                               unsigned count, uint32_t *frames)
+                               unsigned count, uint32_t *end)
 {
     struct qy_pageblock *pb = &mm->blocks[block];
     unsigned taken = 0;
@@ -56,12 +56,16 @@ static unsigned take_frames_of(struct qy_mm *mm, struct qy_zone *zone, uint32_t 
         uint64_t mask = mm->free_bits[block].word[w];
         if (mask == 0)
             continue;
-        if (count - taken < QY_WORD_BITS && qy_block_count_of(mask) > count - taken)
-            mask = lowest_bits(mask, count - taken);
+        unsigned found = qy_block_count_of(mask);
+        if (found > count - taken) {
+            found = count - taken;
+            mask = lowest_bits(mask, found);
+        }
         uint32_t first = block * QY_PAGEBLOCK_FRAMES + w * QY_WORD_BITS;
         uint64_t fresh = qy_block_clear_bits(mm, zone, block, w, mask);
-        taken += list_frames(first, mask & ~fresh, 0, frames + taken);
-        taken += list_frames(first, fresh, QY_FRAME_FRESH, frames + taken);
+        end = list_frames(first, mask & ~fresh, 0, end);
+        end = list_frames(first, fresh, QY_FRAME_FRESH, end);
+        taken += found;
     }
     qy_block_account(mm, zone, pb, -(int)taken, qy_block_largest_order(pb));
     return taken;
@@ -80,17 +84,19 @@ static uint32_t fullest(const struct qy_mm *mm, const struct qy_zone *zone, unsi
 }
 
 unsigned qy_buddy_take_frames_locked(struct qy_mm *mm, struct qy_zone *zone,
-                                     enum qy_migratetype migratetype, unsigned count,
+                                     enum qy_migratetype migratetype, unsigned least, unsigned most,
                                      uint32_t *frames)
 {
     qy_assert_held(&zone->lock);
-    unsigned taken = 0;
-    while (taken < count && zone->nonempty[migratetype] != 0) {
+    unsigned left = most;
+    while (most - left < least && zone->nonempty[migratetype] != 0) {
         uint32_t block = fullest(mm, zone, migratetype);
-        taken += take_frames_of(mm, zone, block, count - taken, frames + taken);
+        left -= take_frames_of(mm, zone, block, left, frames + left);
         zone->nr_taken++;
     }
-    return taken;
+    if (left != 0)
+        __builtin_memmove(frames, frames + left, (most - left) * sizeof(*frames));
+    return most - left;
 }
 
 /* ---- give ---- */

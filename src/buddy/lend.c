@@ -141,6 +141,22 @@ qy_pfn_t qy_lend_gap(struct qy_mm *mm, struct qy_zone *zone, unsigned below, uns
     return pfn;
 }
 
+/** Single frames of a migratetype, lent, and neighbours in the order of their numbers. */
+static unsigned lend_frames_locked(struct qy_mm *mm, struct qy_zone *zone,
+                                   enum qy_migratetype migratetype, unsigned count,
+                                   uint32_t *frames)
+{
+    unsigned taken = qy_buddy_take_frames_locked(mm, zone, migratetype, count, count, frames);
+    for (unsigned i = 0, last = taken; i < last--; i++) {
+        uint32_t frame = frames[i];
+        frames[i] = frames[last];
+        frames[last] = frame;
+    }
+    for (unsigned i = 0; i < taken; i++)
+        mark_lent_locked(mm, frames[i] & ~QY_FRAME_FRESH, 1);
+    return taken;
+}
+
 /** Single frames of one zone; the last resort is a block of order 0. */
 static unsigned take_frames_locked(struct qy_mm *mm, struct qy_zone *zone, enum qy_lend promise,
                                    const struct qy_request *request, unsigned count,
@@ -150,9 +166,7 @@ static unsigned take_frames_locked(struct qy_mm *mm, struct qy_zone *zone, enum 
     unsigned nr_lists = lists_for(zone, promise, lists);
     unsigned taken = 0;
     for (unsigned i = 0; i < nr_lists; i++)
-        taken += qy_buddy_take_frames_locked(mm, zone, lists[i], count - taken, frames + taken);
-    for (unsigned i = 0; i < taken; i++)
-        mark_lent_locked(mm, frames[i] & ~QY_FRAME_FRESH, 1);
+        taken += lend_frames_locked(mm, zone, lists[i], count - taken, frames + taken);
     while (taken < count) {
         bool fresh = false;
         qy_pfn_t pfn = take_block_locked(mm, zone, promise, request, &fresh);
@@ -210,12 +224,8 @@ unsigned qy_lend_guaranteed(struct qy_mm *mm, unsigned count, uint32_t *frames)
         if (!has_guaranteed(zone))
             continue;
         qy_lock(&zone->lock);
-        unsigned more = qy_buddy_take_frames_locked(mm, zone, QY_MIGRATE_GUARANTEED, count - taken,
-                                                    frames + taken);
-        for (unsigned f = taken; f < taken + more; f++)
-            mark_lent_locked(mm, frames[f] & ~QY_FRAME_FRESH, 1);
+        taken += lend_frames_locked(mm, zone, QY_MIGRATE_GUARANTEED, count - taken, frames + taken);
         qy_unlock(&zone->lock);
-        taken += more;
     }
     return taken;
 }

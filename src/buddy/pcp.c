@@ -100,16 +100,6 @@ static unsigned take_blocks(struct qy_mm *mm, struct qy_zone *zone, enum qy_migr
     return taken;
 }
 
-/** Let the lowest frame be on top: neighbours go out one after the other. */
-static void reverse(uint32_t *frames, unsigned count)
-{
-    for (unsigned i = 0; i < count / 2; i++) {
-        uint32_t frame = frames[i];
-        frames[i] = frames[count - 1 - i];
-        frames[count - 1 - i] = frame;
-    }
-}
-
 bool qy_pcp_refill(struct qy_mm *mm, struct qy_cpu *cpu, struct qy_zone *zone,
                    const struct qy_request *request, uint64_t most)
 {
@@ -121,12 +111,12 @@ bool qy_pcp_refill(struct qy_mm *mm, struct qy_cpu *cpu, struct qy_zone *zone,
     qy_lock(&zone->lock);
     bool shared = visit(zone, cpu);
     qy_zone_claim_locked(mm, zone, type, order);
-    unsigned count = order == 0 ? qy_buddy_take_frames_locked(mm, zone, type, batch, list->frame)
-                                : take_blocks(mm, zone, type, order, batch, list->frame);
+    unsigned count = order == 0
+                         ? qy_buddy_take_frames_locked(mm, zone, type, batch, batch, list->frame)
+                         : take_blocks(mm, zone, type, order, batch, list->frame);
     qy_unlock(&zone->lock);
     raise_batch(zone, list, order, shared);
     list->top = list->frame + count;
-    reverse(list->frame, count);
     return count != 0;
 }
 

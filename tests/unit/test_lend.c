@@ -209,11 +209,31 @@ static void not_movable(void **state)
     test_memory_free(&memory);
 }
 
+/* Wrong if it failed: pages in a row of a file would lie on frames the wrong way round, and each be
+ * read, and mapped, by itself. */
+static void neighbours_are_lent_in_order(void **state)
+{
+    struct test_memory memory = movable_memory(32 * MIB);
+    uint32_t frames[64];
+    (void)state;
+    assert_int_equal(qy_lend_frames(memory.mm, QY_GFP_NOWAIT, QY_LEND_MOVABLE, 64, frames), 64);
+    for (unsigned i = 1; i < 64; i++)
+        assert_int_equal(frames[i], frames[i - 1] + 1);
+    for (unsigned i = 0; i < 64; i++)
+        qy_lend_return(memory.mm, memory.mm->start_pfn + (frames[i] & ~QY_FRAME_FRESH), 1);
+    test_memory_free(&memory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(promises), cmocka_unit_test(more_than_half), cmocka_unit_test(bulk),
-        cmocka_unit_test(claims),   cmocka_unit_test(given_up),       cmocka_unit_test(not_movable),
+        cmocka_unit_test(promises),
+        cmocka_unit_test(more_than_half),
+        cmocka_unit_test(bulk),
+        cmocka_unit_test(claims),
+        cmocka_unit_test(given_up),
+        cmocka_unit_test(not_movable),
+        cmocka_unit_test(neighbours_are_lent_in_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
