@@ -101,6 +101,9 @@ unsigned qy_buddy_take_frames_locked(struct qy_mm *mm, struct qy_zone *zone,
 
 /* ---- give ---- */
 
+/** Frames that are compared at once: a vector or two. */
+#define ROW_STEP 8
+
 /** A batch of frames on its way back: where their bits are, and what it has changed in its zone,
  *  written there once. Frames of a batch are hardly ever of more than one migratetype. No function
  *  that is really called gets its address: its members stay in registers. */
@@ -144,15 +147,32 @@ static inline __attribute__((always_inline)) bool give_word(struct giving *givin
     return true;
 }
 
-/** Give the frames at the array's head that share a word with its first. Returns how many they
- *  are; some may be refused. */
+/** How many frames at the array's head stand in a row, within one word. */
+static unsigned row_of(const uint32_t *frames, unsigned count)
+{
+    unsigned most = QY_WORD_BITS - frames[0] % QY_WORD_BITS;
+    most = count < most ? count : most;
+    unsigned n = 0;
+    for (uint32_t other = 0; n + ROW_STEP <= most; n += ROW_STEP) {
+        for (unsigned i = 0; i < ROW_STEP; i++)
+            other |= frames[n + i] ^ (frames[0] + n + i);
+        if (other != 0)
+            break;
+    }
+    while (n < most && frames[n] == frames[0] + n)
+        n++;
+    return n;
+}
+
+/** Give the frames at the array's head that share a word with its first: those in a row, or all. Returns
+ *  how many they are; some may be refused. */
 static inline __attribute__((always_inline)) unsigned
 give_together(struct giving *giving, const uint32_t *frames, unsigned count, unsigned *refused)
 {
-    uint64_t mask = 0;
-    unsigned n = 0;
+    unsigned n = row_of(frames, count);
+    uint64_t mask = QY_ALL_BITS >> (QY_WORD_BITS - n) << frames[0] % QY_WORD_BITS;
     /* The flag is a bit of the number, so those of a word are all fresh or none is. */
-    for (; n < count && (frames[n] ^ frames[0]) < QY_WORD_BITS; n++)
+    for (bool row = n > 1; !row && n < count && (frames[n] ^ frames[0]) < QY_WORD_BITS; n++)
         mask |= UINT64_C(1) << frames[n] % QY_WORD_BITS;
     if (qy_likely(qy_block_count_of(mask) == n && give_word(giving, frames[0], mask, n)))
         return n;
