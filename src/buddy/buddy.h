@@ -18,11 +18,27 @@
 qy_pfn_t qy_buddy_take_locked(struct qy_mm *mm, struct qy_zone *zone,
                               enum qy_migratetype migratetype, unsigned order, bool *fresh);
 
+#define QY_HOMES 64
+
+/** The pageblocks that somebody used last, whose lines he has: hints, nothing hangs on them. */
+struct qy_homes {
+    uint32_t *block; /* QY_HOMES places */
+    uint8_t next;    /* place, modulo QY_HOMES */
+    uint8_t nr;      /* before it, that are worth a look */
+};
+
+static inline void qy_homes_add(struct qy_homes *homes, uint32_t block)
+{
+    homes->block[homes->next++ % QY_HOMES] = block;
+    homes->nr += homes->nr < QY_HOMES;
+}
+
 /** Take single frames, pageblock after pageblock until @least are there, and not more than @most.
- *  Those to be used first stand last. Returns how many. */
+ *  Those to be used first stand last. Where whole pageblocks have to do, the last of @homes come
+ *  first; NULL: none. Returns how many. */
 unsigned qy_buddy_take_frames_locked(struct qy_mm *mm, struct qy_zone *zone,
                                      enum qy_migratetype migratetype, unsigned least, unsigned most,
-                                     uint32_t *frames);
+                                     uint32_t *frames, struct qy_homes *homes);
 
 /** Give an aligned block back. 0, or -EINVAL if one of its frames is free already (B1). */
 int qy_buddy_give_locked(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t pfn, unsigned order,

@@ -4,8 +4,9 @@
  * WHAT    A slot's list is refilled with frames out of the fullest pageblock at the head of any
  *         list, whole words at once: one that is half used up may still have a large free block,
  *         and would otherwise be left for one with a few frames in use, which then never becomes
- *         whole. Frames go back in batches: those of one word meet there together. Trim takes the
- *         free frames of a pageblock that still have their memory.
+ *         whole. Where only whole ones are left, those that the slot had last come first. Frames go
+ *         back in batches: those of one word meet there together. Trim takes the free frames of a
+ *         pageblock that still have their memory.
  *
  * RULES   B1 .. B6  in buddy/buddy.c.
  *
@@ -83,14 +84,33 @@ static uint32_t fullest(const struct qy_mm *mm, const struct qy_zone *zone, unsi
     return best;
 }
 
+/** A whole pageblock is as good as any other: the last of the homes that is one, or this. */
+static uint32_t home_or(const struct qy_mm *mm, struct qy_homes *homes, uint32_t block)
+{
+    const struct qy_pageblock *any = &mm->blocks[block];
+    if (any->nr_free != QY_PAGEBLOCK_FRAMES)
+        return block;
+    while (homes->nr > 0) {
+        uint32_t home = homes->block[--homes->next % QY_HOMES];
+        const struct qy_pageblock *pb = &mm->blocks[home];
+        homes->nr--;
+        if (pb->nr_free == QY_PAGEBLOCK_FRAMES && pb->migratetype == any->migratetype &&
+            pb->zone == any->zone)
+            return home;
+    }
+    return block;
+}
+
 unsigned qy_buddy_take_frames_locked(struct qy_mm *mm, struct qy_zone *zone,
                                      enum qy_migratetype migratetype, unsigned least, unsigned most,
-                                     uint32_t *frames)
+                                     uint32_t *frames, struct qy_homes *homes)
 {
     qy_assert_held(&zone->lock);
     unsigned left = most;
     while (most - left < least && zone->nonempty[migratetype] != 0) {
         uint32_t block = fullest(mm, zone, migratetype);
+        if (homes != NULL)
+            block = home_or(mm, homes, block);
         left -= take_frames_of(mm, zone, block, left, frames + left);
         zone->nr_taken++;
     }

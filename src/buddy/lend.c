@@ -146,7 +146,7 @@ static unsigned lend_frames_locked(struct qy_mm *mm, struct qy_zone *zone,
                                    enum qy_migratetype migratetype, unsigned count,
                                    uint32_t *frames)
 {
-    unsigned taken = qy_buddy_take_frames_locked(mm, zone, migratetype, count, count, frames);
+    unsigned taken = qy_buddy_take_frames_locked(mm, zone, migratetype, count, count, frames, NULL);
     for (unsigned i = 0, last = taken; i < last--; i++) {
         uint32_t frame = frames[i];
         frames[i] = frames[last];

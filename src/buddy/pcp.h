@@ -10,12 +10,16 @@
  *
  *         The batch doubles with every refill. At order 0 it ends at an 8192nd of the zone
  *         while the slot has the zone for itself (what is reused from a list is not placed:
- *         the list must be small beside the zone). As long as others come between its visits
- *         it goes on to a 2048th and at most a pageblock, whichever way the frames go: two
- *         threads then meet at the lock once in 512 frames, and each works in pageblocks,
- *         lines of bits and lines of tags of its own. It is never less than 32, and the high
- *         mark is two batches. At higher orders the batch halves with every give-back. Draining (trim,
- *         pressure, the end of a thread) makes it 1 again.
+ *         the list must be small beside the zone). While others come between its visits, and a
+ *         few visits longer, it goes on to a 2048th and at most a pageblock, whichever way the
+ *         frames go. It is never less than 32, and the high mark is two batches. At higher
+ *         orders the batch halves with every give-back. Draining (trim, pressure, the end of a
+ *         thread) makes it 1 again.
+ *
+ *         Batches as large as a pageblock are cut between pageblocks, and where any whole one
+ *         would do, the slot takes one that it gave back itself (homes). So two threads meet
+ *         at the lock once in 512 frames, and each works in pageblocks, lines of bits and lines
+ *         of tags of its own; which pageblock is used up first is decided as ever.
  *
  *         What a request needs to know of all this stands in the slot, by the low bits of its
  *         gfp (take_from), and for frees by the kind of the last pageblock (give_to). Both are
@@ -54,10 +58,13 @@ static inline unsigned qy_pcp_list_count(const struct qy_pcp_list *list)
 
 struct qy_pcp {
     _Alignas(64) struct qy_pcp_list list[QY_PCP_TYPES][QY_NR_ORDERS];
+    uint8_t company;       /* (o) visits to the zone for which it counts as shared */
+    struct qy_homes homes; /* (o) used where batches are as large as pageblocks */
 };
 
 /** Where the frames of a struct qy_pcp lie: apart from it, for most are never touched. */
 struct qy_pcp_places {
+    uint32_t home[QY_HOMES];
     uint32_t place[QY_PCP_TYPES][QY_PCP_ALL_PLACES];
 };
 

@@ -44,23 +44,23 @@ struct qy_zone {
     uint64_t watermark[QY_NR_WMARKS];          /* (g) frames */
     uint64_t lowmem_reserve[QY_NR_ZONE_TYPES]; /* (g) frames kept from requests of that type */
 
-    /** From here on what changes under the lock: on lines apart from what everybody reads. */
+    /** From here on what changes under the lock: on lines apart from what everybody reads, and
+     *  first what every visit writes. */
     _Alignas(64) struct qy_lock lock;
     _Atomic uint64_t nr_free;     /* (z) B3; read anywhere */
     const struct qy_cpu *visitor; /* (z) the slot that came last to refill or to give back */
     _Atomic uint64_t nr_fresh;    /* (z) B4: of them, those without memory; read anywhere */
-    uint64_t nr_free_of[QY_NR_MIGRATETYPES]; /* (z) */
-    uint16_t nonempty[QY_NR_MIGRATETYPES];   /* (z) bit k: list k has pageblocks */
+    uint64_t nr_taken;            /* (z) blocks that came from the lists, not from a slot */
+    uint64_t nr_given;            /* (z) */
+    uint16_t nonempty[QY_NR_MIGRATETYPES];                /* (z) bit k: list k has pageblocks */
+    _Alignas(64) uint64_t nr_free_of[QY_NR_MIGRATETYPES]; /* (z) */
+    uint64_t nr_stolen; /* (z) pageblocks that changed their migratetype */
     struct qy_block_list list[QY_NR_MIGRATETYPES][QY_NR_ORDERS]; /* (z) */
 
     qy_pfn_t run_end; /* (z) behind the last run that was taken; 0: none was */
 
     uint64_t nr_cma;    /* (z) frames of contiguous regions, whoever has them */
     bool lends_eagerly; /* (z) they are lent before all others */
-
-    uint64_t nr_taken;  /* (z) blocks that came from the lists, not from a slot */
-    uint64_t nr_given;  /* (z) */
-    uint64_t nr_stolen; /* (z) pageblocks that changed their migratetype */
 };
 
 QY_RACY static inline bool qy_zone_populated(const struct qy_zone *zone)

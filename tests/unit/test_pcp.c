@@ -1,6 +1,7 @@
 /*
  * test_pcp.c - buddy/pcp.c: a slot's lists of free frames
  */
+#include "sim.h"
 #include "support.h"
 
 #include "buddy/pcp.h"
@@ -135,6 +136,111 @@ static void a_drain_gives_everything_back(void **state)
     test_rules(memory.mm);
 }
 
+/* ---- two slots ---- */
+
+#define LARGE (4 * GIB) /* a 2048th of it is a pageblock */
+#define BLOCKS (LARGE / PAGE / QY_PAGEBLOCK_FRAMES)
+#define EACH 4096 /* frames that each slot holds: eight pageblocks */
+
+#define FEW 1536 /* so few that the slot does not find itself alone meanwhile */
+
+static qy_pfn_t held[2][EACH];
+
+static int build_large(void **state)
+{
+    (void)state;
+    test_memory_simple(&memory, 4 * GIB, LARGE, false);
+    return 0;
+}
+
+/** Both slots take, frame by frame in turn, and give back in the order in which they took. */
+static void take_and_give_side_by_side(void)
+{
+    for (unsigned i = 0; i < EACH; i++)
+        for (int cpu = 0; cpu < 2; cpu++) {
+            qy_sim_cpu(cpu);
+            held[cpu][i] = take(0);
+        }
+    for (unsigned i = 0; i < EACH; i++)
+        for (int cpu = 0; cpu < 2; cpu++) {
+            qy_sim_cpu(cpu);
+            assert_int_equal(qy_free_pages(memory.mm, held[cpu][i], 0), 0);
+        }
+    qy_sim_cpu(0);
+}
+
+/** Which slots had frames of each pageblock when they were taken last: bit 0, bit 1. */
+static void users_of(uint8_t users[BLOCKS])
+{
+    memset(users, 0, BLOCKS);
+    for (int cpu = 0; cpu < 2; cpu++)
+        for (unsigned i = 0; i < EACH; i++)
+            users[qy_block_of(memory.mm, held[cpu][i])] |= (uint8_t)(1u << cpu);
+}
+
+/* Wrong if it failed: two slots would share the cache lines of every pageblock that they use, and fetch
+ * them from each other for every batch. */
+static void slots_in_company_work_in_pageblocks_of_their_own(void **state)
+{
+    static uint8_t before[BLOCKS], now[BLOCKS];
+    unsigned used = 0, shared = 0, kept = 0;
+    (void)state;
+    for (unsigned round = 0; round < 8; round++)
+        take_and_give_side_by_side();
+    users_of(before);
+    take_and_give_side_by_side();
+    users_of(now);
+    for (size_t block = 0; block < BLOCKS; block++) {
+        used += now[block] != 0;
+        shared += now[block] == 3;
+        kept += now[block] != 0 && now[block] == before[block];
+    }
+    assert_in_range(used, 2 * EACH / QY_PAGEBLOCK_FRAMES, 2 * EACH / QY_PAGEBLOCK_FRAMES + 4);
+    assert_in_range(shared, 0, 2);
+    assert_in_range(kept, used / 2, used);
+    test_rules(memory.mm);
+}
+
+/* Wrong if it failed: every pageblock would be torn when its frames go back, and the next to take some
+ * would take its free half: two slots would be in it from then on. */
+static void what_goes_back_ends_with_a_pageblock(void **state)
+{
+    unsigned batches = 0;
+    (void)state;
+    for (unsigned round = 0; round < 4; round++)
+        take_and_give_side_by_side();
+    for (unsigned i = 0; i < 300; i++) /* which stay: list and pageblock do not end together */
+        take(0);
+    for (unsigned i = 0; i < FEW; i++)
+        held[0][i] = take(0);
+    for (unsigned i = 0; i < FEW; i++) {
+        unsigned before = qy_pcp_list_count(movable(0));
+        assert_int_equal(qy_free_pages(memory.mm, held[0][i], 0), 0);
+        if (qy_pcp_list_count(movable(0)) > before)
+            continue;
+        uint32_t left = movable(0)->frame[0] / QY_PAGEBLOCK_FRAMES;
+        assert_int_equal(memory.mm->blocks[left].nr_free, 0);
+        batches++;
+    }
+    assert_in_range(batches, 2, FEW / QY_PAGEBLOCK_FRAMES);
+}
+
+/* Wrong if it failed: of two slots that are equally fast, one that happens to come twice in a row would
+ * fall back to small batches; or one whose company is long gone would never. */
+static void company_lasts_a_few_visits(void **state)
+{
+    (void)state;
+    for (unsigned round = 0; round < 4; round++)
+        take_and_give_side_by_side();
+    assert_int_equal(movable(0)->batch, QY_PAGEBLOCK_FRAMES);
+    for (unsigned i = 0; i < 2 * QY_PAGEBLOCK_FRAMES; i++)
+        taken[i] = take(0);
+    assert_int_equal(movable(0)->batch, QY_PAGEBLOCK_FRAMES);
+    for (unsigned i = 2 * QY_PAGEBLOCK_FRAMES; i < FRAMES; i++)
+        taken[i] = take(0);
+    assert_true(movable(0)->batch < QY_PAGEBLOCK_FRAMES);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -143,6 +249,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(batches_start_at_one_and_grow, build, tear_down),
         cmocka_unit_test_setup_teardown(the_last_frame_in_is_the_first_out, build, tear_down),
         cmocka_unit_test_setup_teardown(a_drain_gives_everything_back, build, tear_down),
+        cmocka_unit_test_setup_teardown(slots_in_company_work_in_pageblocks_of_their_own,
+                                        build_large, tear_down),
+        cmocka_unit_test_setup_teardown(what_goes_back_ends_with_a_pageblock, build_large,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(company_lasts_a_few_visits, build_large, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
