@@ -81,8 +81,8 @@ static void a_batch_gives_each_frame_once(void **state)
         for (unsigned first = 0; first < 70; first += 23) {
             uint64_t before = nr_free();
             qy_lock(&zone->lock);
-            unsigned count =
-                qy_buddy_take_frames_locked(memory.mm, zone, QY_MIGRATE_MOVABLE, FRAMES, frames);
+            unsigned count = qy_buddy_take_frames_locked(memory.mm, zone, QY_MIGRATE_MOVABLE,
+                                                         FRAMES, FRAMES, frames, NULL);
             qy_unlock(&zone->lock);
             assert_int_equal(count, FRAMES);
             for (unsigned i = first; i < first + 10 * step; i += step)
