@@ -185,10 +185,12 @@ static int upgrade_locked(struct qy_space *space, const struct qy_touch *touch, 
     pte = qy_pte_make_leaf(qy_pte_pfn(pte), flags | QY_PTE_FILE);
     int64_t growth = qy_space_growth_locked(space, touch->page, 1, pte);
     if (!qy_space_may_grow_locked(space, growth, 0, touch->need != QY_PROT_NONE))
-        return qy_space_no_mappings_locked(space);
+        return -QY_ENOMEM;
     if (qy_port_window_protect(space->mapping.mm, qy_space_address(space, touch->page), 1, prot) !=
-        0)
-        return qy_space_refused_locked(space);
+        0) {
+        space->unrestored = true;
+        return -QY_ENOMEM;
+    }
     qy_pgtable_set(&space->table, touch->page, 1, qy_pte_pfn(pte), flags | QY_PTE_FILE);
     qy_space_recount_locked(space, growth);
     return 0;
@@ -241,7 +243,7 @@ static int map_locked(struct qy_space *space, const struct qy_area *area, struct
     if (code == 0 && (!qy_space_may_grow_locked(space, growth, 0, touch->need != QY_PROT_NONE) ||
                       qy_port_window_map(mm, qy_space_address(space, page), run->pfn, run->count,
                                          prot, false) != 0)) {
-        code = qy_space_no_mappings_locked(space);
+        code = -QY_ENOMEM;
         touch->no_mapping = true;
     }
     if (code != 0) {
@@ -271,6 +273,8 @@ int qy_mapper_map(struct qy_mapper *mapper, struct qy_touch *touch, struct qy_fr
             *run = wanted;
             code = map_locked(space, area, touch, run);
         }
+        if (touch->no_mapping)
+            code = qy_space_no_mappings_locked(space);
     }
     qy_unlock(&space->mapping.lock);
     return code;

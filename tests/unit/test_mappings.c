@@ -430,6 +430,7 @@ static void pages_of_files_make_way(void **state)
     assert_int_equal(qy_space_unpin(space, area + 7 * PAGE, PAGE), 0);
     assert_int_equal(peek(area), 1);
     assert_int_equal(space->nr_mappings, shown());
+    assert_int_equal(qy_sim_lines(), 0); /* nobody was refused, so nothing is to be said */
     test_rules(mm);
 }
 
