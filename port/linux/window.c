@@ -196,7 +196,7 @@ int qy_port_window_map(struct qy_mm *mm, void *address, uint64_t pfn, uint64_t c
         given = qy_linux_tables_give(frames, address, bytes);
     if (given == 0 || map_frames(address, frames, bytes, prot) == 0)
         return 0;
-    if (given != -ENOMEM || !qy_linux_has_hole(address, bytes))
+    if (!qy_linux_has_hole(address, bytes)) /* either call may have unmapped what was there */
         return -ENOMEM;
     reserve(address, bytes); /* without access, rather than nobody's */
     return -EFAULT;

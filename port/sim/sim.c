@@ -41,7 +41,7 @@ struct virtual_cpu {
 static struct slot slots[MOST_SLOTS];
 static unsigned nr_slots;
 static int current_cpu;
-static uint64_t calls, fail_at, lines;
+static uint64_t calls, fail_at, fail_end, lines;
 static char last_line[400];
 
 static struct virtual_cpu cpus[QY_SIM_CPUS];
@@ -57,13 +57,19 @@ static void *argument_of_all;
 
 bool qy_sim_fails(void)
 {
-    return ++calls == fail_at;
+    return ++calls >= fail_at && calls < fail_end;
+}
+
+void qy_sim_fail_times(uint64_t nth, uint64_t times)
+{
+    calls = 0;
+    fail_at = nth;
+    fail_end = nth != 0 ? nth + times : 0;
 }
 
 void qy_sim_fail(uint64_t nth)
 {
-    calls = 0;
-    fail_at = nth;
+    qy_sim_fail_times(nth, 1);
 }
 
 bool qy_sim_failed(void)
@@ -220,7 +226,7 @@ void qy_sim_reset(void)
     qy_sim_windows_reset();
     nr_slots = 0;
     current_cpu = 0;
-    calls = fail_at = lines = 0;
+    calls = fail_at = fail_end = lines = 0;
     last_line[0] = '\0';
     held_ranks_outside = 0;
 }

@@ -23,6 +23,8 @@ void qy_sim_cpu(int cpu);
 /** The nth call from now on that can fail (commit, decommit, move, protect, attach, those on
  *  windows; sleep: returns at once) fails, and no other; 0: none. */
 void qy_sim_fail(uint64_t nth);
+/** So do those that follow it, @times in all. */
+void qy_sim_fail_times(uint64_t nth, uint64_t times);
 /** For the port's files: is this the call? */
 bool qy_sim_fails(void);
 void qy_sim_windows_reset(void);

@@ -186,8 +186,7 @@ static int upgrade_locked(struct qy_space *space, const struct qy_touch *touch, 
     int64_t growth = qy_space_growth_locked(space, touch->page, 1, pte);
     if (!qy_space_may_grow_locked(space, growth, 0, touch->need != QY_PROT_NONE))
         return -QY_ENOMEM;
-    if (qy_port_window_protect(space->mapping.mm, qy_space_address(space, touch->page), 1, prot) !=
-        0) {
+    if (qy_space_allow_locked(space, touch->page, touch->page + 1, prot) != 0) {
         space->unrestored = true;
         return -QY_ENOMEM;
     }
@@ -308,8 +307,7 @@ static int protect_locked(struct qy_space *space, uint64_t page, uint64_t end)
                 qy_space_growth_by_flags_locked(space, page, behind - page, QY_PTE_READ);
             if (!qy_space_may_grow_locked(space, growth, 0, true))
                 return qy_space_no_mappings_locked(space);
-            if (qy_port_window_protect(space->mapping.mm, qy_space_address(space, page),
-                                       behind - page, QY_PROT_READ) != 0)
+            if (qy_space_allow_locked(space, page, behind, QY_PROT_READ) != 0)
                 return qy_space_refused_locked(space);
             for (uint64_t at = page; at < behind; at++)
                 qy_pgtable_set(&space->table, at, 1, qy_pte_pfn(qy_pgtable_get(&space->table, at)),

@@ -174,6 +174,23 @@ int qy_space_refused_locked(struct qy_space *space)
     return qy_space_no_mappings_locked(space);
 }
 
+/** Where the host may have nothing but its reserve, to allow more on that would show zeros: so the
+ *  frames are mapped anew. */
+int qy_space_allow_locked(struct qy_space *space, uint64_t page, uint64_t end, uint32_t prot)
+{
+    struct qy_mm *mm = space->mapping.mm;
+    qy_pte_t pte;
+    if (!space->unrestored)
+        return qy_port_window_protect(mm, qy_space_address(space, page), end - page, prot);
+    for (uint64_t run; page < end; page += run) {
+        run = qy_space_run_locked(space, page, end, &pte);
+        if (qy_port_window_map(mm, qy_space_address(space, page), qy_pte_pfn(pte), run, prot,
+                               false) != 0)
+            return -QY_ENOMEM;
+    }
+    return 0;
+}
+
 /* ---- collapsing ---- */
 
 /** Pages of one area, all of which go to one block of frames. */
@@ -229,8 +246,7 @@ static uint64_t close_pages(struct qy_space *space, const struct block *block, u
     uint64_t page = block->page;
     while ((page = qy_pgtable_next(&space->table, page, end, &pte)) < end) {
         uint64_t run = qy_space_run_locked(space, page, end, &pte);
-        void *address = qy_space_address(space, page);
-        if (qy_port_window_protect(space->mapping.mm, address, run, prot) != 0)
+        if (qy_space_allow_locked(space, page, page + run, prot) != 0)
             return page;
         page += run;
     }
@@ -289,8 +305,8 @@ static bool collapse_locked(struct qy_space *space, const struct block *block, q
                                   false) == 0;
     }
     if (!done) {
+        space->unrestored = true; /* first: the pages may be nowhere */
         close_pages(space, block, closed, block->prot);
-        space->unrestored = true;
         return false;
     }
     int64_t growth = qy_space_growth_locked(space, block->page, count,

@@ -94,8 +94,7 @@ int qy_space_isolate_locked(struct qy_space *space, uint64_t page, qy_pfn_t pfn,
         return qy_space_no_mappings_locked(space);
     if (qy_pte_may_write(pte)) {
         qy_space_recall_locked(space, page, pfn, count);
-        if (qy_port_window_protect(space->mapping.mm, qy_space_address(space, page), count,
-                                   QY_PROT_READ) != 0)
+        if (qy_space_allow_locked(space, page, page + count, QY_PROT_READ) != 0)
             return qy_space_refused_locked(space);
     }
     qy_pgtable_set(&space->table, page, count, pfn, flags);
@@ -109,13 +108,14 @@ int qy_space_isolate_locked(struct qy_space *space, uint64_t page, qy_pfn_t pfn,
 static void restore_locked(struct qy_space *space, uint64_t page, qy_pfn_t pfn, unsigned count,
                            uint32_t flags, bool lost)
 {
-    struct qy_mm *mm = space->mapping.mm;
-    void *address = qy_space_address(space, page);
     uint32_t prot = qy_flags_prot(flags);
+    int code = 0;
     if (lost)
-        space->unrestored |= qy_port_window_map(mm, address, pfn, count, prot, false) != 0;
+        code = qy_port_window_map(space->mapping.mm, qy_space_address(space, page), pfn, count,
+                                  prot, false);
     else if (flags & QY_PTE_WRITE)
-        space->unrestored |= qy_port_window_protect(mm, address, count, prot) != 0;
+        code = qy_space_allow_locked(space, page, page + count, prot);
+    space->unrestored |= code != 0;
 }
 
 int qy_space_putback_locked(struct qy_space *space, uint64_t page, qy_pfn_t from, qy_pfn_t to,

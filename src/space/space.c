@@ -155,8 +155,7 @@ static uint64_t protect_host_locked(struct qy_space *space, uint64_t page, uint6
         uint64_t next = end_of_alike(space, area, page, end);
         uint32_t flags =
             prot != NULL ? qy_pte_flags_under(pte, qy_prot_flags(*prot)) : qy_pte_flags(pte);
-        if (qy_port_window_protect(space->mapping.mm, qy_space_address(space, page), next - page,
-                                   qy_flags_prot(flags)) != 0)
+        if (qy_space_allow_locked(space, page, next, qy_flags_prot(flags)) != 0)
             return page;
         page = next;
     }
@@ -216,8 +215,9 @@ static int protect_locked(struct qy_space *space, uint64_t page, uint64_t count,
         return -QY_ENOMEM;
     uint64_t reached = protect_host_locked(space, page, page + count, &prot);
     if (reached < page + count) {
+        int code = qy_space_refused_locked(space); /* first: what it refused may be nowhere */
         protect_host_locked(space, page, reached, NULL);
-        return qy_space_refused_locked(space);
+        return code;
     }
     qy_area_cut(space, page, &spare[0]);
     qy_area_cut(space, page + count, &spare[1]);

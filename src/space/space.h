@@ -238,6 +238,9 @@ QY_MUST_CHECK bool qy_space_may_grow_locked(const struct qy_space *space, int64_
 int qy_space_no_mappings_locked(struct qy_space *space);
 /** The same, and the host may have done part of what it refused: the next accesses will see to it. */
 int qy_space_refused_locked(struct qy_space *space);
+/** The host allows this on pages that all have entries. 0; -ENOMEM: on some, perhaps. */
+QY_MUST_CHECK int qy_space_allow_locked(struct qy_space *space, uint64_t page, uint64_t end,
+                                        uint32_t prot);
 
 /** Are the mappings that calls may take used up? Racy. */
 bool qy_space_is_short(const struct qy_space *space);

@@ -273,14 +273,14 @@ static void the_hosts_limit(void **state)
 
 /* ---- the host's tables ---- */
 
-/* What mremap(2) does instead of moving them; and how many calls of mmap(2) for a space fail. */
+/* What mremap(2) does instead of moving them; and which calls of mmap(2) for a space fail. */
 static enum {
     MOVES,
     UNKNOWN, /* an old kernel: nothing has changed */
     REFUSES, /* there are too many mappings: nothing has changed */
     FORGETS  /* no memory, once what was there is unmapped */
 } tables;
-static int mmaps_fail;
+static unsigned mmaps_fail; /* bits: the next call, the one behind it ... */
 static int refused;
 
 /* The library's calls come here. Each call has fewer arguments than are read. */
@@ -293,7 +293,9 @@ __attribute__((no_sanitize("address"))) long syscall(long number, ...)
     for (int i = 0; i < 6; i++)
         a[i] = va_arg(list, long);
     va_end(list);
-    if ((number == SYS_mremap && tables != MOVES) || (number == SYS_mmap && mmaps_fail-- > 0)) {
+    bool fails = number == SYS_mremap ? tables != MOVES : number == SYS_mmap && (mmaps_fail & 1);
+    mmaps_fail >>= number == SYS_mmap;
+    if (fails) {
         refused++;
         if (number == SYS_mremap && tables == FORGETS)
             munmap((void *)a[4], (size_t)a[2]);
@@ -318,7 +320,7 @@ static void check_all(const char *area, size_t bytes, unsigned seed)
 }
 
 /* A block goes to other frames, as a mover does it. Returns what putting back did. */
-static int move_block(char *at, int fail_mmaps)
+static int move_block(char *at, unsigned fail_mmaps)
 {
     uint32_t page = (uint32_t)qy_space_page(space, at);
     qy_pfn_t from = qy_space_translate(space, at);
@@ -326,6 +328,7 @@ static int move_block(char *at, int fail_mmaps)
     qy_pfn_t to = qy_lend_block(mm, QY_GFP_NOWAIT, QY_LEND_OUTSIDE, 9, &fresh);
     CHECK(to != QY_PFN_NONE);
     CHECK(qy_space_ops.isolate(&space->mapping, page, from, 512) == 512);
+    CHECK(memcmp(at, qy_frame_address(mm, from), PAGE) == 0);
     qy_port_copy_pages(mm, qy_frame_address(mm, to), qy_frame_address(mm, from), 512);
     mmaps_fail = fail_mmaps;
     int code = qy_space_ops.putback(&space->mapping, page, from, to, 512);
@@ -337,8 +340,8 @@ static int move_block(char *at, int fail_mmaps)
     return code;
 }
 
-/* fail_mmaps: the second move fails; with 2 of them its pages are nowhere for a moment. */
-static void life_of_blocks(int fail_mmaps)
+/* fail_mmaps: the second move fails; with two of them its pages are nowhere for a moment. */
+static void life_of_blocks(unsigned fail_mmaps)
 {
     char *area = begin(2 * BLOCK, QY_PROT_WRITE, QY_AREA_HUGE);
     write_all(area, 2 * BLOCK, 1);
@@ -398,7 +401,25 @@ static void forgets_once(void)
 static void forgets_twice(void)
 {
     tables = FORGETS;
-    life_of_blocks(2);
+    life_of_blocks(3);
+    _exit(MINE);
+}
+
+/* The pages are not put back on their frames either: they are out of reach until they are touched. */
+static void forgets_and_refuses(void)
+{
+    char *area = begin(2 * BLOCK, QY_PROT_WRITE, QY_AREA_HUGE);
+    tables = FORGETS;
+    write_all(area, 2 * BLOCK, 1);
+    CHECK(move_block(area, 5) == -ENOMEM);
+    CHECK(qy_space_protect(space, area, 2 * BLOCK, QY_PROT_READ) == 0);
+    check_all(area, 2 * BLOCK, 1);
+    CHECK(qy_space_protect(space, area, 2 * BLOCK, QY_PROT_WRITE) == 0);
+    CHECK(move_block(area, 5) == -ENOMEM);
+    CHECK(move_block(area, 0) == 0); /* read only for a moment */
+    write_all(area, BLOCK / 2, 2);
+    check_all(area, BLOCK / 2, 2);
+    check_all(area + BLOCK / 2, 3 * BLOCK / 2, 1 + BLOCK / 2 / 512 * 7);
     _exit(MINE);
 }
 
@@ -413,6 +434,7 @@ static void tables_that_stay(void **state)
     assert_int_equal(WEXITSTATUS(end_of(forgets)), MINE);
     assert_int_equal(WEXITSTATUS(end_of(forgets_once)), MINE);
     assert_int_equal(WEXITSTATUS(end_of(forgets_twice)), MINE);
+    assert_int_equal(WEXITSTATUS(end_of(forgets_and_refuses)), MINE);
 }
 
 /* Below what it has already: the host gives no more addresses, not even in exchange. */
