@@ -68,6 +68,7 @@ struct qy_file *qy_file_create(struct qy_mm *mm, const char *name, const struct 
     if (file == NULL)
         return refuse(error, -QY_ENOMEM, "no memory for a file", UINT64_MAX);
     *file = (struct qy_file){.ops = *ops, .cookie = cookie, .vmscan = vmscan, .bytes = bytes};
+    file->cut = UINT64_MAX;
     file->last_page = UINT32_MAX;
     file->users = 1;
     qy_list_init(&file->mappers);

@@ -42,6 +42,7 @@ struct qy_file {
 
     struct qy_index index;         /* (m) */
     uint64_t bytes;                /* (m) */
+    uint64_t cut;                  /* (m) what is behind it may just be cut off; else UINT64_MAX */
     uint64_t nr_pages;             /* (m) */
     uint64_t nr_dirty;             /* (m) */
     uint64_t nr_pinned;            /* (m) */
@@ -82,10 +83,16 @@ static inline bool qy_folio_in_use(const struct qy_folio *folio)
     return folio->pins != folio->long_pins;
 }
 
-/** Pages that the file has, the last of which may be cut. (m) */
+/** Where the file ends, as far as nobody cuts it off. (m) */
+static inline uint64_t qy_file_end(const struct qy_file *file)
+{
+    return file->bytes < file->cut ? file->bytes : file->cut;
+}
+
+/** Pages up to there, the last of which may have less. (m) */
 static inline uint64_t qy_file_pages(const struct qy_file *file)
 {
-    return (file->bytes + QY_PAGE_BYTES - 1) >> QY_PAGE_SHIFT;
+    return (qy_file_end(file) + QY_PAGE_BYTES - 1) >> QY_PAGE_SHIFT;
 }
 
 /* ---- pagecache.c: pages. mapping.lock is held; where it is let go of, that is said ---- */
@@ -94,6 +101,10 @@ static inline uint64_t qy_file_pages(const struct qy_file *file)
 void qy_file_wait(struct qy_file *file);
 /** Something happened. */
 void qy_file_notify(struct qy_file *file);
+
+/** Does the file have this byte? Where it may just be cut off, waits until that is known. May let go
+ *  of the lock. */
+bool qy_file_has(struct qy_file *file, uint64_t offset);
 
 /** The ready page's frame, waiting while it is BUSY, or with @stable under WRITEBACK;
  *  QY_NO_FRAME: it is not there. May let go of the lock. */
@@ -133,8 +144,7 @@ QY_MUST_CHECK int qy_file_leave_region(struct qy_file *file, uint32_t page, uint
 /* ---- filemap.c ---- */
 
 /** Pin the page for long, outside of regions. 0; -EAGAIN: it went meanwhile, or is not there:
- *  QY_NO_FRAME; -EINVAL: behind the end; -ENOMEM, -EBUSY. mapping.lock held; it may be let go
-  *  of. */
+ *  QY_NO_FRAME; -ENOMEM, -EBUSY. mapping.lock held; it may be let go of. */
 QY_MUST_CHECK int qy_file_pin_ready(struct qy_file *file, uint32_t page, bool write,
                                     uint32_t *frame);
 /** The page is pinned. mapping.lock held. */

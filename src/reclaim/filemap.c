@@ -48,15 +48,26 @@ static bool hold(struct qy_file *file, struct held *held, uint32_t page, uint32_
     return true;
 }
 
-/** Count in at as many of the pages [page, end) as are ready; waits for the first only. mapping.lock
- *  held. */
+/** How many of the bytes the file has; 0: it ends there. Waits until the first one's page is ready.
+ *  mapping.lock held; it may be let go of. */
+static size_t bytes_there(struct qy_file *file, size_t bytes, uint64_t offset)
+{
+    do {
+        if (!qy_file_has(file, offset))
+            return 0;
+        qy_file_ready(file, (uint32_t)(offset >> QY_PAGE_SHIFT), false);
+    } while (offset >= qy_file_end(file)); /* it was cut off while this waited, or is just now */
+    uint64_t left = qy_file_end(file) - offset;
+    return bytes < left ? bytes : (size_t)left;
+}
+
+/** Count in at as many of the pages [page, end) as are ready. mapping.lock held. */
 static void hold_ready(struct qy_file *file, struct held *held, uint32_t page, uint64_t end)
 {
     while (held->count < MOST_AT_ONCE && page < end) {
-        uint32_t frame =
-            held->count == 0 ? qy_file_ready(file, page, false) : qy_index_get(&file->index, page);
-        if (frame == QY_NO_FRAME || page >= qy_file_pages(file) ||
-            (qy_file_folio(file, frame)->flags & QY_FOLIO_BUSY) || !hold(file, held, page, frame))
+        uint32_t frame = qy_index_get(&file->index, page);
+        if (frame == QY_NO_FRAME || (qy_file_folio(file, frame)->flags & QY_FOLIO_BUSY) ||
+            !hold(file, held, page, frame))
             break;
         page++;
     }
@@ -127,16 +138,13 @@ static int64_t read_some(struct qy_file *file, char *buffer, size_t bytes, uint6
     uint64_t in_page = offset & (QY_PAGE_BYTES - 1);
     for (;;) {
         qy_lock(&file->mapping.lock);
-        if (offset >= file->bytes) {
-            qy_unlock(&file->mapping.lock);
-            return 0;
-        }
-        bytes = bytes < file->bytes - offset ? bytes : file->bytes - offset;
+        bytes = bytes_there(file, bytes, offset);
         uint32_t page = (uint32_t)(offset >> QY_PAGE_SHIFT);
         uint64_t end = (offset + bytes + QY_PAGE_BYTES - 1) >> QY_PAGE_SHIFT;
-        hold_ready(file, &held, page, end);
+        if (bytes > 0)
+            hold_ready(file, &held, page, end);
         qy_unlock(&file->mapping.lock);
-        if (held.count > 0)
+        if (held.count > 0 || bytes == 0)
             break;
         int64_t code = qy_file_fill(file, page, end - page);
         if (code == -QY_ENOMEM)
@@ -358,7 +366,7 @@ int qy_file_pin_ready(struct qy_file *file, uint32_t page, bool write, uint32_t 
         folio = qy_file_folio(file, *frame);
     }
     if (page >= qy_file_pages(file))
-        return -QY_EINVAL; /* it was cut off while this waited */
+        return -QY_EAGAIN; /* it was cut off while this waited, or is just now */
     folio->pins++;
     file->nr_pinned += folio->long_pins++ == 0;
     if (write) {
@@ -378,7 +386,7 @@ void *qy_file_pin(struct qy_file *file, uint64_t index, bool write, int *code)
                                                     : -QY_EAGAIN;
     while (result == -QY_EAGAIN) {
         qy_lock(&file->mapping.lock);
-        if (index >= qy_file_pages(file))
+        if (index >= UINT32_MAX || !qy_file_has(file, index << QY_PAGE_SHIFT))
             result = -QY_EINVAL;
         else
             result = qy_file_pin_ready(file, (uint32_t)index, write, &frame);

@@ -97,13 +97,13 @@ static int see_page(struct qy_file *file, const struct qy_touch *touch, uint32_t
 {
     uint32_t page = (uint32_t)touch->index;
     bool write = touch->need & QY_PROT_WRITE;
-    if (touch->index >= qy_file_pages(file))
+    if (!qy_file_has(file, touch->index << QY_PAGE_SHIFT))
         return -QY_EFAULT;
     *frame = qy_file_ready(file, page, write);
     if (*frame == QY_NO_FRAME)
         return 1;
     if (touch->index >= qy_file_pages(file))
-        return -QY_EFAULT; /* it was cut off while this waited */
+        return -QY_EAGAIN; /* it was cut off while this waited, or is just now */
     if (!qy_frame_in_guaranteed(file->mapping.mm, *frame))
         return 0;
     int code = qy_file_leave_region(file, page, frame, false);
@@ -185,10 +185,9 @@ static int pin(struct qy_mapper *mapper, struct qy_touch *touch, qy_pfn_t *pfn)
     struct qy_file *file = file_of(mapper);
     uint32_t page = (uint32_t)touch->index, frame = QY_NO_FRAME;
     qy_lock(&file->mapping.lock);
-    int code = touch->index >= qy_file_pages(file)
-                   ? -QY_EFAULT
-                   : qy_file_pin_ready(file, page, touch->prot & QY_PROT_WRITE, &frame);
-    code = code == -QY_EINVAL ? -QY_EFAULT : code; /* it was cut off */
+    int code = qy_file_has(file, touch->index << QY_PAGE_SHIFT)
+                   ? qy_file_pin_ready(file, page, touch->prot & QY_PROT_WRITE, &frame)
+                   : -QY_EFAULT;
     if (code == 0) {
         *pfn = file->mapping.mm->start_pfn + frame;
         code = map_ready(mapper, touch, frame);

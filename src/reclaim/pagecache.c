@@ -42,6 +42,13 @@ void qy_file_notify(struct qy_file *file)
     qy_port_wake(&file->event);
 }
 
+bool qy_file_has(struct qy_file *file, uint64_t offset)
+{
+    while (offset >= file->cut && offset < file->bytes)
+        qy_file_wait(file);
+    return offset < file->bytes;
+}
+
 uint32_t qy_file_ready(struct qy_file *file, uint32_t page, bool stable)
 {
     uint8_t unready = stable ? QY_FOLIO_BUSY | QY_FOLIO_WRITEBACK : QY_FOLIO_BUSY;

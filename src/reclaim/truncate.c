@@ -1,9 +1,10 @@
 /*
  * truncate.c - a file becomes shorter or longer, and pages that are asked to go do
  *
- * WHAT    Shorter: first the length, so that nobody comes to the pages behind it any more and
- *         none of them is written back; then the backing, which may refuse; then the pages go.
- *         Areas have none of them before the backing is asked, so none is touched meanwhile.
+ * WHAT    Shorter: first the cut, so that nobody comes to what is behind it any more and none of
+ *         it is written back; then the backing, which may refuse; then the pages go. Until it is
+ *         known, the file is as long as before, and who wants what may go waits. Areas have none
+ *         of those pages before the backing is asked, so none is touched meanwhile.
  *         Longer: what is new reads as zero, for the backing has nothing there, and what was
  *         written behind the end by a pointer is cleared.
  *
@@ -67,7 +68,7 @@ static int shorten(struct qy_file *file, uint64_t bytes)
         return -QY_EBUSY;
     if (qy_file_unmap(file, page, UINT64_MAX) != 0)
         return -QY_ENOMEM;
-    file->bytes = bytes;
+    file->cut = bytes;
     while (file->nr_writeback > 0)
         qy_file_wait(file);
     return 0;
@@ -86,6 +87,8 @@ static int change(struct qy_file *file, uint64_t bytes)
     code = file->ops.truncate != NULL ? file->ops.truncate(file->cookie, bytes) : 0;
     qy_lock(&file->mapping.lock);
     file->bytes = code == 0 ? bytes : before;
+    file->cut = UINT64_MAX;
+    qy_file_notify(file);
     return code;
 }
 

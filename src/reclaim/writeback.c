@@ -36,15 +36,17 @@ struct run {
     uint32_t frames[QY_BATCH];
 };
 
-/** Of pages that are dirty now, those from run->page on that are neighbours. mapping.lock held. */
+/** Of pages that are dirty now, those from run->page on that are neighbours; none that may just be
+ *  cut off, or cut. mapping.lock held. */
 static void begin_run(struct qy_file *file, struct run *run)
 {
     uint64_t offset = (uint64_t)run->page << QY_PAGE_SHIFT;
+    uint64_t end = file->cut == UINT64_MAX ? qy_file_pages(file) : file->cut >> QY_PAGE_SHIFT;
     uint8_t flags = 0;
     run->count = 0;
     while (run->count < QY_BATCH) {
         uint32_t page = run->page + run->count;
-        if (page >= qy_file_pages(file) || !qy_index_marked(&file->index, page))
+        if (page >= end || !qy_index_marked(&file->index, page))
             break;
         uint32_t frame = qy_index_get(&file->index, page);
         struct qy_folio *folio = qy_file_folio(file, frame);
@@ -125,12 +127,13 @@ int qy_file_write_run(struct qy_file *file, uint32_t *page, bool wait)
 {
     struct run run = {.page = *page};
     qy_lock(&file->mapping.lock);
-    while (qy_index_next(&file->index, &run.page, true) && run.page < qy_file_pages(file)) {
+    while (qy_index_next(&file->index, &run.page, true) &&
+           (uint64_t)run.page << QY_PAGE_SHIFT < file->bytes) {
         begin_run(file, &run);
         if (run.count > 0)
             break;
         if (wait)
-            qy_file_wait(file); /* until it is not BUSY, or under WRITEBACK */
+            qy_file_wait(file); /* until it is not BUSY, under WRITEBACK, or being cut off */
         else
             run.page++;
     }

@@ -1,0 +1,131 @@
+/*
+ * test_file_schedules.c - what meets at a file: two CPUs side by side, under every schedule with few
+ *                         preemptions
+ */
+#include "sim.h"
+#include "support.h"
+
+#include "backing.h"
+#include "pointer.h"
+#include "reclaim/file.h"
+
+#include <quarry/slab.h>
+
+#define MOST_PREEMPTIONS 2
+#define PAGES 4u
+#define END (PAGES * PAGE)
+
+static struct test_memory memory;
+static struct qy_mm *mm;
+static struct qy_space *space;
+static struct backing backing;
+static struct qy_file *file;
+static char *area;
+
+/** Every schedule of two CPUs, each from the beginning. */
+static void try_all(void (*begin)(void), void (*work)(int, void *), void (*check)(void))
+{
+    static struct qy_sim_schedule schedule;
+    uint64_t runs = 0;
+    memset(&schedule, 0, sizeof(schedule));
+    do {
+        schedule.preemptions = MOST_PREEMPTIONS;
+        qy_sim_reset();
+        backing_memory(&memory, 8 * MIB, 256);
+        mm = memory.mm;
+        begin();
+        qy_sim_run(&schedule, 2, work, NULL);
+        check();
+        test_rules(mm);
+        test_memory_free(&memory);
+        runs++;
+    } while (qy_sim_next(&schedule));
+    print_message("%llu schedules\n", (unsigned long long)runs);
+    assert_true(runs > 10);
+}
+
+static void open_file(const struct qy_file_ops *ops)
+{
+    backing = (struct backing){.length = 0};
+    backing_fill(&backing, END);
+    file = qy_file_create(mm, "array", ops, &backing, END, NULL);
+    assert_non_null(file);
+}
+
+static void close_file(void)
+{
+    assert_int_equal(qy_file_close(file), 0);
+}
+
+/* ---- a file that is not cut off after all ---- */
+
+static int refuse(void *cookie, uint64_t bytes)
+{
+    (void)cookie;
+    (void)bytes;
+    qy_sim_point();
+    return -EIO;
+}
+
+static void refusing_file(void)
+{
+    static struct qy_file_ops ops;
+    ops = backing_ops;
+    ops.truncate = refuse;
+    open_file(&ops);
+    space = qy_space_create(mm, "space", 2 * MIB, NULL);
+    area = qy_space_map_file(space, file, 0, END, QY_PROT_WRITE, 0, NULL);
+    assert_non_null(area);
+}
+
+/* CPU 0 cuts the file in its second page, in vain; CPU 1 uses all of it meanwhile. */
+static void cut_against_use(int cpu, void *unused)
+{
+    unsigned char bytes[64];
+    int code;
+    (void)unused;
+    if (cpu == 0) {
+        assert_int_equal(qy_file_write(file, "x", 1, PAGE + 200), 1); /* behind the cut */
+        assert_int_equal(qy_file_truncate(file, PAGE + 100), -EIO);
+        return;
+    }
+    assert_int_equal(qy_file_bytes(file), END);
+    assert_int_equal(qy_file_read(file, bytes, 64, PAGE + 80), 64);
+    assert_memory_equal(bytes, backing.bytes + PAGE + 80, 64);
+    assert_int_equal(qy_file_bytes(file), END);
+    assert_int_equal(qy_file_sync(file), 0);
+    assert_int_equal(qy_file_read(file, bytes, 64, END - 32), 32);
+    assert_memory_equal(bytes, backing.bytes + END - 32, 32);
+    unsigned char *byte = pointer_at(mm, space, area + 3 * PAGE, true, &code);
+    assert_non_null(byte);
+    *byte = 'y';
+    void *pinned = qy_file_pin(file, 2, false, &code);
+    assert_non_null(pinned);
+    assert_int_equal(qy_file_unpin(file, 2), 0);
+}
+
+static void all_is_there(void)
+{
+    assert_int_equal(qy_file_sync(file), 0);
+    assert_int_equal(backing.length, END);
+    assert_int_equal(backing.bytes[PAGE + 200], 'x');
+    assert_int_equal(backing.bytes[3 * PAGE], 'y');
+    assert_int_equal(qy_space_destroy(space), 0);
+    close_file();
+}
+
+/* Wrong if it failed: who asks while a file is cut, in vain, would be told that it is shorter than it
+ * ever was; or what he wrote behind the cut would be lost. */
+static void cut_in_vain(void **state)
+{
+    (void)state;
+    try_all(refusing_file, cut_against_use, all_is_there);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(cut_in_vain),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
