@@ -110,7 +110,8 @@ struct qy_shrinker {
     /** About how many frames could be given up. Cheap: asked often. */
     uint64_t (*count)(struct qy_shrinker *shrinker);
     /** Give up about @frames frames; returns how many. Called from whichever thread runs short,
-     *  without locks of Quarry's; it must not wait for a thread that allocates. */
+     *  without locks of Quarry's; it must not wait for a thread that allocates. It may close files
+     *  and take areas away, but not unregister a shrinker. */
     uint64_t (*scan)(struct qy_shrinker *shrinker, uint64_t frames);
     void *cookie;
     struct qy_shrinker *next; /* Quarry's */

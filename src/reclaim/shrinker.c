@@ -6,8 +6,9 @@
  *
  * RULES   L2  in base/grace.h: who unregisters waits until nobody calls any more.
  *
- * LOCKS   vmscan->lock for the list, not while a shrinker runs: the walk is within mm->grace, and
- *         one that is taken out still leads on to those behind it. chain_lock once.
+ * LOCKS   vmscan->lock for the list, not while a shrinker runs: the walk is within vmscan->grace,
+ *         and one that is taken out still leads on to those behind it. Not within mm->grace: a
+ *         shrinker may close files, and take areas away. chain_lock once.
  *
  * COST    A call of count() for each shrinker, and one of scan() for those that have something.
  */
@@ -29,7 +30,7 @@ static struct qy_shrinker *after(struct qy_vmscan *vmscan, const struct qy_shrin
 uint64_t qy_shrink_others(struct qy_vmscan *vmscan, uint64_t wanted)
 {
     uint64_t could = 0, freed = 0;
-    unsigned ticket = qy_grace_enter(&vmscan->mm->grace);
+    unsigned ticket = qy_grace_enter(&vmscan->grace);
     struct qy_shrinker *shrinker = NULL;
     while ((shrinker = after(vmscan, shrinker)) != NULL)
         could += shrinker->count(shrinker);
@@ -39,7 +40,7 @@ uint64_t qy_shrink_others(struct qy_vmscan *vmscan, uint64_t wanted)
         if (has > 0)
             freed += shrinker->scan(shrinker, share);
     }
-    qy_grace_leave(&vmscan->mm->grace, ticket);
+    qy_grace_leave(&vmscan->grace, ticket);
     return freed;
 }
 
@@ -73,7 +74,7 @@ void qy_shrinker_unregister(struct qy_mm *mm, struct qy_shrinker *shrinker)
     if (*link != NULL)
         *link = shrinker->next;
     qy_unlock(&vmscan->lock);
-    qy_grace_wait(&mm->grace);
+    qy_grace_wait(&vmscan->grace);
 }
 
 void qy_mm_set_oom(struct qy_mm *mm, qy_oom_t oom, void *cookie)
@@ -95,6 +96,7 @@ static void init(struct qy_vmscan *vmscan, struct qy_mm *mm)
 {
     *vmscan = (struct qy_vmscan){.mm = mm};
     qy_lock_init(&vmscan->lock, QY_RANK_LRU);
+    qy_grace_init(&vmscan->grace);
     qy_list_init(&vmscan->files);
     for (unsigned place = 0; place < QY_NR_LRU_PLACES; place++)
         for (unsigned lru = 0; lru < QY_NR_LRUS; lru++)

@@ -75,6 +75,7 @@ struct qy_vmscan {
     struct qy_list files;          /* (l) */
     uint32_t file_numbers;         /* (l) given out */
     struct qy_shrinker *shrinkers; /* (l) for writing */
+    struct qy_grace grace;         /* who calls shrinkers is inside */
     qy_oom_t oom;                  /* (l) */
     void *oom_cookie;              /* (l) */
     qy_reclaim_t next_reclaim;     /* (i) who gives up after the cache: slab/ */

@@ -44,18 +44,28 @@ struct qy_mapper *qy_mapper_at(struct qy_space *space, uint64_t page, struct qy_
     return mapper;
 }
 
+static struct qy_mapper *without_areas(struct qy_space *space)
+{
+    qy_list_for_each (link, &space->mappers) {
+        struct qy_mapper *mapper = qy_list_entry(link, struct qy_mapper, in_space);
+        if (qy_list_empty(&mapper->areas))
+            return mapper;
+    }
+    return NULL;
+}
+
 void qy_mappers_leave_locked(struct qy_space *space, struct qy_list *left)
 {
+    struct qy_mapper *mapper;
     qy_assert_held(&space->mapping.lock);
     qy_list_init(left);
-    for (struct qy_list *link = space->mappers.next, *next; link != &space->mappers; link = next) {
-        const struct qy_mapper *mapper = qy_list_entry(link, struct qy_mapper, in_space);
-        next = link->next;
-        if (mapper->users != 0)
+    while ((mapper = without_areas(space)) != NULL) {
+        if (mapper->users != 0) {
+            qy_space_wait_locked(space);
             continue;
-        qy_assert(qy_list_empty(&mapper->areas), "V9");
-        qy_list_remove(link);
-        qy_list_add_tail(left, link);
+        }
+        qy_list_remove(&mapper->in_space);
+        qy_list_add_tail(left, &mapper->in_space);
     }
 }
 
@@ -71,12 +81,12 @@ void qy_mappers_detach(struct qy_list *left)
 void qy_mapper_put(struct qy_mapper *mapper)
 {
     struct qy_space *space = mapper->space;
-    struct qy_list left;
     qy_lock(&space->mapping.lock);
-    mapper->users--;
-    qy_mappers_leave_locked(space, &left);
+    if (--mapper->users == 0 && space->nr_waiters != 0) {
+        atomic_fetch_add_explicit(&space->moves, 1, memory_order_relaxed);
+        qy_space_wake(space); /* while it cannot be destroyed */
+    }
     qy_unlock(&space->mapping.lock);
-    qy_mappers_detach(&left);
 }
 
 /** The space's mapper of this one's backing: that which it has, or this one. */

@@ -17,7 +17,8 @@
  * RULES   V8  An entry with QY_PTE_FILE lies in an area of a backing, and names the frame that the
  *             backing has for that page; such a frame's folio is QY_FOLIO_MAPPED.
  *         V9  A mapper has its areas on its list, counts them in users, and is on the lists of both
- *             its space and its backing.
+ *             its space and its backing. Who takes its last area away waits until nobody is in its
+ *             ops any more, and detaches it.
  *         Checked by qy_check_spaces() in view/rules_space.c.
  *
  * LOCKS   (b) the backing's mapping->lock, which is taken first; (m) the space's; (i) fixed.
@@ -60,7 +61,7 @@ struct qy_mapper {
     struct qy_space *space;           /* (i) it stays until the mapper is detached */
     bool may_write;                   /* (i) areas may allow it */
     struct qy_list in_backing;        /* (b) */
-    struct qy_list in_space;          /* (m) space->mappers, while there are users */
+    struct qy_list in_space;          /* (m) space->mappers, until it is detached */
     struct qy_list areas;             /* (m) struct qy_area.link */
     uint64_t users;                   /* (m) areas, and calls of ops under way */
 };

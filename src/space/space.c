@@ -425,14 +425,15 @@ int qy_space_destroy(struct qy_space *space)
     int code = space->nr_pinned != 0 ? -QY_EBUSY : 0;
     struct qy_area *areas = NULL;
     struct qy_list left;
+    qy_list_init(&left);
     if (code == 0) {
         recall_locked(space, 0, space->nr_pages);
         qy_port_window_close(mm, space->start, space->nr_pages << QY_PAGE_SHIFT);
         release_locked(space, 0, space->nr_pages);
         areas = qy_area_remove(space, 0, space->nr_pages);
         atomic_fetch_sub_explicit(&mm->nr_mappings, space->charged, memory_order_relaxed);
+        qy_mappers_leave_locked(space, &left);
     }
-    qy_mappers_leave_locked(space, &left);
     qy_unlock(&space->mapping.lock);
     if (code != 0)
         return code;

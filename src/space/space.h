@@ -67,10 +67,10 @@ struct qy_space {
     uint64_t nr_mappings;    /* (m) of the host: V7 */
     uint64_t charged;        /* (m) of them, in mm->nr_mappings: V7 */
     uint64_t collapse_page;  /* (m) where mappings.c goes on looking */
-    uint32_t nr_waiters;     /* (m) for the end of a move */
+    uint32_t nr_waiters;     /* (m) for the end of a move, or of a last access */
     bool said_no_mappings;   /* (m) reported once */
     bool unrestored; /* (m) the host may allow less than some entry says, or have nothing there */
-    _Atomic uint32_t moves; /* moves that ended: whoever waits sleeps on it */
+    _Atomic uint32_t moves; /* moves, and last accesses, that ended: whoever waits sleeps on it */
     struct qy_list link;    /* (h) mm->spaces */
 };
 
@@ -166,9 +166,11 @@ void qy_areas_free(struct qy_mm *mm, struct qy_area *areas);
 struct qy_touch qy_area_touch(const struct qy_area *area, uint64_t page, uint32_t need);
 /** The page's mapper, counted in, if its area has one; NULL. No lock is held. */
 struct qy_mapper *qy_mapper_at(struct qy_space *space, uint64_t page, struct qy_touch *touch);
-/** Count out. No lock is held. */
+/** Count out. No lock is held. It does not end the file: who faults may be inside mm->grace, which
+ *  that waits for. */
 void qy_mapper_put(struct qy_mapper *mapper);
-/** Mappers that nothing uses any more leave the space, onto the list. lock held. */
+/** Mappers that have no area any more leave the space, onto the list, when the last access that was
+ *  under way is over. lock held; it may be let go of. */
 void qy_mappers_leave_locked(struct qy_space *space, struct qy_list *left);
 /** They leave their backings, which may go with them. No lock is held. */
 void qy_mappers_detach(struct qy_list *left);
@@ -258,7 +260,7 @@ int qy_space_putback_locked(struct qy_space *space, uint64_t page, qy_pfn_t from
 /** The host's tables for these pages, alike and on frames from @pfn on, go over to the core, who
  *  touches the frames next. Pages that may not be written keep theirs. */
 void qy_space_recall_locked(struct qy_space *space, uint64_t page, qy_pfn_t pfn, uint64_t count);
-/** The moves that ended are seen by those who wait; the lock is not held any more. */
+/** The moves that ended are seen by those who wait. */
 void qy_space_wake(struct qy_space *space);
 
 /** The pages, which have frames in a row, get them: V1. */

@@ -122,10 +122,74 @@ static void cut_in_vain(void **state)
     try_all(refusing_file, cut_against_use, all_is_there);
 }
 
+/* ---- an access that outlives its area, from within a write-back ---- */
+
+static struct backing other;
+static struct qy_file *dirty;
+
+static int64_t read_slowly(void *cookie, uint64_t offset, void *buffer, size_t bytes)
+{
+    qy_sim_point();
+    return backing_read(cookie, offset, buffer, bytes);
+}
+
+/** Whoever writes this file back looks into the other one by a pointer: a store that is mapped. */
+static int64_t write_with_a_look(void *cookie, uint64_t offset, const void *buffer, size_t bytes)
+{
+    int code = qy_space_fault(space, area, false);
+    assert_true(code == 0 || code == -EFAULT);
+    return backing_write(cookie, offset, buffer, bytes);
+}
+
+static void a_file_and_its_store(void)
+{
+    static struct qy_file_ops slow, looking;
+    slow = looking = backing_ops;
+    slow.read = read_slowly;
+    looking.write = write_with_a_look;
+    open_file(&slow);
+    space = qy_space_create(mm, "space", 2 * MIB, NULL);
+    area = qy_space_map_file(space, file, 0, END, QY_PROT_READ, 0, NULL);
+    assert_non_null(area);
+    close_file(); /* the area keeps it */
+    other = (struct backing){.length = 0};
+    dirty = qy_file_create(mm, "dirty", &looking, &other, 0, NULL);
+    assert_int_equal(qy_file_write(dirty, "x", 1, 0), 1);
+}
+
+/* CPU 0 writes back while it reclaims; CPU 1 takes the area away. */
+static void look_against_unmap(int cpu, void *unused)
+{
+    (void)unused;
+    if (cpu == 0) {
+        assert_int_equal(qy_reclaim(mm, 1), 1);
+        return;
+    }
+    assert_int_equal(qy_space_unmap(space, area, END), 0);
+    assert_int_equal(backing.closes, 1); /* its last user is gone */
+}
+
+static void all_is_closed(void)
+{
+    assert_int_equal(backing.closes, 1);
+    assert_int_equal(qy_space_destroy(space), 0);
+    assert_int_equal(qy_file_close(dirty), 0);
+    assert_int_equal(other.closes, 1);
+}
+
+/* Wrong if it failed: who writes back would wait for himself, where the last look at a file that was
+ * closed is his; or a file would not be ended when its last area is. */
+static void the_last_look(void **state)
+{
+    (void)state;
+    try_all(a_file_and_its_store, look_against_unmap, all_is_closed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cut_in_vain),
+        cmocka_unit_test(the_last_look),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -270,6 +270,40 @@ static void others_after_cache(void **state)
     finish(file);
 }
 
+static uint64_t closer_count(struct qy_shrinker *shrinker)
+{
+    return shrinker->cookie != NULL;
+}
+
+static uint64_t closer_scan(struct qy_shrinker *shrinker, uint64_t frames)
+{
+    struct qy_file *file = shrinker->cookie;
+    shrinker->cookie = NULL;
+    assert_int_equal(qy_file_close(file), 0);
+    return frames;
+}
+
+/* Wrong if it failed: a cache of open files could not close one when memory is short: its thread would
+ * wait for itself. */
+static void others_close_files(void **state)
+{
+    static qy_pfn_t taken[4096];
+    struct qy_file *file = long_file(8 * MIB, 64 * MIB);
+    struct qy_shrinker shrinker = {.name = "closer", .count = closer_count, .scan = closer_scan};
+    unsigned count = 0;
+    (void)state;
+    shrinker.cookie = file;
+    assert_int_equal(qy_shrinker_register(memory.mm, &shrinker), 0);
+    while (shrinker.cookie != NULL && count < 4096)
+        taken[count++] = qy_alloc_pages(memory.mm, QY_GFP_KERNEL, 0);
+    assert_null(shrinker.cookie);
+    qy_shrinker_unregister(memory.mm, &shrinker);
+    while (count > 0)
+        qy_free_pages(memory.mm, taken[--count], 0);
+    test_rules(memory.mm);
+    test_memory_free(&memory);
+}
+
 /* Wrong if it failed: each thread would have to reclaim for itself, though somebody is there to do
  * it before. */
 static void background(void **state)
@@ -518,6 +552,7 @@ int main(void)
         cmocka_unit_test(not_all_dirty),
         cmocka_unit_test(scans_pass_by),
         cmocka_unit_test(others_after_cache),
+        cmocka_unit_test(others_close_files),
         cmocka_unit_test(background),
         cmocka_unit_test(guaranteed_region),
         cmocka_unit_test(reads_fill_a_guaranteed_region),
