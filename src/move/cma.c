@@ -158,13 +158,11 @@ static bool goes_on(const struct qy_cma_request *request, struct qy_cma_avoid *a
     return tried < MOST_WINDOWS && avoid->count < QY_CMA_MAX_STUCK;
 }
 
-/** Where nobody may hold a frame for longer than a copy takes: 2 s, for threads that are in the middle
- *  of one and do not run. */
-#define NAPS_GUARANTEED 640u
-
-static unsigned naps_for(const struct qy_cma *cma)
+/** In a guaranteed region nobody keeps a frame but with a lock held, for as long as a copy takes; it
+ *  comes as soon as he runs again. So nothing but a deadline ends waiting for it. */
+static bool never_fails(const struct qy_cma *cma)
 {
-    return cma->policy == QY_CMA_GUARANTEED ? NAPS_GUARANTEED : QY_MOVE_NAPS;
+    return cma->policy == QY_CMA_GUARANTEED;
 }
 
 /** Is what stuck let go of by itself, in time? */
@@ -184,7 +182,7 @@ static int wait_for_window(struct qy_cma *cma, const struct qy_cma_request *requ
     struct qy_cma_avoid ignored = {0};
     struct qy_cma_window window;
     int code, slept = 0;
-    move->naps = naps_for(cma);
+    move->naps = never_fails(cma) ? UINT32_MAX : QY_MOVE_NAPS;
     for (unsigned i = 0;; i++) {
         code = reserve(cma, request, NULL, &window, NULL);
         if (code != -QY_EBUSY || (slept = qy_move_nap(move, i)) != 0)
@@ -229,8 +227,12 @@ static int take_back(struct qy_cma *cma, const struct qy_cma_request *request, b
                      struct qy_move *move, qy_pfn_t *pfn)
 {
     int code = try_windows(cma, request, move, pfn);
-    bool waits = patient && !(request->flags & QY_CMA_FIRST_FIT) && may_pass(move->report);
-    return code == -QY_EBUSY && waits ? wait_for_window(cma, request, move, pfn) : code;
+    bool waits = patient && (never_fails(cma) || !(request->flags & QY_CMA_FIRST_FIT));
+    while (code == -QY_EBUSY && waits && may_pass(move->report)) {
+        code = wait_for_window(cma, request, move, pfn);
+        waits = never_fails(cma);
+    }
+    return code;
 }
 
 /** Would it succeed? The report says at what cost; changes nothing. */

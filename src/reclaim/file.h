@@ -10,12 +10,12 @@
  *                                given up
  *
  *         Whoever reads a ready page without the lock counts in pins meanwhile; whoever makes
- *         it BUSY waits until these have left. pins of long_pins are qy_file_pin()'s, for which
+ *         it BUSY waits until these have left. (In a guaranteed region it is read with the lock.) pins of long_pins are qy_file_pin()'s, for which
  *         nobody waits.
  *
  * RULES   W3  Only what is pinned is unpinned.
- *         W4  A page in a GUARANTEED pageblock is clean, not pinned, in no area, and under no I/O:
- *             so it can be dropped at any time.
+ *         W4  A page in a GUARANTEED pageblock is clean, not pinned, in no area, under no I/O, and no
+ *             reader counts in there: so it can be dropped by whoever gets the lock.
  *         W6  A page that an entry of a space lets be written is dirty.
  *         W7  A file's users are its handle and its mappers.
  *
@@ -132,8 +132,11 @@ uint64_t qy_guaranteed_idle(const struct qy_mm *mm);
 /** So many of them are left to pages that are given up elsewhere, which are worth more than new ones. */
 #define QY_GUARANTEED_KEPT 32u
 
-/** Another frame takes the BUSY page over; the bytes were copied. The old one goes back. */
+/** Another frame takes the page over, which is BUSY or nobody uses; the bytes were copied. The old one
+ *  goes back. */
 void qy_file_replace(struct qy_file *file, uint32_t page, uint32_t from, uint32_t to);
+/** The same, and copies them. */
+void qy_file_copy_to(struct qy_file *file, uint32_t page, uint32_t from, uint32_t to);
 
 /** The page, which nobody has pinned, moves to a frame outside of regions, that may be pinned or
  *  dirty. Lets go of the lock. 0: it is on *frame; -EAGAIN: it went, or was in use, meanwhile;

@@ -67,7 +67,7 @@ static void hold_ready(struct qy_file *file, struct held *held, uint32_t page, u
     while (held->count < MOST_AT_ONCE && page < end) {
         uint32_t frame = qy_index_get(&file->index, page);
         if (frame == QY_NO_FRAME || (qy_file_folio(file, frame)->flags & QY_FOLIO_BUSY) ||
-            !hold(file, held, page, frame))
+            qy_frame_in_guaranteed(file->mapping.mm, frame) || !hold(file, held, page, frame))
             break;
         page++;
     }
@@ -94,6 +94,25 @@ static void copy_out(const struct qy_file *file, const struct held *held, char *
         bytes -= part;
         in_page = 0;
     }
+}
+
+/** The bytes of a page in a guaranteed region go through a copy, taken with mapping.lock held: whoever
+ *  wants the region back waits for nobody's buffer to be faulted in. Lets go of the lock. False: the
+ *  page lies elsewhere. */
+static __attribute__((noinline)) bool copied_out(struct qy_file *file, char *to, size_t bytes,
+                                                 uint64_t offset)
+{
+    char copy[QY_PAGE_BYTES];
+    uint32_t page = (uint32_t)(offset >> QY_PAGE_SHIFT), frame = qy_index_get(&file->index, page);
+    if (frame == QY_NO_FRAME || !qy_frame_in_guaranteed(file->mapping.mm, frame))
+        return false;
+    const char *from = qy_file_address(file, frame);
+    __builtin_memcpy(copy, from + (offset & (QY_PAGE_BYTES - 1)), bytes);
+    qy_file_used(file, page, frame);
+    file->hits++;
+    qy_unlock(&file->mapping.lock);
+    __builtin_memcpy(to, copy, bytes);
+    return true;
 }
 
 /** Of the backing, past the cache; what that does not have reads as zero. In pieces that lie here, for
@@ -131,6 +150,13 @@ static int64_t read_uncached(struct qy_file *file, char *buffer, size_t bytes, u
     return got;
 }
 
+/** How many of the bytes lie in the page of the first. */
+static size_t bytes_in_page(uint64_t offset, size_t bytes)
+{
+    size_t room = QY_PAGE_BYTES - (offset & (QY_PAGE_BYTES - 1));
+    return bytes < room ? bytes : room;
+}
+
 /** Some of the bytes. Returns how many; 0: the end. */
 static int64_t read_some(struct qy_file *file, char *buffer, size_t bytes, uint64_t offset)
 {
@@ -141,8 +167,11 @@ static int64_t read_some(struct qy_file *file, char *buffer, size_t bytes, uint6
         bytes = bytes_there(file, bytes, offset);
         uint32_t page = (uint32_t)(offset >> QY_PAGE_SHIFT);
         uint64_t end = (offset + bytes + QY_PAGE_BYTES - 1) >> QY_PAGE_SHIFT;
+        size_t part = bytes_in_page(offset, bytes);
         if (bytes > 0)
             hold_ready(file, &held, page, end);
+        if (held.count == 0 && part > 0 && copied_out(file, buffer, part, offset))
+            return (int64_t)part;
         qy_unlock(&file->mapping.lock);
         if (held.count > 0 || bytes == 0)
             break;
@@ -169,13 +198,6 @@ static int detour_for(struct qy_file *file, const void *buffer, size_t bytes, vo
         return 0;
     *detour = qy_kmalloc(mm, QY_PAGE_BYTES, QY_GFP_KERNEL);
     return *detour != NULL ? 0 : -QY_ENOMEM;
-}
-
-/** How many of the bytes lie in the page of the first. */
-static size_t bytes_in_page(uint64_t offset, size_t bytes)
-{
-    size_t room = QY_PAGE_BYTES - (offset & (QY_PAGE_BYTES - 1));
-    return bytes < room ? bytes : room;
 }
 
 static int64_t read_by(struct qy_file *file, void *detour, char *buffer, size_t bytes,

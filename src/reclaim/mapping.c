@@ -77,6 +77,7 @@ static int drop(struct qy_mapping *mapping, uint32_t index, qy_pfn_t pfn, unsign
     struct qy_file *file = qy_file_of(mapping);
     uint32_t frame = (uint32_t)qy_frame_index(mapping->mm, pfn);
     unsigned done = 0;
+    uint8_t flags = 0;
     int code = 0;
     qy_lock(&mapping->lock);
     for (; done < count; done++) {
@@ -85,8 +86,9 @@ static int drop(struct qy_mapping *mapping, uint32_t index, qy_pfn_t pfn, unsign
             code = -QY_EINVAL;
         if (code != 0)
             break;
+        flags |= qy_file_folio(file, frame + done)->flags;
     }
-    if (done > 0 && qy_file_unmap(file, index, done) != 0) {
+    if ((flags & QY_FOLIO_MAPPED) && qy_file_unmap(file, index, done) != 0) {
         done = 0;
         code = -QY_EAGAIN;
     }

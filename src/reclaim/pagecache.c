@@ -183,6 +183,12 @@ void qy_file_replace(struct qy_file *file, uint32_t page, uint32_t from, uint32_
     qy_lend_return(file->mapping.mm, file->mapping.mm->start_pfn + from, 1);
 }
 
+void qy_file_copy_to(struct qy_file *file, uint32_t page, uint32_t from, uint32_t to)
+{
+    __builtin_memcpy(qy_file_address(file, to), qy_file_address(file, from), QY_PAGE_BYTES);
+    qy_file_replace(file, page, from, to);
+}
+
 /** A frame that may be pinned, or hold what is dirty; no lock is held. */
 static qy_pfn_t frame_outside(const struct qy_file *file, bool pinned)
 {
@@ -219,8 +225,7 @@ int qy_file_leave_region(struct qy_file *file, uint32_t page, uint32_t *frame, b
             qy_file_wait(file);
         return code;
     }
-    __builtin_memcpy(qy_file_address(file, to), qy_file_address(file, *frame), QY_PAGE_BYTES);
-    qy_file_replace(file, page, *frame, to);
+    qy_file_copy_to(file, page, *frame, to);
     *frame = to;
     return 0;
 }
@@ -235,13 +240,6 @@ QY_RACY uint64_t qy_guaranteed_idle(const struct qy_mm *mm)
     return idle;
 }
 
-/** A frame of a guaranteed region, if one is idle; QY_NO_FRAME. */
-static uint32_t guaranteed_frame(struct qy_mm *mm)
-{
-    uint32_t frame;
-    return qy_lend_guaranteed(mm, 1, &frame) == 1 ? frame & ~QY_FRAME_FRESH : QY_NO_FRAME;
-}
-
 bool qy_file_evict(struct qy_file *file, uint32_t page, uint32_t frame, bool keep)
 {
     struct qy_mm *mm = file->mapping.mm;
@@ -250,11 +248,9 @@ bool qy_file_evict(struct qy_file *file, uint32_t page, uint32_t frame, bool kee
         return false;
     if (!qy_file_unmap_page(file, page, frame))
         return false;
-    keep = keep && !qy_frame_in_guaranteed(mm, frame);
-    uint32_t to = keep ? guaranteed_frame(mm) : QY_NO_FRAME;
-    if (to != QY_NO_FRAME) {
-        __builtin_memcpy(qy_file_address(file, to), qy_file_address(file, frame), QY_PAGE_BYTES);
-        qy_file_replace(file, page, frame, to);
+    uint32_t to;
+    if (keep && !qy_frame_in_guaranteed(mm, frame) && qy_lend_guaranteed(mm, 1, &to) == 1) {
+        qy_file_copy_to(file, page, frame, to & ~QY_FRAME_FRESH);
         return true;
     }
     forget(file, page, frame, true);

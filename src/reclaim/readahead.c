@@ -36,6 +36,8 @@
 /** Pages that are mapped together: 64 KiB. */
 #define BLOCK_ORDER 4u
 #define BLOCK (1u << BLOCK_ORDER)
+/** Pages that are copied while the lock is held: 4 us. */
+#define COPIES_AT_ONCE 8u
 
 /* ---- frames ---- */
 
@@ -94,8 +96,6 @@ struct batch {
     uint32_t page; /* the first */
     unsigned count;
     uint32_t frames[QY_BATCH];
-    unsigned nr_copies; /* of the first pages, in guaranteed regions */
-    uint32_t copies[QY_BATCH];
 };
 
 /** One piece for each run of frames that lie side by side. */
@@ -158,22 +158,6 @@ static int read_batch(const struct batch *batch)
     return 0;
 }
 
-/** Copy pages that were read into guaranteed regions, as many as there is room for. */
-static void copy_batch(struct batch *batch)
-{
-    struct qy_mm *mm = batch->file->mapping.mm;
-    uint64_t idle = qy_guaranteed_idle(mm);
-    uint64_t room = idle > QY_GUARANTEED_KEPT ? idle - QY_GUARANTEED_KEPT : 0;
-    unsigned count = room < batch->count ? (unsigned)room : batch->count;
-    if (count > 0)
-        batch->nr_copies = qy_lend_guaranteed(mm, count, batch->copies);
-    for (unsigned i = 0; i < batch->nr_copies; i++) {
-        batch->copies[i] &= ~QY_FRAME_FRESH;
-        __builtin_memcpy(qy_file_address(batch->file, batch->copies[i]),
-                         qy_file_address(batch->file, batch->frames[i]), QY_PAGE_BYTES);
-    }
-}
-
 /** Make pages of frames, up to the first that is there already. Returns how many, or -ENOMEM. */
 static int insert_batch(struct batch *batch, unsigned count)
 {
@@ -190,23 +174,58 @@ static int insert_batch(struct batch *batch, unsigned count)
     return 0;
 }
 
-/** The pages are ready, on their copies if they have such; or go because of an error. */
-static void settle_batch(const struct batch *batch, int code)
+/** How many pages that were read may go on to guaranteed regions. */
+static unsigned guaranteed_room(const struct qy_mm *mm)
+{
+    uint64_t idle = qy_guaranteed_idle(mm);
+    uint64_t room = idle > QY_GUARANTEED_KEPT ? idle - QY_GUARANTEED_KEPT : 0;
+    return room < QY_BATCH ? (unsigned)room : QY_BATCH;
+}
+
+/** A page is ready, on this frame. mapping.lock held. */
+static void settle_page(struct qy_file *file, uint32_t page, uint32_t frame)
+{
+    clear_tail(file, frame, valid_bytes(file->bytes, page));
+    qy_file_inserted(file, page, frame);
+}
+
+/** Up to @most of the pages from @from on are ready, in guaranteed regions: copied while the lock is
+ *  held, for nobody who wants a frame there shall wait for more than a lock. Returns how many. */
+static unsigned settle_guaranteed(const struct batch *batch, unsigned from, unsigned most)
 {
     struct qy_file *file = batch->file;
+    uint32_t to[COPIES_AT_ONCE], first = batch->page + from;
+    uint64_t pages = qy_file_pages(file), left = pages > first ? pages - first : 0;
+    unsigned count = most < COPIES_AT_ONCE ? most : COPIES_AT_ONCE;
+    count = count < batch->count - from ? count : batch->count - from;
+    count = count < left ? count : (unsigned)left;
+    count = qy_lend_guaranteed(file->mapping.mm, count, to);
+    for (unsigned i = 0; i < count; i++) {
+        to[i] &= ~QY_FRAME_FRESH;
+        qy_file_copy_to(file, first + i, batch->frames[from + i], to[i]);
+        settle_page(file, first + i, to[i]);
+    }
+    return count;
+}
+
+/** The pages are ready, the first @room of them in guaranteed regions if they can; or go because of
+ *  an error. */
+static void settle_batch(const struct batch *batch, int code, unsigned room)
+{
+    struct qy_file *file = batch->file;
+    unsigned done = 0, some;
     qy_lock(&file->mapping.lock);
-    for (unsigned i = 0; i < batch->count; i++) {
-        uint32_t page = batch->page + i, frame = batch->frames[i];
-        if (i < batch->nr_copies) {
-            qy_file_replace(file, page, frame, batch->copies[i]);
-            frame = batch->copies[i];
-        }
-        if (code != 0 || page >= qy_file_pages(file)) {
+    while (done < room && (some = settle_guaranteed(batch, done, room - done)) > 0) {
+        done += some;
+        qy_unlock(&file->mapping.lock);
+        qy_lock(&file->mapping.lock);
+    }
+    for (; done < batch->count; done++) {
+        uint32_t page = batch->page + done, frame = batch->frames[done];
+        if (code != 0 || page >= qy_file_pages(file))
             qy_file_remove(file, page, frame);
-            continue;
-        }
-        clear_tail(file, frame, valid_bytes(file->bytes, page));
-        qy_file_inserted(file, page, frame);
+        else
+            settle_page(file, page, frame);
     }
     file->misses += code == 0;
     file->readahead += code == 0 ? batch->count - 1 : 0;
@@ -254,9 +273,7 @@ static int fill(struct qy_file *file, uint32_t page, unsigned count, bool mapped
     if (code != 0 || batch.count == 0)
         return code;
     code = read_batch(&batch);
-    if (code == 0 && stays)
-        copy_batch(&batch);
-    settle_batch(&batch, code);
+    settle_batch(&batch, code, code == 0 && stays ? guaranteed_room(mm) : 0);
     return code;
 }
 

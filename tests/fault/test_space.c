@@ -144,7 +144,7 @@ static bool live(uint64_t nth, uint64_t times)
     struct life life = {0};
     test_memory_build(&life.memory, &map, &options, BASE, BYTES);
     make_region(life.memory.mm);
-    qy_sim_cpu(-1);                             /* attaching is another test's */
+    qy_sim_cpu(-1);                                /* attaching is another test's */
     uint64_t free_before = one_space(&life, 0, 0); /* caches have their first slabs now */
     one_space(&life, nth, times);
     bool failed = qy_sim_failed();

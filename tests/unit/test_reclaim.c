@@ -546,20 +546,13 @@ static void free_frames_are_no_news(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(heap_before_cache),
-        cmocka_unit_test(runs_before_cache),
-        cmocka_unit_test(clean_before_dirty),
-        cmocka_unit_test(not_all_dirty),
-        cmocka_unit_test(scans_pass_by),
-        cmocka_unit_test(others_after_cache),
-        cmocka_unit_test(others_close_files),
-        cmocka_unit_test(background),
-        cmocka_unit_test(guaranteed_region),
-        cmocka_unit_test(reads_fill_a_guaranteed_region),
-        cmocka_unit_test(read_without_memory),
-        cmocka_unit_test(moves),
-        cmocka_unit_test(region_ends),
-        cmocka_unit_test(free_frames_are_no_news),
+        cmocka_unit_test(heap_before_cache),   cmocka_unit_test(runs_before_cache),
+        cmocka_unit_test(clean_before_dirty),  cmocka_unit_test(not_all_dirty),
+        cmocka_unit_test(scans_pass_by),       cmocka_unit_test(others_after_cache),
+        cmocka_unit_test(others_close_files),  cmocka_unit_test(background),
+        cmocka_unit_test(guaranteed_region),   cmocka_unit_test(reads_fill_a_guaranteed_region),
+        cmocka_unit_test(read_without_memory), cmocka_unit_test(moves),
+        cmocka_unit_test(region_ends),         cmocka_unit_test(free_frames_are_no_news),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
