@@ -277,6 +277,16 @@ static int fill(struct qy_file *file, uint32_t page, unsigned count, bool mapped
     return code;
 }
 
+/** The same, counted for those who find no frame meanwhile. */
+static int fill_counted(struct qy_file *file, uint32_t page, unsigned count, bool mapped,
+                        bool stays)
+{
+    qy_count(&file->vmscan->nr_reading, 1);
+    int code = fill(file, page, count, mapped, stays);
+    atomic_fetch_sub_explicit(&file->vmscan->nr_reading, 1, memory_order_relaxed);
+    return code;
+}
+
 int qy_file_fill(struct qy_file *file, uint32_t page, uint64_t wanted)
 {
     qy_lock(&file->mapping.lock);
@@ -287,8 +297,8 @@ int qy_file_fill(struct qy_file *file, uint32_t page, uint64_t wanted)
         return 0;
     qy_evicted_grow(file->vmscan);
     bool stays = wanted > 0 && !mapped;
-    int code = fill(file, page, count, mapped, stays);
+    int code = fill_counted(file, page, count, mapped, stays);
     if (code != 0 && code != -QY_ENOMEM && count > 1)
-        code = fill(file, page, 1, mapped, stays); /* one behind it may be to blame */
+        code = fill_counted(file, page, 1, mapped, stays); /* one behind it may be to blame */
     return code;
 }

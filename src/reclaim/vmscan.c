@@ -35,6 +35,9 @@
 /** Frames that one who runs short frees at least: the next ones find them. */
 #define LEAST_WANTED 64u
 #define LEAST_ORDER 6u /* the same */
+/** Who must not fail sleeps so often, a millisecond, while others have what he could use in hand. */
+#define MOST_NAPS 1000u
+#define NAP_NS UINT64_C(1000000)
 /** Whose frames help who cannot move, and who can. */
 #define ORDINARY (1u << QY_LRU_ORDINARY)
 #define LENDING (1u << QY_LRU_ORDINARY | 1u << QY_LRU_REGION)
@@ -82,8 +85,10 @@ static bool look(struct qy_scan *scan, struct qy_file *file, uint32_t frame, enu
     struct qy_folio *folio = qy_file_folio(file, frame);
     uint32_t page = atomic_load_explicit(&folio->index, memory_order_relaxed);
     if (qy_index_get(&file->index, page) != frame ||
-        __atomic_load_n(&folio->lru, __ATOMIC_RELAXED) != lru)
+        __atomic_load_n(&folio->lru, __ATOMIC_RELAXED) != lru) {
+        scan->held++;
         return false; /* it became another's meanwhile, or somebody else looks at it */
+    }
     bool used = folio->flags & QY_FOLIO_REFERENCED;
     folio->flags &= (uint8_t)~QY_FOLIO_REFERENCED;
     if (lru == QY_LRU_ACTIVE) {
@@ -99,7 +104,9 @@ static bool look(struct qy_scan *scan, struct qy_file *file, uint32_t frame, enu
         scan->dirty++;
         return folio->pins == 0;
     } else {
-        scan->reclaimed += qy_file_evict(file, page, frame, scan->places != QY_LRU_ALL_PLACES);
+        bool gone = qy_file_evict(file, page, frame, scan->places != QY_LRU_ALL_PLACES);
+        scan->reclaimed += gone;
+        scan->held += !gone && folio->long_pins == 0;
     }
     return false;
 }
@@ -110,7 +117,9 @@ static void write_and_evict(struct qy_scan *scan, struct qy_file *file, uint32_t
     struct qy_folio *folio = qy_file_folio(file, frame);
     uint32_t page = atomic_load_explicit(&folio->index, memory_order_relaxed);
     uint32_t next = page;
-    if (qy_file_write_run(file, &next, false) <= 0 || next <= page)
+    int written = qy_file_write_run(file, &next, false);
+    scan->held += written >= 0; /* unless it goes */
+    if (written <= 0 || next <= page)
         return;
     qy_lock(&file->mapping.lock);
     if (qy_index_get(&file->index, page) == frame)
@@ -208,11 +217,12 @@ uint64_t qy_shrink_cache(struct qy_scan *scan)
 
 /** Clean pages, and if these are not enough, dirty ones. */
 static uint64_t shrink_files(struct qy_vmscan *vmscan, uint64_t wanted, unsigned places,
-                             bool background)
+                             bool background, uint64_t *held)
 {
     struct qy_scan scan = {
         .vmscan = vmscan, .wanted = wanted, .places = places, .background = background};
     uint64_t frames = qy_shrink_cache(&scan);
+    *held = scan.held;
     if (frames >= wanted || scan.dirty == 0)
         return frames;
     scan = (struct qy_scan){.vmscan = vmscan,
@@ -220,7 +230,9 @@ static uint64_t shrink_files(struct qy_vmscan *vmscan, uint64_t wanted, unsigned
                             .places = places,
                             .write = true,
                             .background = background};
-    return frames + qy_shrink_cache(&scan);
+    frames += qy_shrink_cache(&scan);
+    *held += scan.held;
+    return frames;
 }
 
 /* ---- who runs short ---- */
@@ -247,25 +259,44 @@ static uint64_t make_room(struct qy_vmscan *vmscan, unsigned order)
     return frames > 0 ? frames : qy_reclaim_window(vmscan, order);
 }
 
-static uint64_t give_way(struct qy_vmscan *vmscan, qy_gfp_t gfp, unsigned order)
+/** *held: pages that somebody had just then. */
+static uint64_t give_way(struct qy_vmscan *vmscan, qy_gfp_t gfp, unsigned order, uint64_t *held)
 {
     unsigned places = gfp & QY_GFP_MOVABLE ? LENDING : ORDINARY;
     uint64_t asked = UINT64_C(1) << (order < 31 ? order : 31);
     uint64_t wanted = asked > LEAST_WANTED ? asked : LEAST_WANTED;
     uint64_t frames = places == ORDINARY ? make_room(vmscan, order) : 0;
+    *held = 0;
     if (frames >= asked)
         return frames;
     /* With twice as many free as were asked for, more of them here and there would not help. */
     if (order == 0 || qy_free_frames(vmscan->mm) < 2 * asked)
-        frames += shrink_files(vmscan, wanted, places, false);
+        frames += shrink_files(vmscan, wanted, places, false, held);
     uint64_t others = frames < wanted ? qy_shrink_others(vmscan, wanted - frames) : 0;
     frames += others;
     /* What others freed are objects: their slabs have to follow. And what lies together may be
      * all that is missing. */
     if (frames < wanted || others > 0 || order > 0)
         frames += vmscan->next_reclaim(vmscan->mm, gfp, order);
-    if (frames == 0 && ask_for_more(vmscan, gfp, order))
-        frames = 1;
+    return frames;
+}
+
+/** As give_way(). Nothing may be found because others have all of it in hand: they read it, write it
+ *  back, reclaim it; and do not run, where there are more threads than processors. */
+static uint64_t give_way_in_time(struct qy_vmscan *vmscan, qy_gfp_t gfp, unsigned order)
+{
+    uint64_t frames, held, free_before = qy_free_frames(vmscan->mm);
+    for (unsigned naps = 0;; naps++) {
+        uint64_t others = atomic_fetch_add(&vmscan->nr_reclaiming, 1);
+        frames = give_way(vmscan, gfp, order, &held);
+        atomic_fetch_sub(&vmscan->nr_reclaiming, 1);
+        if (frames > 0 || !(gfp & QY_GFP_NOFAIL) || naps == MOST_NAPS ||
+            held + others + qy_figure(&vmscan->nr_reading) == 0)
+            break;
+        qy_port_nap(NAP_NS);
+        if (qy_free_frames(vmscan->mm) > free_before)
+            return 1; /* somebody has let go */
+    }
     return frames;
 }
 
@@ -274,7 +305,9 @@ static uint64_t reclaim(struct qy_mm *mm, qy_gfp_t gfp, unsigned order)
 {
     struct qy_vmscan *vmscan = qy_vmscan_peek(mm);
     qy_stall_begin(vmscan);
-    uint64_t frames = give_way(vmscan, gfp, order);
+    uint64_t frames = give_way_in_time(vmscan, gfp, order);
+    if (frames == 0 && ask_for_more(vmscan, gfp, order))
+        frames = 1;
     qy_stall_end(vmscan);
     return frames;
 }
@@ -294,8 +327,10 @@ uint64_t qy_reclaim(struct qy_mm *mm, uint64_t frames)
     if (qy_port_inherited(mm))
         return 0;
     struct qy_vmscan *vmscan = qy_vmscan_peek(mm);
-    return vmscan != NULL && frames > 0 ? shrink_files(vmscan, frames, QY_LRU_ALL_PLACES, false)
-                                        : 0;
+    uint64_t held;
+    return vmscan != NULL && frames > 0
+               ? shrink_files(vmscan, frames, QY_LRU_ALL_PLACES, false, &held)
+               : 0;
 }
 
 /** Frames that are missing until each zone is at its high watermark, for who cannot use regions. */
@@ -325,7 +360,7 @@ bool qy_reclaim_background(struct qy_mm *mm)
     if (vmscan == NULL || wanted == 0)
         return false;
     wanted = wanted < LEAST_WANTED ? wanted : LEAST_WANTED;
-    uint64_t frames = shrink_files(vmscan, wanted, ORDINARY, true);
+    uint64_t held, frames = shrink_files(vmscan, wanted, ORDINARY, true, &held);
     if (frames < wanted)
         frames += qy_shrink_others(vmscan, wanted - frames);
     return frames > 0 && missing(mm) > 0;

@@ -84,8 +84,9 @@ struct qy_vmscan {
     struct qy_stalls stalls;
 
     _Atomic uint64_t nr_dirty, nr_writeback;
-    _Atomic uint64_t nr_mappers;               /* of all files */
-    _Atomic uint64_t scanned[2], reclaimed[2]; /* direct, background */
+    _Atomic uint64_t nr_reading, nr_reclaiming; /* threads that have frames in hand to do so */
+    _Atomic uint64_t nr_mappers;                /* of all files */
+    _Atomic uint64_t scanned[2], reclaimed[2];  /* direct, background */
     _Atomic uint64_t refaults, activated;
 };
 
@@ -145,6 +146,7 @@ struct qy_scan {
     bool write;      /* dirty pages are written back */
     bool background;
     uint64_t scanned, reclaimed, dirty;
+    uint64_t held;   /* by somebody, just now: they will come */
     uint64_t trials; /* inactive pages that may yet be taken from areas, to see, and passed over */
 };
 

@@ -217,13 +217,19 @@ static int ask_backing(struct hole *hole, struct qy_want *want)
 
 /** There were no frames: whatever lists hold is free, too; then others give way. Somebody else may
  *  take what they gave, and nobody can be told that it was not enough but by ending the program: so
- *  more often than who allocates, as long as there is something to give. */
-static bool find_more(struct qy_mm *mm, unsigned *rounds)
+ *  more often than who allocates, as long as there is something to give. Every other time for what
+ *  cannot move: tables. */
+static bool find_more(struct qy_mm *mm, const struct qy_want *want, unsigned *rounds)
 {
+    const qy_gfp_t ours = QY_GFP_HIGHUSER_MOVABLE | QY_GFP_NOFAIL;
     unsigned again = 0;
     if (*rounds == 0)
         qy_drain_all_pages(mm);
-    return (*rounds)++ < MOST_RECLAIMS && qy_reclaim_again(mm, QY_GFP_KERNEL, 0, &again);
+    if ((*rounds)++ == MOST_RECLAIMS)
+        return false;
+    bool moves = !want->pinned && *rounds % 2 != 0;
+    return (moves && qy_reclaim_again(mm, ours, 0, &again)) ||
+           qy_reclaim_again(mm, ours & ~QY_GFP_MOVABLE, 0, &again);
 }
 
 int qy_space_fill(struct qy_space *space, uint64_t page, struct qy_want *want)
@@ -237,7 +243,7 @@ int qy_space_fill(struct qy_space *space, uint64_t page, struct qy_want *want)
             qy_space_collapse(space);
         code = hole.mapper != NULL ? ask_backing(&hole, want) : fill_own(space, &hole, page, want);
         if (code == -QY_ENOMEM && want->lack != QY_LACK_MAPPINGS &&
-            find_more(space->mapping.mm, &rounds))
+            find_more(space->mapping.mm, want, &rounds))
             continue;
         if (code != -QY_EAGAIN)
             break;

@@ -9,6 +9,7 @@
 #include "pointer.h"
 #include "reclaim/file.h"
 
+#include <quarry/buddy.h>
 #include <quarry/cma.h>
 #include <quarry/slab.h>
 
@@ -233,12 +234,143 @@ static void a_region_is_taken_from_readers(void **state)
     try_all(a_file_and_a_region, read_against_take, region_goes);
 }
 
+/* ---- an access in memory that is full ---- */
+
+#define FULL (BACKING_MOST / PAGE)
+
+static qy_pfn_t held[4 * FULL];
+static unsigned nr_held;
+
+/** An area has one page, and so tables; the file is as long as there may be, and none of it there. */
+static void full_memory(bool region)
+{
+    const struct qy_cma_options options = {
+        .name = "camera", .ranges = {{QY_PFN_NONE, 1024}}, .nr_ranges = 1, .policy = QY_CMA_EAGER};
+    int code;
+    qy_sim_reset();
+    backing_memory(&memory, 8 * MIB, 64);
+    mm = memory.mm;
+    cma = region ? qy_cma_create(mm, &options, NULL) : NULL;
+    open_file(&backing_ops);
+    backing_fill(&backing, BACKING_MOST);
+    assert_int_equal(qy_file_truncate(file, BACKING_MOST), 0);
+    space = qy_space_create(mm, "space", 2 * MIB, NULL);
+    area = qy_space_map(space, MIB, QY_PROT_WRITE, 0, NULL);
+    assert_non_null(pointer_at(mm, space, area, true, &code));
+    nr_held = 0;
+}
+
+static void read_file(uint64_t pages)
+{
+    static unsigned char bytes[PAGE];
+    for (uint64_t page = 0; page < pages; page++) {
+        assert_int_equal(qy_file_read(file, bytes, PAGE, page * PAGE), PAGE);
+        assert_memory_equal(bytes, backing.bytes + page * PAGE, PAGE);
+    }
+}
+
+/** All that is free is taken, and nobody gives way. */
+static void take_the_rest(void)
+{
+    qy_kmem_cache_shrink_all(mm);
+    qy_drain_all_pages(mm);
+    while ((held[nr_held] = qy_alloc_pages(mm, QY_GFP_NOWAIT, 0)) != QY_PFN_NONE)
+        nr_held++;
+    qy_drain_all_pages(mm);
+    assert_int_equal(qy_kmem_cache_shrink_all(mm), 0);
+}
+
+/** Every page of the area can be touched but the first 64 KiB, which have frames. */
+static void touch_area(unsigned pages)
+{
+    int code;
+    for (unsigned page = 16; page < 16 + pages; page++)
+        if (pointer_at(mm, space, area + page * PAGE, true, &code) == NULL)
+            test_fail("page %u: %d", page, code);
+}
+
+static void full_no_more(void)
+{
+    while (nr_held > 0)
+        assert_int_equal(qy_free_pages(mm, held[--nr_held], 0), 0);
+    test_rules(mm);
+    assert_int_equal(qy_space_destroy(space), 0);
+    close_file();
+    if (cma != NULL)
+        assert_int_equal(qy_cma_destroy(cma), 0);
+    test_rules(mm);
+    test_memory_free(&memory);
+}
+
+/* Wrong if it failed: a program would end at an access while pages of files lie in a region. */
+static void regions_give_way_to_accesses(void **state)
+{
+    (void)state;
+    full_memory(true);
+    read_file(900);
+    take_the_rest();
+    touch_area(200);
+    full_no_more();
+}
+
+/* CPU 0 accesses; CPU 1 has all that could be given up in hand, and comes late. */
+static int64_t read_late(void *cookie, uint64_t offset, const struct qy_piece *pieces,
+                         unsigned count)
+{
+    int64_t done = 0;
+    take_the_rest();
+    for (unsigned i = 0; i < 20; i++)
+        qy_port_yield();
+    for (unsigned i = 0; i < count; i++)
+        done += backing_read(cookie, offset + (uint64_t)done, pieces[i].base, pieces[i].bytes);
+    return done;
+}
+
+static int64_t write_pieces(void *cookie, uint64_t offset, const struct qy_piece *pieces,
+                            unsigned count)
+{
+    (void)cookie;
+    (void)offset;
+    (void)pieces;
+    (void)count;
+    return -EIO;
+}
+
+static void access_against_reader(int cpu, void *unused)
+{
+    static unsigned char bytes[64 * PAGE];
+    (void)unused;
+    if (cpu == 1) {
+        assert_int_equal(qy_file_read(file, bytes, sizeof(bytes), 0), sizeof(bytes));
+        return;
+    }
+    while (nr_held == 0)
+        qy_port_yield();
+    touch_area(1);
+}
+
+/* Wrong if it failed: a program would end at an access because others, who do not run just now, have all
+ * pages in hand. */
+static void what_is_in_hand_is_waited_for(void **state)
+{
+    static struct qy_sim_schedule schedule;
+    (void)state;
+    full_memory(false);
+    file->ops.readv = read_late;
+    file->ops.writev = write_pieces;
+    memset(&schedule, 0, sizeof(schedule));
+    qy_sim_run(&schedule, 2, access_against_reader, NULL);
+    full_no_more();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cut_in_vain),
         cmocka_unit_test(the_last_look),
         cmocka_unit_test(a_region_is_taken_from_readers),
+        cmocka_unit_test(regions_give_way_to_accesses),
+        cmocka_unit_test(what_is_in_hand_is_waited_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
