@@ -7,6 +7,9 @@
  * cleaned up by whoever is killed; and a tree of thousands costs two descriptors for each process
  * that lives, and a line for each that does not.
  *
+ * Anybody in the same network namespace may connect: a token, which only the program's environment
+ * has, says who is ours, and nobody of another user is waited for.
+ *
  * What the kernel knows only while a process lives, its peak, is looked up when it comes and four
  * times a second: who is killed cannot say it.
  */
@@ -35,6 +38,8 @@
 
 /** Programs that have started and were not yet asked who they are. */
 #define BACKLOG 4096
+/** Asked one after the other, before others are looked at. */
+#define ASKED_MOST 256
 #define GLANCE_MS 250
 /** Looked at in one round; of more than that each has its turn. */
 #define GLANCES_MOST 64
@@ -172,8 +177,8 @@ static size_t index_of(const struct collector *collector, const struct image *im
 
 /* ---- the beginning ---- */
 
-/** The board in the one message; -1: none came, or from somebody else. */
-static int receive_board(struct collector *collector, int from)
+/** The board in the one message; -1: none came, or from somebody else. @waits: for it to come. */
+static int receive_board(struct collector *collector, int from, bool waits)
 {
     struct qy_report_hello hello;
     union {
@@ -188,7 +193,7 @@ static int receive_board(struct collector *collector, int from)
                              .msg_controllen = sizeof(control)};
     struct timeval patience = {.tv_sec = 1};
     setsockopt(from, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-    ssize_t length = recvmsg(from, &message, MSG_CMSG_CLOEXEC);
+    ssize_t length = recvmsg(from, &message, MSG_CMSG_CLOEXEC | (waits ? 0 : MSG_DONTWAIT));
     struct cmsghdr *header = length > 0 ? CMSG_FIRSTHDR(&message) : NULL;
     for (; header != NULL; header = CMSG_NXTHDR(&message, header)) {
         if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
@@ -298,7 +303,7 @@ static bool accept_one(struct collector *collector)
     if (from < 0)
         return errno == EINTR || errno == ECONNABORTED;
     if (getsockopt(from, SOL_SOCKET, SO_PEERCRED, &who, &length) == 0 && who.pid > 0) {
-        int board = receive_board(collector, from);
+        int board = receive_board(collector, from, who.uid == 0 || who.uid == geteuid());
         bool is_gone;
         int process = board >= 0 ? process_of(from, who.pid, &is_gone) : -1;
         if (board >= 0)
@@ -328,6 +333,13 @@ static uint64_t now_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+/** Processes that want to say hello, up to so many. */
+static void accept_some(struct collector *collector, unsigned most)
+{
+    while (most-- > 0 && accept_one(collector))
+        continue;
+}
+
 /** False: it is time to stop. */
 static bool take_events(struct collector *collector, int timeout_ms)
 {
@@ -337,8 +349,7 @@ static bool take_events(struct collector *collector, int timeout_ms)
     /* Whoever came first is asked first: a program that took another's place ends that one. */
     for (int e = 0; e < count; e++)
         if (events[e].data.ptr == &collector->listener)
-            while (accept_one(collector))
-                continue;
+            accept_some(collector, ASKED_MOST);
     for (int e = 0; e < count; e++) {
         if (events[e].data.ptr == &collector->stop)
             goes_on = false;
@@ -433,8 +444,7 @@ void collector_stop(struct collector *collector)
         err(EXIT_RUN_FAILED, "quarry");
     pthread_join(collector->thread, NULL);
     collector->is_running = false;
-    while (accept_one(collector))
-        continue;
+    accept_some(collector, BACKLOG + 1); /* all who came before it was time to stop */
     while (collector->nr_images > 0) {
         size_t last = collector->nr_images - 1;
         bool is_over = has_ended(collector->images[last]);
