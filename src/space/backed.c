@@ -82,7 +82,8 @@ void qy_mapper_put(struct qy_mapper *mapper)
 {
     struct qy_space *space = mapper->space;
     qy_lock(&space->mapping.lock);
-    if (--mapper->users == 0 && space->nr_waiters != 0) {
+    mapper->users--;
+    if (space->nr_waiters != 0) { /* also if it has areas again, and they may go on */
         atomic_fetch_add_explicit(&space->moves, 1, memory_order_relaxed);
         qy_space_wake(space); /* while it cannot be destroyed */
     }

@@ -1,5 +1,5 @@
 /*
- * test_file_schedules.c - what meets at a file: two CPUs side by side, under every schedule with few
+ * test_file_schedules.c - what meets at a file: CPUs side by side, under every schedule with few
  *                         preemptions
  */
 #include "sim.h"
@@ -8,6 +8,7 @@
 #include "backing.h"
 #include "pointer.h"
 #include "reclaim/file.h"
+#include "space/space.h"
 
 #include <quarry/buddy.h>
 #include <quarry/cma.h>
@@ -24,8 +25,9 @@ static struct backing backing;
 static struct qy_file *file;
 static char *area;
 
-/** Every schedule of two CPUs, each from the beginning. */
-static void try_all(void (*begin)(void), void (*work)(int, void *), void (*check)(void))
+/** Every schedule of the CPUs, each from the beginning. */
+static void try_all(unsigned cpus, void (*begin)(void), void (*work)(int, void *),
+                    void (*check)(void))
 {
     static struct qy_sim_schedule schedule;
     uint64_t runs = 0;
@@ -36,7 +38,7 @@ static void try_all(void (*begin)(void), void (*work)(int, void *), void (*check
         backing_memory(&memory, 8 * MIB, 256);
         mm = memory.mm;
         begin();
-        qy_sim_run(&schedule, 2, work, NULL);
+        qy_sim_run(&schedule, cpus, work, NULL);
         check();
         test_rules(mm);
         test_memory_free(&memory);
@@ -121,7 +123,7 @@ static void all_is_there(void)
 static void cut_in_vain(void **state)
 {
     (void)state;
-    try_all(refusing_file, cut_against_use, all_is_there);
+    try_all(2, refusing_file, cut_against_use, all_is_there);
 }
 
 /* ---- an access that outlives its area, from within a write-back ---- */
@@ -184,7 +186,52 @@ static void all_is_closed(void)
 static void the_last_look(void **state)
 {
     (void)state;
-    try_all(a_file_and_its_store, look_against_unmap, all_is_closed);
+    try_all(2, a_file_and_its_store, look_against_unmap, all_is_closed);
+}
+
+/* ---- an area that comes again while the last access to another is under way ---- */
+
+static void a_slow_file(void)
+{
+    static struct qy_file_ops slow;
+    slow = backing_ops;
+    slow.read = read_slowly;
+    open_file(&slow);
+    space = qy_space_create(mm, "space", 2 * MIB, NULL);
+    area = qy_space_map_file(space, file, 0, END, QY_PROT_READ, 0, NULL);
+    assert_non_null(area);
+}
+
+/* CPU 0 looks; CPU 1 takes the area away; CPU 2 makes another and takes that away. */
+static void look_unmap_map(int cpu, void *unused)
+{
+    char *mine = area;
+    (void)unused;
+    if (cpu == 0) {
+        int code = qy_space_fault(space, area, false);
+        assert_true(code == 0 || code == -EFAULT);
+        return;
+    }
+    if (cpu == 2)
+        mine = qy_space_map_file(space, file, PAGE, PAGE, QY_PROT_READ, 0, NULL);
+    assert_non_null(mine);
+    qy_sim_point();
+    assert_int_equal(qy_space_unmap(space, mine, cpu == 2 ? PAGE : END), 0);
+}
+
+static void nothing_is_left(void)
+{
+    assert_true(qy_list_empty(&space->mappers));
+    assert_int_equal(qy_space_destroy(space), 0);
+    close_file();
+    assert_int_equal(backing.closes, 1);
+}
+
+/* Wrong if it failed: who takes an area away would wait for ever, or the file outlive its areas. */
+static void an_area_comes_again(void **state)
+{
+    (void)state;
+    try_all(3, a_slow_file, look_unmap_map, nothing_is_left);
 }
 
 /* ---- a guaranteed region, and who reads ---- */
@@ -231,7 +278,7 @@ static void region_goes(void)
 static void a_region_is_taken_from_readers(void **state)
 {
     (void)state;
-    try_all(a_file_and_a_region, read_against_take, region_goes);
+    try_all(2, a_file_and_a_region, read_against_take, region_goes);
 }
 
 /* ---- an access in memory that is full ---- */
@@ -368,6 +415,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cut_in_vain),
         cmocka_unit_test(the_last_look),
+        cmocka_unit_test(an_area_comes_again),
         cmocka_unit_test(a_region_is_taken_from_readers),
         cmocka_unit_test(regions_give_way_to_accesses),
         cmocka_unit_test(what_is_in_hand_is_waited_for),
