@@ -156,7 +156,7 @@ struct qy_file *qy_linux_file_open(struct qy_mm *mm, const char *path, int flags
         qy_error_set(error, -ENOTSUP, QY_INHERITED, UINT64_MAX, "");
         return NULL;
     }
-    int fd = open(path, flags | O_CLOEXEC, 0666);
+    int fd = open(path, (flags & ~O_APPEND) | O_CLOEXEC, 0666); /* each write says where */
     if (fd < 0 || fstat(fd, &stat) != 0 || !S_ISREG(stat.st_mode)) {
         int code = fd >= 0 && S_ISDIR(stat.st_mode) ? EISDIR : fd >= 0 ? EINVAL : errno;
         qy_error_set(error, -code, "cannot be cached: ", UINT64_MAX, path);

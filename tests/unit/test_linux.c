@@ -9,12 +9,16 @@
 #include "memory/mm.h"
 
 #include <quarry/buddy.h>
+#include <quarry/cache.h>
 #include <quarry/linux.h>
 #include <quarry/slab.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define MOST 20000
 
@@ -336,6 +340,28 @@ static void a_block_grows_past_the_end_of_memory(void **state)
     qy_linux_mm_destroy(mm);
 }
 
+/* Wrong if it failed: pages that are written back would be added to the end of their file, for the host
+ * does not look where they belong. */
+static void a_file_that_is_opened_to_append(void **state)
+{
+    const struct qy_linux_options options = {.movable = true, .span_bytes = 64 * MIB};
+    char path[] = "/tmp/quarry-append-XXXXXX", bytes[8] = "";
+    int fd = mkstemp(path);
+    struct qy_mm *mm = qy_linux_mm_create(&options, NULL);
+    (void)state;
+    assert_non_null(mm);
+    assert_int_equal(pwrite(fd, "0123", 4, 0), 4);
+    struct qy_file *file = qy_linux_file_open(mm, path, O_RDWR | O_APPEND, NULL);
+    assert_non_null(file);
+    assert_int_equal(qy_file_write(file, "x", 1, 2), 1);
+    assert_int_equal(qy_file_close(file), 0);
+    assert_int_equal(pread(fd, bytes, sizeof(bytes), 0), 4);
+    assert_memory_equal(bytes, "01x3", 4);
+    close(fd);
+    unlink(path);
+    qy_linux_mm_destroy(mm);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -349,6 +375,7 @@ int main(void)
         cmocka_unit_test(large_blocks_grow_where_they_are_or_move),
         cmocka_unit_test(pages_move_to_where_there_are_none),
         cmocka_unit_test(a_block_grows_past_the_end_of_memory),
+        cmocka_unit_test(a_file_that_is_opened_to_append),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
