@@ -27,6 +27,8 @@
 
 #define MOST_AT_ONCE 16u
 #define MOST_BYTES (UINT64_C(1) << 44)
+/** A disk's smallest block. */
+#define PIECE 512u
 
 /* ---- reading ---- */
 
@@ -115,21 +117,32 @@ static __attribute__((noinline)) bool copied_out(struct qy_file *file, char *to,
     return true;
 }
 
-/** Of the backing, past the cache; what that does not have reads as zero. In pieces that lie here, for
- *  the buffer may be of an area, where no system call writes. */
+/** Of the backing, past the cache; what that does not have reads as zero. By way of a page that is
+ *  kept for this, or if somebody has that just now, of a piece that lies here: for the buffer may be
+ *  of an area, where no system call writes, and files that are open with O_DIRECT want whole blocks in
+ *  their place. */
 static int64_t read_backing(struct qy_file *file, char *buffer, size_t bytes, uint64_t offset)
 {
-    char piece[512];
-    for (size_t done = 0, part; done < bytes; done += part) {
-        part = bytes - done < sizeof(piece) ? bytes - done : sizeof(piece);
-        int64_t got = file->ops.read(file->cookie, offset + done, piece, part);
+    _Alignas(PIECE) char here[PIECE];
+    char *_Atomic *kept = &file->vmscan->spare_page;
+    char *spare = atomic_exchange_explicit(kept, NULL, memory_order_acquire);
+    char *piece = spare != NULL ? spare : here;
+    size_t size = spare != NULL ? QY_PAGE_BYTES : PIECE, done = 0;
+    int64_t got = 0;
+    while (done < bytes) {
+        size_t skipped = (offset + done) % size;
+        size_t part = size - skipped < bytes - done ? size - skipped : bytes - done;
+        got = file->ops.read(file->cookie, offset + done - skipped, piece, size);
         if (got < 0)
-            return done > 0 ? (int64_t)done : got;
-        if ((uint64_t)got < part)
-            __builtin_memset(piece + got, 0, part - (size_t)got);
-        __builtin_memcpy(buffer + done, piece, part);
+            break;
+        if ((uint64_t)got < size)
+            __builtin_memset(piece + got, 0, size - (size_t)got);
+        __builtin_memcpy(buffer + done, piece + skipped, part);
+        done += part;
     }
-    return (int64_t)bytes;
+    if (spare != NULL)
+        atomic_store_explicit(kept, spare, memory_order_release);
+    return done > 0 ? (int64_t)done : got;
 }
 
 /** There is no memory for the page: some of its bytes all the same. -EAGAIN: it has come meanwhile.

@@ -92,9 +92,9 @@ void qy_mm_set_oom(struct qy_mm *mm, qy_oom_t oom, void *cookie)
 
 /* ---- what all of it hangs from ---- */
 
-static void init(struct qy_vmscan *vmscan, struct qy_mm *mm)
+static void init(struct qy_vmscan *vmscan, struct qy_mm *mm, char *spare_page)
 {
-    *vmscan = (struct qy_vmscan){.mm = mm};
+    *vmscan = (struct qy_vmscan){.mm = mm, .spare_page = spare_page};
     qy_lock_init(&vmscan->lock, QY_RANK_LRU);
     qy_grace_init(&vmscan->grace);
     qy_list_init(&vmscan->files);
@@ -109,17 +109,20 @@ struct qy_vmscan *qy_vmscan_of(struct qy_mm *mm)
     if (vmscan != NULL)
         return vmscan;
     struct qy_vmscan *made = qy_kmalloc(mm, sizeof(*made), QY_GFP_KERNEL);
-    if (made == NULL)
-        return NULL;
-    init(made, mm);
+    char *spare = qy_kmalloc_aligned(mm, QY_PAGE_BYTES, QY_PAGE_BYTES, QY_GFP_KERNEL);
+    bool complete = made != NULL && spare != NULL;
+    if (complete)
+        init(made, mm, spare);
     qy_lock(&mm->chain_lock);
     vmscan = qy_vmscan_peek(mm);
-    if (vmscan == NULL)
+    if (vmscan == NULL && complete)
         qy_vmscan_register(made);
     qy_unlock(&mm->chain_lock);
-    if (vmscan != NULL)
-        qy_kfree(mm, made);
-    return vmscan != NULL ? vmscan : made;
+    if (vmscan == NULL && complete)
+        return made;
+    qy_kfree(mm, made);
+    qy_kfree(mm, spare);
+    return vmscan;
 }
 
 void qy_cache_stat(struct qy_mm *mm, struct qy_cache_stat *stat)

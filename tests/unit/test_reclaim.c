@@ -21,10 +21,13 @@ struct pattern {
 };
 
 static void (*while_reading)(void);
+static bool blocks_only; /* as a file that is open with O_DIRECT */
 
 static int64_t pattern_read(void *cookie, uint64_t offset, void *buffer, size_t bytes)
 {
     ((struct pattern *)cookie)->reads++;
+    if (blocks_only && (offset | (uintptr_t)buffer | bytes) % 512 != 0)
+        return -EINVAL;
     if (while_reading != NULL)
         while_reading();
     for (size_t i = 0; i < bytes; i++)
@@ -400,9 +403,18 @@ static void read_without_memory(void **state)
     while (qy_alloc_pages(memory.mm, QY_GFP_KERNEL | QY_GFP_NOWARN, 0) != QY_PFN_NONE)
         ;
     assert_int_equal(file->nr_pages, 0);
+    blocks_only = true;
+    uint64_t reads = pattern.reads;
     assert_int_equal(qy_file_read(file, bytes, sizeof(bytes), 5 * PAGE + 100), sizeof(bytes));
+    assert_int_equal(pattern.reads - reads, 4); /* one for each page */
     for (size_t i = 0; i < sizeof(bytes); i++)
         assert_int_equal(bytes[i], byte_at(5 * PAGE + 100 + i));
+    char *spare = atomic_exchange(&file->vmscan->spare_page, NULL);
+    assert_int_equal(qy_file_read(file, bytes, PAGE, 5 * PAGE + 100), PAGE);
+    for (size_t i = 0; i < PAGE; i++)
+        assert_int_equal(bytes[i], byte_at(5 * PAGE + 100 + i));
+    atomic_store(&file->vmscan->spare_page, spare);
+    blocks_only = false;
     assert_int_equal(qy_file_read(file, bytes, PAGE, 16 * MIB), 100); /* the end is where it was */
     assert_int_equal(qy_file_read(file, bytes, PAGE, 16 * MIB + 100), 0);
     assert_int_equal(file->nr_pages, 0);
