@@ -69,6 +69,9 @@ static int remember(struct qy_space *space, char *start, uint64_t bytes)
     return 0;
 }
 
+/** Of all spaces of the process, as its host counts. */
+static _Atomic uint64_t nr_mappings;
+
 /* ---- fork ---- */
 
 /** Parent and child share a memfd, but only the parent knows when a frame moves: the child has
@@ -82,6 +85,7 @@ static void in_child(void)
         munmap((void *)atomic_load(&places[i].start), /* NOLINT(performance-no-int-to-ptr) */
                atomic_load(&places[i].end) - atomic_load(&places[i].start));
     }
+    atomic_store(&nr_mappings, 0);
     qy_linux_unshare_child();
 }
 
@@ -166,6 +170,12 @@ uint64_t qy_port_window_most(struct qy_mm *mm)
     uint64_t most = qy_linux_most_mappings();
     (void)mm;
     return most - most / 8;
+}
+
+_Atomic uint64_t *qy_port_window_count(struct qy_mm *mm)
+{
+    (void)mm;
+    return &nr_mappings;
 }
 
 static int host_prot(uint32_t prot)

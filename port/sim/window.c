@@ -28,6 +28,7 @@ struct window {
 
 static struct window windows[WINDOWS];
 static uint64_t most_mappings = UINT64_MAX;
+static _Atomic uint64_t nr_mappings;
 
 static struct page *page_of(const void *address)
 {
@@ -45,6 +46,7 @@ void qy_sim_windows_reset(void)
         free(windows[i].page);
     memset(windows, 0, sizeof(windows));
     most_mappings = UINT64_MAX;
+    nr_mappings = 0;
 }
 
 void qy_sim_window_most(uint64_t mappings)
@@ -89,6 +91,12 @@ uint64_t qy_port_window_most(struct qy_mm *mm)
 {
     (void)mm;
     return most_mappings;
+}
+
+_Atomic uint64_t *qy_port_window_count(struct qy_mm *mm)
+{
+    (void)mm;
+    return &nr_mappings;
 }
 
 int qy_port_window_map(struct qy_mm *mm, void *address, uint64_t pfn, uint64_t count, uint32_t prot,

@@ -54,9 +54,11 @@ void qy_port_clear_pages(struct qy_mm *mm, void *to, uint64_t count);
  *  qy_space_fault(). 0, -ENOMEM (there are none), -ENOTSUP (frames cannot be mapped elsewhere). */
 int qy_port_window_open(struct qy_mm *mm, struct qy_space *space, uint64_t bytes, void **start);
 void qy_port_window_close(struct qy_mm *mm, void *start, uint64_t bytes);
-/** Mappings that the spaces of one memory may have: pages in a row on frames in a row are one, and a
- *  gap between them is one. UINT64_MAX: any number. */
+/** Mappings that spaces may have, together with all whom the host counts with this memory's: pages in a
+ *  row on frames in a row are one, and a gap between them is one. UINT64_MAX: any number. */
 uint64_t qy_port_window_most(struct qy_mm *mm);
+/** Where theirs are counted: the core's to change. */
+_Atomic uint64_t *qy_port_window_count(struct qy_mm *mm);
 /** The pages from @address on are these frames from now on, whatever they were before, in one
  *  step; @prot: QY_PROT_*. @written: the core has just written all of these frames, and will hardly
  *  touch them now. 0, or -ENOMEM and nothing changed; -EFAULT: they are none. */

@@ -8,7 +8,8 @@
  *           frame    7  8  9 | -  - | 3  4 | 5 read only        4 mappings
  *
  *         It allows a process so many, and at that number refuses whatever would change one. So a
- *         space counts its own, and keeps clear of that number:
+ *         space counts its own, adds them to those of all memories of the process, and keeps
+ *         clear of that number:
  *
  *           0 ------------ calls may ------------ most - spare -- accesses may -- most -- the host's
  *
@@ -23,7 +24,7 @@
  *
  * RULES   V7  nr_mappings is 1 and a border wherever a page and the one before differ; what a space
  *             is charged is that, or what its areas and gaps need if that is more;
- *             mm->nr_mappings is the sum.
+ *             mm->nr_mappings is the sum, and part of *space->host_mappings.
  *         Checked by check_mappings() in view/rules_space.c.
  *
  * LOCKS   mapping.lock.
@@ -119,14 +120,20 @@ int64_t qy_space_growth_by_flags_locked(const struct qy_space *space, uint64_t p
 
 /* ---- charging ---- */
 
+void qy_space_charge_locked(struct qy_space *space, uint64_t charge)
+{
+    struct qy_mm *mm = space->mapping.mm;
+    atomic_fetch_add_explicit(&mm->nr_mappings, charge - space->charged, memory_order_relaxed);
+    atomic_fetch_add_explicit(space->host_mappings, charge - space->charged, memory_order_relaxed);
+    space->charged = charge;
+}
+
 void qy_space_recount_locked(struct qy_space *space, int64_t growth)
 {
     qy_assert_held(&space->mapping.lock);
     space->nr_mappings += (uint64_t)growth;
     uint64_t charge = qy_space_charge(space->nr_mappings, space->nr_areas + space->nr_islands);
-    atomic_fetch_add_explicit(&space->mapping.mm->nr_mappings, charge - space->charged,
-                              memory_order_relaxed);
-    space->charged = charge;
+    qy_space_charge_locked(space, charge);
 }
 
 static uint64_t left_to_calls(const struct qy_mm *mm)
@@ -144,7 +151,8 @@ bool qy_space_may_grow_locked(const struct qy_space *space, int64_t growth, int 
     uint64_t parts = space->nr_areas + space->nr_islands + (uint64_t)(int64_t)areas;
     uint64_t charge = qy_space_charge(space->nr_mappings + (uint64_t)growth, parts);
     return charge <= space->charged ||
-           atomic_load_explicit(&mm->nr_mappings, memory_order_relaxed) + charge - space->charged <=
+           atomic_load_explicit(space->host_mappings, memory_order_relaxed) + charge -
+                   space->charged <=
                most;
 }
 
@@ -319,7 +327,7 @@ static bool collapse_locked(struct qy_space *space, const struct block *block, q
 bool qy_space_is_short(const struct qy_space *space)
 {
     const struct qy_mm *mm = space->mapping.mm;
-    return qy_unlikely(atomic_load_explicit(&mm->nr_mappings, memory_order_relaxed) + 2 >
+    return qy_unlikely(atomic_load_explicit(space->host_mappings, memory_order_relaxed) + 2 >
                        left_to_calls(mm));
 }
 

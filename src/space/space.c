@@ -407,6 +407,7 @@ struct qy_space *qy_space_create(struct qy_mm *mm, const char *name, uint64_t by
     qy_list_init(&space->mappers);
     atomic_init(&space->moves, 0);
     atomic_store_explicit(&mm->most_mappings, qy_port_window_most(mm), memory_order_relaxed);
+    space->host_mappings = qy_port_window_count(mm);
     space->nr_mappings = 1;
     qy_lock(&space->mapping.lock);
     qy_space_recount_locked(space, 0);
@@ -431,7 +432,7 @@ int qy_space_destroy(struct qy_space *space)
         qy_port_window_close(mm, space->start, space->nr_pages << QY_PAGE_SHIFT);
         release_locked(space, 0, space->nr_pages);
         areas = qy_area_remove(space, 0, space->nr_pages);
-        atomic_fetch_sub_explicit(&mm->nr_mappings, space->charged, memory_order_relaxed);
+        qy_space_charge_locked(space, 0);
         qy_mappers_leave_locked(space, &left);
     }
     qy_unlock(&space->mapping.lock);

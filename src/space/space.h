@@ -65,11 +65,12 @@ struct qy_space {
     uint64_t nr_faults;      /* (m) pages that got a frame */
     uint64_t nr_moved;       /* (m) pages that got a new one */
     uint64_t nr_mappings;    /* (m) of the host: V7 */
-    uint64_t charged;        /* (m) of them, in mm->nr_mappings: V7 */
+    uint64_t charged;        /* (m) in mm->nr_mappings, and in those below: V7 */
     uint64_t collapse_page;  /* (m) where mappings.c goes on looking */
     uint32_t nr_waiters;     /* (m) for the end of a move, or of a last access */
     bool said_no_mappings;   /* (m) reported once */
     bool unrestored; /* (m) the host may allow less than some entry says, or have nothing there */
+    _Atomic uint64_t *host_mappings; /* (i) of all memories */
     _Atomic uint32_t moves; /* moves, and last accesses, that ended: whoever waits sleeps on it */
     struct qy_list link;    /* (h) mm->spaces */
 };
@@ -230,6 +231,8 @@ int64_t qy_space_growth_locked(const struct qy_space *space, uint64_t page, uint
 /** When what is on frames has these flags. */
 int64_t qy_space_growth_by_flags_locked(const struct qy_space *space, uint64_t page, uint64_t count,
                                         uint32_t flags);
+/** The space is charged so many. */
+void qy_space_charge_locked(struct qy_space *space, uint64_t charge);
 /** So many more, or less than 0, and perhaps other areas: charge for them. */
 void qy_space_recount_locked(struct qy_space *space, int64_t growth);
 /** May there be so many mappings more, and areas and islands? @access: of a program, which cannot be

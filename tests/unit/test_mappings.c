@@ -217,6 +217,40 @@ static void is_intact(unsigned touched)
         assert_int_equal(*word(page), page + 1);
 }
 
+static struct test_memory another;
+
+/* Wrong if it failed: two memories would each take what the host gives to both, and an access end the
+ * program where a call could have been refused. */
+static void memories_share_the_limit(void **state)
+{
+    const struct qy_range range = {.base = 8 * GIB, .bytes = 8 * MIB};
+    const struct qy_memmap map = {
+        .ranges = &range, .nr_ranges = 1, .nr_nodes = 1, .dma32_end = 4 * GIB};
+    const struct qy_mm_options options = {.min_free_kbytes = 1, .movable = true};
+    (void)state;
+    test_memory_build(&another, &map, &options, 8 * GIB, 8 * MIB);
+    struct qy_space *second = qy_space_create(another.mm, "second", 16 * MIB, NULL);
+    assert_non_null(second);
+    char *area = qy_space_map(space, MIB, QY_PROT_WRITE, QY_AREA_POPULATE, NULL);
+    char *other = qy_space_map(second, MIB, QY_PROT_WRITE, QY_AREA_POPULATE, NULL);
+    unsigned pieces = 0;
+    while (qy_space_protect(space, area + 2 * pieces * PAGE, PAGE, QY_PROT_READ) == 0)
+        pieces++;
+    assert_in_range(pieces, CALLS / 2 - 4, CALLS / 2);
+    assert_int_equal(qy_space_protect(second, other + PAGE, PAGE, QY_PROT_READ), -ENOMEM);
+    assert_int_equal(qy_space_unmap(space, area, MIB), 0);
+    assert_int_equal(qy_space_protect(second, other + PAGE, PAGE, QY_PROT_READ), 0);
+    assert_int_equal(qy_space_destroy(second), 0);
+    test_rules(another.mm);
+}
+
+static int teardown_both(void **state)
+{
+    teardown(state);
+    test_memory_free(&another);
+    return 0;
+}
+
 /* Wrong if it failed: a program in scattered memory would end though there is room for its pages side
  * by side; or it would lose some of them on the way there. */
 static void a_block_becomes_one_mapping(void **state)
@@ -457,6 +491,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(counted_as_the_host_does, unlimited, teardown),
+        cmocka_unit_test_setup_teardown(memories_share_the_limit, limited, teardown_both),
         cmocka_unit_test_setup_teardown(calls_are_refused_before_accesses, limited, teardown),
         cmocka_unit_test_setup_teardown(a_block_becomes_one_mapping, limited, teardown),
         cmocka_unit_test_setup_teardown(what_is_held_is_not_collapsed, limited, teardown),
