@@ -272,6 +272,25 @@ static void a_block_becomes_one_mapping(void **state)
     assert_int_equal(*word(300), 0);
 }
 
+/* Wrong if it failed: a program would end because its scattered pages lie behind much that is not. */
+static void a_block_far_away(void **state)
+{
+    char *whole = qy_space_map(space, 12 * MIB, QY_PROT_WRITE, QY_AREA_HUGE, NULL);
+    char *pieces = qy_space_map(space, 2 * MIB, QY_PROT_WRITE, QY_AREA_HUGE, NULL);
+    char *few = qy_space_map(space, MIB, QY_PROT_READ, 0, NULL);
+    unsigned page = 0;
+    (void)state;
+    for (unsigned block = 0; block < 6; block++)
+        assert_int_equal(qy_space_fault(space, whole + block * 2 * MIB, true), 0);
+    assert_int_equal(qy_space_fault(space, few, false), 0);
+    scatter();
+    while (space->charged + 2 <= CALLS)
+        assert_int_equal(qy_space_fault(space, pieces + page++ * PAGE, true), 0);
+    gather();
+    assert_int_equal(qy_space_fault(space, few + 64 * PAGE, false), 0);
+    assert_in_range(space->nr_mappings, 1, 16);
+}
+
 /* Wrong if it failed: a block with a pinned page would be moved, or one whose pages are moved already. */
 static void what_is_held_is_not_collapsed(void **state)
 {
@@ -494,6 +513,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(memories_share_the_limit, limited, teardown_both),
         cmocka_unit_test_setup_teardown(calls_are_refused_before_accesses, limited, teardown),
         cmocka_unit_test_setup_teardown(a_block_becomes_one_mapping, limited, teardown),
+        cmocka_unit_test_setup_teardown(a_block_far_away, limited, teardown),
         cmocka_unit_test_setup_teardown(what_is_held_is_not_collapsed, limited, teardown),
         cmocka_unit_test_setup_teardown(a_collapse_that_fails, limited, teardown),
         cmocka_unit_test_setup_teardown(files_are_counted, file_unlimited, file_teardown),
