@@ -92,10 +92,16 @@ uint64_t qy_area_gap(struct qy_space *space, uint64_t count, const char **why)
     return qy_tree_gap(&space->areas, space->nr_pages, count, align);
 }
 
+bool qy_area_lies_across(const struct qy_space *space, uint64_t page)
+{
+    const struct qy_area *area = qy_area_at(space, page);
+    return area != NULL && area->node.start != page;
+}
+
 void qy_area_cut(struct qy_space *space, uint64_t page, struct qy_area **spare)
 {
     struct qy_area *area = qy_area_at(space, page), *rest = *spare;
-    if (area == NULL || area->node.start == page)
+    if (!qy_area_lies_across(space, page))
         return;
     uint64_t start = area->node.start, end = area->node.end;
     *spare = NULL;

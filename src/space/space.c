@@ -112,7 +112,6 @@ static bool may_unmap_locked(const struct qy_space *space, uint64_t page, uint64
 static int unmap_locked(struct qy_space *space, uint64_t page, uint64_t count, int64_t *growth)
 {
     qy_pte_t pte;
-    settle_locked(space, page, count);
     if (any_pinned_locked(space, page, count))
         return -QY_EBUSY;
     if (!may_unmap_locked(space, page, count, growth) &&
@@ -203,7 +202,6 @@ static bool may_protect_locked(const struct qy_space *space, uint64_t page, uint
 static int protect_locked(struct qy_space *space, uint64_t page, uint64_t count, uint32_t prot,
                           int64_t *growth, struct qy_area **spare)
 {
-    settle_locked(space, page, count);
     if (!qy_area_covers(space, page, count))
         return -QY_ENOMEM;
     if ((prot & QY_PROT_WRITE) && is_read_only(space, page, count))
@@ -227,22 +225,35 @@ static int protect_locked(struct qy_space *space, uint64_t page, uint64_t count,
 
 /* ---- areas ---- */
 
-/** A change of a range cuts at most two areas. */
-static bool spares(struct qy_mm *mm, struct qy_area *spare[2])
-{
-    spare[0] = qy_kmalloc(mm, sizeof(**spare), QY_GFP_KERNEL);
-    spare[1] = qy_kmalloc(mm, sizeof(**spare), QY_GFP_KERNEL);
-    if (spare[0] != NULL && spare[1] != NULL)
-        return true;
-    qy_kfree(mm, spare[0]);
-    qy_kfree(mm, spare[1]);
-    return false;
-}
-
 static void drop_spares(struct qy_mm *mm, struct qy_area *spare[2])
 {
     qy_kfree(mm, spare[0]);
     qy_kfree(mm, spare[1]);
+}
+
+/** Take the lock when no page of the range is being moved, with an area for each end of it that cuts
+ *  one; what cuts none needs no memory, or none could be given back where there is none. False: there
+ *  is none, and no lock held. */
+static bool lock_for_change(struct qy_space *space, uint64_t page, uint64_t count,
+                            struct qy_area *spare[2])
+{
+    struct qy_mm *mm = space->mapping.mm;
+    spare[0] = spare[1] = NULL;
+    for (;;) {
+        qy_lock(&space->mapping.lock);
+        settle_locked(space, page, count);
+        bool short_of[2] = {spare[0] == NULL && qy_area_lies_across(space, page),
+                            spare[1] == NULL && qy_area_lies_across(space, page + count)};
+        if (!short_of[0] && !short_of[1])
+            return true;
+        qy_unlock(&space->mapping.lock);
+        for (unsigned i = 0; i < 2; i++)
+            if (short_of[i] &&
+                (spare[i] = qy_kmalloc(mm, sizeof(**spare), QY_GFP_KERNEL)) == NULL) {
+                drop_spares(mm, spare);
+                return false;
+            }
+    }
 }
 
 static void *refused(struct qy_error *error, int code, const char *text, uint64_t number)
@@ -307,10 +318,9 @@ int qy_space_unmap(struct qy_space *space, void *address, size_t bytes)
     struct qy_area *spare[2], *removed = NULL;
     int64_t growth = 0;
     struct qy_list left;
-    if (!spares(mm, spare))
-        return -QY_ENOMEM;
     uint64_t page = qy_space_page(space, address), count = bytes >> QY_PAGE_SHIFT;
-    qy_lock(&space->mapping.lock);
+    if (!lock_for_change(space, page, count, spare))
+        return -QY_ENOMEM;
     int code = unmap_locked(space, page, count, &growth);
     if (code == 0) {
         qy_area_cut(space, page, &spare[0]);
@@ -335,11 +345,10 @@ int qy_space_protect(struct qy_space *space, void *address, size_t bytes, uint32
         return -QY_EINVAL;
     struct qy_area *spare[2], *left = NULL;
     int64_t growth = 0;
-    if (!spares(mm, spare))
-        return -QY_ENOMEM;
     prot |= (prot & QY_PROT_WRITE) ? QY_PROT_READ : 0;
     uint64_t page = qy_space_page(space, address), count = bytes >> QY_PAGE_SHIFT;
-    qy_lock(&space->mapping.lock);
+    if (!lock_for_change(space, page, count, spare))
+        return -QY_ENOMEM;
     int code = protect_locked(space, page, count, prot, &growth, spare);
     if (code == 0) {
         left = qy_area_join(space, page, count);

@@ -146,7 +146,9 @@ bool qy_area_covers(const struct qy_space *space, uint64_t page, uint64_t count)
 uint64_t qy_area_gap(struct qy_space *space, uint64_t count, const char **why);
 /** A new one, where none is. */
 void qy_area_insert(struct qy_space *space, struct qy_area *area, uint64_t start, uint64_t end);
-/** See that no area lies on both sides of a page: cut it, with *spare, which is NULL then. */
+/** Does an area begin before this page, and end behind it? */
+bool qy_area_lies_across(const struct qy_space *space, uint64_t page);
+/** See that none does: cut it, with *spare, which is NULL then. */
 void qy_area_cut(struct qy_space *space, uint64_t page, struct qy_area **spare);
 /** Take out areas that lie wholly within the range. Returns them, linked by node.left. */
 struct qy_area *qy_area_remove(struct qy_space *space, uint64_t page, uint64_t count);

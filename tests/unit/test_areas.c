@@ -8,6 +8,7 @@
 #include "space/space.h"
 
 #include <quarry/buddy.h>
+#include <quarry/slab.h>
 
 #include <errno.h>
 #include <sys/mman.h>
@@ -263,7 +264,8 @@ static void long_pins_leave_regions(void **state)
     assert_int_equal(qy_space_unpin(space, area + 2 * PAGE + 9, 18 * PAGE), 0);
 }
 
-/* Wrong if it failed: an area could not use the last frames there are, or lose some of them. */
+/* Wrong if it failed: an area could not use the last frames there are, or lose some of them; or where
+ * there is no memory none could be given back. */
 static void no_frames_left(void **state)
 {
     (void)state;
@@ -281,6 +283,11 @@ static void no_frames_left(void **state)
     assert_int_equal(qy_space_pin(space, area, (touched + 2) * PAGE, QY_PIN_SHORT, NULL), -ENOMEM);
     qy_space_stat(space, &stat);
     assert_int_equal(stat.pinned, 0);
+    while (qy_kmalloc(mm, sizeof(struct qy_area), QY_GFP_NOWAIT) != NULL)
+        ;
+    assert_int_equal(qy_space_unmap(space, area + PAGE, PAGE), -ENOMEM); /* one area more */
+    assert_int_equal(qy_space_protect(space, area, PAGES * PAGE, QY_PROT_READ), 0);
+    assert_int_equal(qy_space_unmap(space, area, PAGES * PAGE), 0);
 }
 
 int main(void)
