@@ -2,10 +2,10 @@
  * choose.c - which window of a region
  *
  * WHAT    Each frame has a price: nothing if it is free, little if it can be dropped, more if it
- *         must be copied, much if it must be written. The search slides over the region and
- *         keeps the sums of a window: what enters is added, what leaves is taken away. Where a
- *         frame cannot be had, or is out, a new window begins behind it. The cheapest window
- *         wins, the lowest of equals.
+ *         must be copied, much if it must be written. The search slides over the region, a step
+ *         at a time, and keeps the sums of a window and of each step in it: what enters is added,
+ *         the step that leaves is taken away. Where a frame cannot be had, or is out, a new window
+ *         begins behind it. The cheapest window wins, the lowest of equals.
  *
  *            f f m m X f f d f f f f      a window of 4:  ----   cannot
  *                      ------             f f d f: 1
@@ -19,8 +19,8 @@
  * LOCKS   cma->lock. Prices are read without the owners' locks, and may be out of date at once:
  *         they choose, they do not decide.
  *
- * COST    Two looks at each frame: its bit, its tag, and if it is lent its folio; 64 free ones
- *         are one look. Looking is no cheaper than it is worth: windows begin a sixteenth of
+ * COST    A look at each frame: its bit, its tag, and if it is lent its folio; 64 that are free, or
+ *         out, are one look. Looking is no cheaper than it is worth: windows begin a sixteenth of
  *         their length apart, and the search ends when it has looked so long that the best
  *         window could have been half taken meanwhile.
  *
@@ -54,6 +54,9 @@ struct sums {
     uint64_t count[NR_COSTS];
 };
 
+/** Steps within a window at most: one is a sixteenth of it, or less by rounding. */
+#define MOST_STEPS (2 * STARTS + 1)
+
 struct search {
     const struct qy_cma *cma;
     const struct qy_cma_part *part;
@@ -66,6 +69,10 @@ struct search {
     bool through;                    /* frames that cannot be had do not end a window */
     bool too_much;                   /* a window came to nothing because of most */
     uint64_t looks;                  /* so far */
+    struct sums sums;                /* of the window that is looked at */
+    struct sums of_step[MOST_STEPS]; /* of each step in it, by its number */
+    uint64_t step_number;            /* of the step that is looked at */
+    qy_pfn_t step_end;               /* where it ends */
     struct qy_cma_window best;
     struct sums best_sums;
     uint64_t best_price; /* UINT64_MAX: none yet */
@@ -102,6 +109,24 @@ static qy_pfn_t next_closed(const struct search *search, qy_pfn_t pfn)
     return closed > pfn ? closed : pfn;
 }
 
+/** The first frame from pfn on that is not out, or the part's end. */
+static qy_pfn_t next_open(const struct search *search, qy_pfn_t pfn)
+{
+    unsigned order = search->cma->order_per_bit;
+    uint64_t bit = (pfn - search->part->pfn) >> order;
+    uint64_t end = search->part->nr_frames >> order;
+    while (bit < end) {
+        uint64_t word = ~search->part->bitmap[bit / 64] >> bit % 64;
+        if (word != 0) {
+            bit += (unsigned)__builtin_ctzll(word);
+            break;
+        }
+        bit = (bit / 64 + 1) * 64;
+    }
+    qy_pfn_t open = search->part->pfn + ((bit < end ? bit : end) << order);
+    return open > pfn ? open : pfn;
+}
+
 /** The first start of a window at or behind pfn. */
 static qy_pfn_t aligned(const struct search *search, qy_pfn_t pfn)
 {
@@ -122,30 +147,61 @@ QY_RACY static bool all_free(const struct qy_mm *mm, uint64_t index)
                .word[index % QY_PAGEBLOCK_FRAMES / QY_WORD_BITS] == ~UINT64_C(0);
 }
 
-/** Add up [from, to). Returns to, or the frame that cannot be had. */
-static qy_pfn_t add_up(struct search *search, struct sums *sums, qy_pfn_t from, qy_pfn_t to)
+/** What is looked at next lies in the next step. */
+static struct sums *next_step(struct search *search)
+{
+    struct sums *sums = &search->of_step[++search->step_number % MOST_STEPS];
+    search->step_end += search->step;
+    *sums = (struct sums){{0}};
+    return sums;
+}
+
+/** A window begins at pfn, and nothing of it is known. */
+static void begin(struct search *search, qy_pfn_t pfn)
+{
+    search->closed = next_closed(search, pfn);
+    search->sums = search->of_step[0] = (struct sums){{0}};
+    search->step_number = 0;
+    search->step_end = pfn + search->step;
+}
+
+/** Add up [from, to), but for what is free. Returns to, or the frame that cannot be had. */
+static qy_pfn_t add_up(struct search *search, qy_pfn_t from, qy_pfn_t to)
 {
     const struct qy_mm *mm = search->cma->mm;
     qy_pfn_t last = to < search->closed ? to : search->closed;
+    struct sums *of_step = &search->of_step[search->step_number % MOST_STEPS];
     for (qy_pfn_t pfn = from; pfn < last; search->looks++) {
         uint64_t index = qy_frame_index(mm, pfn);
         if (index % QY_WORD_BITS == 0 && last - pfn >= QY_WORD_BITS && all_free(mm, index)) {
-            sums->count[QY_COST_FREE] += QY_WORD_BITS;
             pfn += QY_WORD_BITS;
             continue;
         }
         enum qy_folio_cost cost = search->first_fit ? QY_COST_MOVE : cost_of(mm, index);
         if (cost == QY_COST_NEVER && !search->through)
             return pfn;
-        sums->count[cost]++;
+        while (pfn >= search->step_end)
+            of_step = next_step(search);
+        search->sums.count[cost]++;
+        of_step->count[cost]++;
         pfn++;
     }
+    while (search->step_end < last)
+        next_step(search);
     return last;
 }
 
-static void keep_if_cheaper(struct search *search, unsigned part, qy_pfn_t pfn,
-                            const struct sums *sums)
+/** The window goes on: the step that it began with leaves the sums. */
+static void leave(struct search *search, uint64_t step)
 {
+    const struct sums *left = &search->of_step[step % MOST_STEPS];
+    for (unsigned cost = 0; cost < NR_COSTS; cost++)
+        search->sums.count[cost] -= left->count[cost];
+}
+
+static void keep_if_cheaper(struct search *search, unsigned part, qy_pfn_t pfn)
+{
+    const struct sums *sums = &search->sums;
     uint64_t asked = price(sums);
     uint64_t work = sums->count[QY_COST_MOVE] + sums->count[QY_COST_WRITE];
     if (search->most != 0 && !search->first_fit && work > search->most) {
@@ -167,43 +223,26 @@ static bool is_enough(const struct search *search)
     return search->first_fit || search->looks / LOOKS_A_DROP >= search->best_price;
 }
 
-/** The window goes on to @next: what is left behind is taken away, at the price of now. False: the
- *  price has changed since it entered, and the sums are worth nothing. */
-static bool leave(struct search *search, struct sums *sums, qy_pfn_t start, qy_pfn_t next)
-{
-    struct sums left = {{0}};
-    bool same = add_up(search, &left, start, next) == next;
-    for (unsigned cost = 0; cost < NR_COSTS; cost++) {
-        same = same && left.count[cost] <= sums->count[cost];
-        sums->count[cost] -= left.count[cost];
-    }
-    return same;
-}
-
 /** Slide over one part, from pfn on. */
 static void slide(struct search *search, unsigned part, qy_pfn_t pfn)
 {
     qy_pfn_t start = aligned(search, pfn);
     qy_pfn_t summed = start; /* sums are of [start, summed) */
-    struct sums sums = {{0}};
-    search->closed = next_closed(search, start);
+    uint64_t step = 0;       /* the one that begins at start */
+    begin(search, start);
     while (start + search->nr_frames <= search->end && !is_enough(search)) {
         qy_pfn_t end = start + search->nr_frames;
-        qy_pfn_t reached = add_up(search, &sums, summed, end);
+        qy_pfn_t reached = add_up(search, summed, end);
         if (reached < end) {
-            start = summed = aligned(search, reached + 1);
-            search->closed = next_closed(search, start);
-            sums = (struct sums){{0}};
+            start = summed = aligned(search, next_open(search, reached + 1));
+            step = 0;
+            begin(search, start);
             continue;
         }
-        keep_if_cheaper(search, part, start, &sums);
-        qy_pfn_t next = start + search->step;
-        summed = end;
-        if (next >= end || !leave(search, &sums, start, next)) {
-            sums = (struct sums){{0}};
-            summed = next;
-        }
-        start = next;
+        keep_if_cheaper(search, part, start);
+        leave(search, step++);
+        start += search->step;
+        summed = end > start ? end : start;
     }
 }
 
@@ -250,10 +289,12 @@ int qy_cma_choose(const struct qy_cma *cma, const struct qy_cma_request *request
         return -QY_ENOMEM;
     *window = search.best;
     if (expected != NULL) {
-        expected->free = search.best_sums.count[QY_COST_FREE];
-        expected->dropped = search.best_sums.count[QY_COST_DROP];
-        expected->moved = search.best_sums.count[QY_COST_MOVE];
-        expected->written = search.best_sums.count[QY_COST_WRITE];
+        const uint64_t *count = search.best_sums.count;
+        expected->dropped = count[QY_COST_DROP];
+        expected->moved = count[QY_COST_MOVE];
+        expected->written = count[QY_COST_WRITE];
+        expected->free = search.nr_frames - expected->dropped - expected->moved -
+                         expected->written - count[QY_COST_NEVER];
     }
     return search.through ? -QY_EBUSY : 0;
 }

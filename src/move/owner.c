@@ -22,10 +22,10 @@ QY_RACY bool qy_move_is_free(const struct qy_mm *mm, uint64_t index)
 
 QY_RACY enum qy_folio_cost qy_move_cost(const struct qy_mm *mm, uint64_t index)
 {
-    if (qy_move_is_free(mm, index))
-        return QY_COST_FREE;
+    if (qy_tag_get(&mm->tags[index]) != QY_TAG_FOLIO)
+        return qy_move_is_free(mm, index) ? QY_COST_FREE : QY_COST_NEVER;
     const struct qy_folio *folio = &mm->folios[index];
-    if (qy_tag_get(&mm->tags[index]) != QY_TAG_FOLIO || folio->state != QY_FOLIO_LENT)
+    if (folio->state != QY_FOLIO_LENT)
         return QY_COST_NEVER;
     const struct qy_mapping *mapping = atomic_load_explicit(&folio->mapping, memory_order_acquire);
     return mapping != NULL ? mapping->ops->cost(mapping, folio) : QY_COST_MOVE;
