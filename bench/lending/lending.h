@@ -31,6 +31,16 @@ static inline int64_t file_read(void *cookie, uint64_t offset, void *buffer, siz
     return (int64_t)bytes;
 }
 
+static inline struct qy_file *file_new(struct qy_mm *mm)
+{
+    static const struct qy_file_ops ops = {.read = file_read};
+    struct qy_error error = {0};
+    struct qy_file *file = qy_file_create(mm, "file", &ops, NULL, MEMORY, &error);
+    if (!file)
+        die(error.text);
+    return file;
+}
+
 static inline struct qy_space *space_new(struct qy_mm *mm)
 {
     struct qy_error error = {0};
@@ -52,7 +62,6 @@ static inline char *area_new(struct world *world, uint64_t bytes)
 /* region: its bytes; 0: none. All frames were touched once, so that no first touch is timed. */
 static inline struct world world_new(enum qy_cma_policy policy, uint64_t region)
 {
-    static const struct qy_file_ops ops = {.read = file_read};
     const struct qy_linux_options options = {
         .span_bytes = MEMORY, .fixed = true, .shared = true, .min_free_kbytes = 1};
     const struct qy_cma_options cma = {.name = "bench",
@@ -78,9 +87,7 @@ static inline struct world world_new(enum qy_cma_policy policy, uint64_t region)
     qy_drain_all_pages(world.mm);
     if (region && !(world.cma = qy_cma_create(world.mm, &cma, &error)))
         die(error.text);
-    world.file = qy_file_create(world.mm, "file", &ops, NULL, MEMORY, &error);
-    if (!world.file)
-        die(error.text);
+    world.file = file_new(world.mm);
     world.space = space_new(world.mm);
     return world;
 }
