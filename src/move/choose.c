@@ -16,8 +16,9 @@
  *
  * RULES   none of its own; N1 says which windows are open.
  *
- * LOCKS   cma->lock. Prices are read without the owners' locks, and may be out of date at once:
- *         they choose, they do not decide.
+ * LOCKS   none. Bits and prices are read without anybody's, and may be out of date at once: they
+ *         choose, they do not decide. Who chooses while others do begins elsewhere, or all would
+ *         choose the same.
  *
  * COST    A look at each frame: its bit, its tag, and if it is lent its folio; 64 that are free, or
  *         out, are one look. Looking is no cheaper than it is worth: windows begin a sixteenth of
@@ -46,6 +47,9 @@ static const uint64_t price_of[] = {
 /** Half of what dropping a frame takes, over what looking at one takes. */
 #define LOOKS_A_DROP 8
 
+/** Places of a part where a search may begin. */
+#define SHARES 4
+
 /** Places where a window may begin, within its length. */
 #define STARTS 16
 
@@ -66,6 +70,7 @@ struct search {
     qy_pfn_t closed;                 /* the next frame that is out or avoided, or end */
     uint64_t most;                   /* frames that may be moved or written */
     bool first_fit;                  /* prices do not matter */
+    unsigned others;                 /* who choose as well */
     bool through;                    /* frames that cannot be had do not end a window */
     bool too_much;                   /* a window came to nothing because of most */
     uint64_t looks;                  /* so far */
@@ -86,6 +91,11 @@ static uint64_t price(const struct sums *sums)
     return sum;
 }
 
+static uint64_t bits_of(const struct qy_cma_part *part, uint64_t bit)
+{
+    return __atomic_load_n(&part->bitmap[bit / 64], __ATOMIC_RELAXED);
+}
+
 /** The first frame from pfn on that is out, or avoided. */
 static qy_pfn_t next_closed(const struct search *search, qy_pfn_t pfn)
 {
@@ -94,7 +104,7 @@ static qy_pfn_t next_closed(const struct search *search, qy_pfn_t pfn)
     uint64_t end = search->part->nr_frames >> order;
     qy_pfn_t closed = search->end;
     while (bit < end) {
-        uint64_t word = search->part->bitmap[bit / 64] >> bit % 64;
+        uint64_t word = bits_of(search->part, bit) >> bit % 64;
         if (word != 0) {
             bit += (unsigned)__builtin_ctzll(word);
             break;
@@ -116,7 +126,7 @@ static qy_pfn_t next_open(const struct search *search, qy_pfn_t pfn)
     uint64_t bit = (pfn - search->part->pfn) >> order;
     uint64_t end = search->part->nr_frames >> order;
     while (bit < end) {
-        uint64_t word = ~search->part->bitmap[bit / 64] >> bit % 64;
+        uint64_t word = ~bits_of(search->part, bit) >> bit % 64;
         if (word != 0) {
             bit += (unsigned)__builtin_ctzll(word);
             break;
@@ -258,18 +268,22 @@ static void search_parts(struct search *search, const struct qy_cma_request *req
         if (request->below != 0 && request->below < search->end)
             search->end = request->below;
         bool behind = search->first_fit && avoid != NULL && i == first && avoid->last.nr_frames;
-        slide(search, i, behind ? avoid->last.pfn + search->align : search->part->pfn);
+        qy_pfn_t from = behind ? avoid->last.pfn + search->align : search->part->pfn;
+        if (search->others % SHARES != 0 && !search->first_fit)
+            slide(search, i, from + search->part->nr_frames / SHARES * (search->others % SHARES));
+        slide(search, i, from);
     }
 }
 
 int qy_cma_choose(const struct qy_cma *cma, const struct qy_cma_request *request,
-                  const struct qy_cma_avoid *avoid, struct qy_cma_window *window,
+                  const struct qy_cma_avoid *avoid, unsigned others, struct qy_cma_window *window,
                   struct qy_cma_report *expected)
 {
     uint64_t bit = UINT64_C(1) << cma->order_per_bit, align = UINT64_C(1) << request->align_order;
     struct search search = {
         .cma = cma,
         .avoid = avoid,
+        .others = others,
         .nr_frames = qy_cma_frames(cma, request->nr_frames),
         .align = align > bit ? align : bit,
         .most = request->most_moved,

@@ -5,7 +5,8 @@
  *         that only borrowers are served from. A bit of its bitmap says that frames are out in
  *         a buffer, or being taken back for one:
  *
- *           choose a window (choose.c) and set its bits       lock held
+ *           choose a window (choose.c)                        no lock: others do the same
+ *           set its bits, if they are still clear             lock held; else choose again
  *           get its frames back (isolate.c)                   no lock: others do the same elsewhere
  *           failed: clear the bits, keep clear of what stuck, choose again
  *
@@ -43,8 +44,8 @@ void qy_cma_mark(struct qy_cma *cma, const struct qy_cma_window *window, bool ou
     uint64_t *bitmap = cma->part[window->part].bitmap;
     uint64_t bit = first_bit(cma, window), end = bit + (window->nr_frames >> cma->order_per_bit);
     for (; bit < end; bit++) {
-        uint64_t mask = UINT64_C(1) << bit % 64;
-        bitmap[bit / 64] = out ? bitmap[bit / 64] | mask : bitmap[bit / 64] & ~mask;
+        uint64_t mask = UINT64_C(1) << bit % 64, word = bitmap[bit / 64];
+        __atomic_store_n(&bitmap[bit / 64], out ? word | mask : word & ~mask, __ATOMIC_RELAXED);
     }
 }
 
@@ -58,17 +59,29 @@ bool qy_cma_is_marked(const struct qy_cma *cma, const struct qy_cma_window *wind
     return true;
 }
 
+/** False: another request was faster. */
+static bool mark_if_clear(struct qy_cma *cma, const struct qy_cma_window *window)
+{
+    qy_lock(&cma->lock);
+    bool clear = qy_cma_is_marked(cma, window, false);
+    if (clear)
+        qy_cma_mark(cma, window, true);
+    qy_unlock(&cma->lock);
+    return clear;
+}
+
 /** Choose a window; its bits are set if the request is more than a dry run. */
 static int reserve(struct qy_cma *cma, const struct qy_cma_request *request,
                    const struct qy_cma_avoid *avoid, struct qy_cma_window *window,
                    struct qy_cma_report *expected)
 {
     unsigned ticket = qy_grace_enter(&cma->mm->grace);
-    qy_lock(&cma->lock);
-    int code = qy_cma_choose(cma, request, avoid, window, expected);
-    if (code == 0 && !(request->flags & QY_CMA_DRY_RUN))
-        qy_cma_mark(cma, window, true);
-    qy_unlock(&cma->lock);
+    unsigned others = atomic_fetch_add_explicit(&cma->nr_searches, 1, memory_order_relaxed);
+    int code;
+    do
+        code = qy_cma_choose(cma, request, avoid, others, window, expected);
+    while (code == 0 && !(request->flags & QY_CMA_DRY_RUN) && !mark_if_clear(cma, window));
+    atomic_fetch_sub_explicit(&cma->nr_searches, 1, memory_order_relaxed);
     qy_grace_leave(&cma->mm->grace, ticket);
     return code;
 }

@@ -19,7 +19,7 @@
 struct qy_cma_part {
     qy_pfn_t pfn;       /* (i) */
     uint64_t nr_frames; /* (i) */
-    uint64_t *bitmap;   /* (c) N1: a bit for each 2^order_per_bit frames */
+    uint64_t *bitmap;   /* (c) for writing; N1: a bit for each 2^order_per_bit frames */
 };
 
 struct qy_cma {
@@ -31,8 +31,9 @@ struct qy_cma {
     uint32_t claim;              /* (i) who holds its buffers' frames */
     unsigned nr_parts;           /* (i) */
     struct qy_cma_part part[QY_CMA_MAX_RANGES];
-    struct qy_lock lock;     /* (c) QY_RANK_CMA: bitmaps and figures */
-    struct qy_cma_stat stat; /* (c) what only adds up */
+    _Atomic uint32_t nr_searches; /* requests that choose a window just now */
+    struct qy_lock lock;          /* (c) QY_RANK_CMA: bitmaps and figures */
+    struct qy_cma_stat stat;      /* (c) what only adds up */
 };
 
 /** qy_cma_stat() without the lock, for who only looks: each figure is true, two of them may be of
@@ -60,14 +61,15 @@ struct qy_cma_avoid {
 };
 
 /**
- * Choose a window none of whose bits are set: the cheapest, or the first with FIRST_FIT.
- * lock held, inside mm->grace. *expected (may be NULL) gets what it would cost.
+ * Choose a window none of whose bits are set: the cheapest, or the first with FIRST_FIT. Racy: no
+ * lock held, inside mm->grace. @others: so many others are choosing: begin where they do not.
+ * *expected (may be NULL) gets what it would cost.
  * 0; -ENOMEM: there is none; -EBUSY: there are, and each has frames that cannot move: *window is
  * the one with the fewest; -ETIME: each needs more work than the request allows.
  */
 QY_MUST_CHECK int qy_cma_choose(const struct qy_cma *cma, const struct qy_cma_request *request,
-                                const struct qy_cma_avoid *avoid, struct qy_cma_window *window,
-                                struct qy_cma_report *expected);
+                                const struct qy_cma_avoid *avoid, unsigned others,
+                                struct qy_cma_window *window, struct qy_cma_report *expected);
 
 /** A request's frames, rounded up to whole bits. */
 static inline uint64_t qy_cma_frames(const struct qy_cma *cma, uint64_t nr_frames)
