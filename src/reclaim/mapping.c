@@ -15,6 +15,10 @@
 #include "base/errno.h"
 #include "reclaim/file.h"
 
+/** Who uses the file waits for so many at most, unless areas have them: these are taken from there in
+ *  one call of the port. */
+#define DROPPED_AT_ONCE 64u
+
 QY_RACY static enum qy_folio_cost cost(const struct qy_mapping *mapping,
                                        const struct qy_folio *folio)
 {
@@ -87,13 +91,15 @@ static int drop(struct qy_mapping *mapping, uint32_t index, qy_pfn_t pfn, unsign
         if (code != 0)
             break;
         flags |= qy_file_folio(file, frame + done)->flags;
+        if (done >= DROPPED_AT_ONCE && !(flags & QY_FOLIO_MAPPED))
+            break;
     }
     if ((flags & QY_FOLIO_MAPPED) && qy_file_unmap(file, index, done) != 0) {
         done = 0;
         code = -QY_EAGAIN;
     }
-    for (unsigned i = 0; i < done; i++)
-        qy_file_remove(file, index + i, frame + i);
+    if (done > 0)
+        qy_file_remove_run(file, index, frame, done);
     qy_unlock(&mapping->lock);
     return done > 0 ? (int)done : code;
 }

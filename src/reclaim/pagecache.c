@@ -83,29 +83,40 @@ void qy_file_inserted(struct qy_file *file, uint32_t page, uint32_t frame)
     qy_file_not_busy(file, frame);
 }
 
-/** Off its list, out of the index: the frame is nobody's. */
-static void forget(struct qy_file *file, uint32_t page, uint32_t frame, bool evicted)
+/** Off their lists, out of the index: the frames are nobody's, and go back. */
+static void forget(struct qy_file *file, uint32_t page, uint32_t frame, unsigned count,
+                   bool evicted)
 {
-    struct qy_folio *folio = qy_file_folio(file, frame);
-    qy_assert(folio->pins == 0 && !(folio->flags & QY_FOLIO_WRITEBACK), "V3");
-    qy_assert(!(folio->flags & QY_FOLIO_MAPPED), "V8");
-    qy_file_clear_dirty(file, page, frame);
+    struct qy_mm *mm = file->mapping.mm;
     qy_lock(&file->vmscan->lock);
-    qy_lru_remove_locked(file->vmscan, frame);
-    if (evicted)
-        qy_evicted_note_locked(file->vmscan, file->number, page);
+    for (unsigned i = 0; i < count; i++) {
+        qy_lru_remove_locked(file->vmscan, frame + i);
+        if (evicted)
+            qy_evicted_note_locked(file->vmscan, file->number, page + i);
+    }
     qy_unlock(&file->vmscan->lock);
-    qy_index_remove(file->mapping.mm, &file->index, page);
-    file->nr_pages--;
-    folio->flags = 0;
-    qy_folio_disown(folio);
+    for (unsigned i = 0; i < count; i++) {
+        struct qy_folio *folio = qy_file_folio(file, frame + i);
+        qy_assert(folio->pins == 0 && !(folio->flags & QY_FOLIO_WRITEBACK), "V3");
+        qy_assert(!(folio->flags & QY_FOLIO_MAPPED), "V8");
+        qy_file_clear_dirty(file, page + i, frame + i);
+        qy_index_remove(mm, &file->index, page + i);
+        folio->flags = 0;
+        qy_folio_disown(folio);
+    }
+    file->nr_pages -= count;
+    qy_lend_return(mm, mm->start_pfn + frame, count);
+}
+
+void qy_file_remove_run(struct qy_file *file, uint32_t page, uint32_t frame, unsigned count)
+{
+    forget(file, page, frame, count, false);
+    qy_file_notify(file);
 }
 
 void qy_file_remove(struct qy_file *file, uint32_t page, uint32_t frame)
 {
-    forget(file, page, frame, false);
-    qy_lend_return(file->mapping.mm, file->mapping.mm->start_pfn + frame, 1);
-    qy_file_notify(file);
+    qy_file_remove_run(file, page, frame, 1);
 }
 
 /* ---- states ---- */
@@ -253,7 +264,6 @@ bool qy_file_evict(struct qy_file *file, uint32_t page, uint32_t frame, bool kee
         qy_file_copy_to(file, page, frame, to & ~QY_FRAME_FRESH);
         return true;
     }
-    forget(file, page, frame, true);
-    qy_lend_return(mm, mm->start_pfn + frame, 1);
+    forget(file, page, frame, 1, true);
     return true;
 }
