@@ -89,7 +89,7 @@ static void reset_all(struct qy_mm *mm)
     qy_linux_barrier_init();
     qy_linux_slots_after_fork(mm);
     qy_cpus_resume(&mm->cpus, qy_described_frames(mm), mm->small_bytes);
-    reset(&mm->cpus_lock);
+    qy_unlock(&mm->cpus_lock);
     qy_malloc_decay_in_child();
     atomic_store(&qy_malloc_cpu.busy, was_busy);
 }

@@ -123,6 +123,7 @@ int64_t qy_space_growth_by_flags_locked(const struct qy_space *space, uint64_t p
 
 void qy_space_charge_locked(struct qy_space *space, uint64_t charge)
 {
+    qy_assert_held(&space->mapping.lock);
     struct qy_mm *mm = space->mapping.mm;
     atomic_fetch_add_explicit(&mm->nr_mappings, charge - space->charged, memory_order_relaxed);
     atomic_fetch_add_explicit(space->host_mappings, charge - space->charged, memory_order_relaxed);
@@ -187,6 +188,7 @@ int qy_space_refused_locked(struct qy_space *space)
  *  frames are mapped anew. */
 int qy_space_allow_locked(struct qy_space *space, uint64_t page, uint64_t end, uint32_t prot)
 {
+    qy_assert_held(&space->mapping.lock);
     struct qy_mm *mm = space->mapping.mm;
     qy_pte_t pte;
     if (!space->unrestored)
