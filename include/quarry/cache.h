@@ -133,7 +133,8 @@ struct qy_pressure {
 QY_API void qy_mm_pressure(struct qy_mm *mm, struct qy_pressure *pressure);
 
 /** Called when an allocation is about to fail after all; true: something was freed, try again.
- *  At most three times for one allocation. NULL: nobody. */
+ *  At most three times for one allocation, and 64 times for an access to an area, which has nobody
+ *  to tell that there is no memory. NULL: nobody. */
 typedef bool (*qy_oom_t)(struct qy_mm *mm, qy_gfp_t gfp, unsigned order, void *cookie);
 QY_API void qy_mm_set_oom(struct qy_mm *mm, qy_oom_t oom, void *cookie);
 
