@@ -126,6 +126,16 @@ static unsigned move_run(struct qy_move *move, struct qy_mapping *mapping, uint3
     return done > 0 ? done : 1;
 }
 
+/** Of a run whose first page has to be moved, so many: what can be dropped is not copied. */
+static unsigned up_to_droppable(const struct qy_mapping *mapping, const struct qy_folio *folio,
+                                unsigned length)
+{
+    unsigned count = 1;
+    while (count < length && mapping->ops->cost(mapping, &folio[count]) != QY_COST_DROP)
+        count++;
+    return count;
+}
+
 int qy_migrate(struct qy_move *move, qy_pfn_t pfn, uint64_t count)
 {
     struct qy_mapping *mapping;
@@ -144,5 +154,7 @@ int qy_migrate(struct qy_move *move, qy_pfn_t pfn, uint64_t count)
         return dropped > 0 ? dropped : 1;
     if (left == 0)
         return -QY_ETIME;
+    if (may_drop)
+        length = up_to_droppable(mapping, qy_folio_of(move->mm, pfn), length);
     return (int)move_run(move, mapping, index, pfn, length < left ? length : (unsigned)left);
 }

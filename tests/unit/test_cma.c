@@ -147,6 +147,25 @@ static void dropped_and_written(void **state)
     tear_down(&fixture);
 }
 
+/* Wrong if it failed: what can be dropped would be copied where it lies behind what cannot, and a
+ * request that may move so much and no more would fail. */
+static void clean_between_others(void **state)
+{
+    struct fixture fixture = set_up(32 * MIB, 1024, QY_CMA_EAGER, 0);
+    const struct qy_cma_request request = {.nr_frames = 1024, .most_moved = 512};
+    struct qy_cma_report report;
+    qy_pfn_t pfn;
+    (void)state;
+    fill_region(&fixture, BORROWED_MOVABLE, 0);
+    for (qy_pfn_t at = FIRST + 1; at < FIRST + 1024; at += 2)
+        fixture.borrower->kind[qy_folio_of(fixture.mm, at)->index] = BORROWED_CLEAN;
+    assert_int_equal(qy_cma_alloc(fixture.cma, &request, &pfn, &report), 0);
+    assert_int_equal(report.moved, 512);
+    assert_int_equal(report.dropped, 512);
+    assert_int_equal(qy_cma_release(fixture.cma, pfn, 1024), 0);
+    tear_down(&fixture);
+}
+
 /* Wrong if it failed: one pinned page would fail a request that another window serves, or the
  * report would not name who held it. */
 static void around_a_pin(void **state)
@@ -465,6 +484,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lent_and_taken_back),
         cmocka_unit_test(dropped_and_written),
+        cmocka_unit_test(clean_between_others),
         cmocka_unit_test(around_a_pin),
         cmocka_unit_test(nothing_changed),
         cmocka_unit_test(guaranteed),
