@@ -70,8 +70,8 @@ static void blocks_come_together(void **state)
     tear_down(&fixture);
 }
 
-/* Wrong if it failed: a request would fail that moving a few pages serves, or one that may not
- * wait would wait for it. */
+/* Wrong if it failed: a request would fail that moving a few pages serves, or go on when it has its
+ * block, or one that may not wait would wait for it. */
 static void requests_compact(void **state)
 {
     (void)state;
@@ -85,6 +85,7 @@ static void requests_compact(void **state)
             test_fail("no block of order %u", order);
         moved = fixture.borrower->moved - moved;
         assert_true(moved > 0 && moved <= UINT64_C(4) << order);
+        assert_int_equal(qy_alloc_pages(fixture.mm, QY_GFP_NOWAIT, order), QY_PFN_NONE);
         assert_int_equal(qy_free_pages(fixture.mm, pfn, order), 0);
         assert_true(qy_alloc_pages_exact(fixture.mm, QY_GFP_KERNEL, (1u << order) - 1, 0) !=
                     QY_PFN_NONE);
@@ -100,6 +101,7 @@ static void within_limits(void **state)
     (void)state;
     assert_int_equal(qy_compact(fixture.mm, 0, 0, &report), 0);
     assert_int_equal(qy_compact(fixture.mm, QY_MAX_ORDER + 1, 0, &report), 0);
+    assert_int_equal(fixture.borrower->moved, 0);
     qy_compact(fixture.mm, 9, 100, &report);
     assert_in_range(report.moved, 1, 100);
     memset(fixture.borrower->pinned, 1, sizeof(fixture.borrower->pinned));
@@ -114,10 +116,139 @@ static void within_limits(void **state)
     tear_down(&fixture);
 }
 
+/* ---- several zones, a hole and a region ---- */
+
+static const struct qy_range ranges[] = {
+    {.base = 8 * MIB, .bytes = 8 * MIB}, /* DMA */
+    {.base = 16 * MIB, .bytes = 8 * MIB},
+    {.base = 28 * MIB, .bytes = 8 * MIB}, /* the first half is a region */
+};
+
+#define START (8 * MIB / PAGE)
+#define REGION (28 * MIB / PAGE)
+#define END (36 * MIB / PAGE)
+#define NR_OUTSIDE (20 * MIB / PAGE)
+
+/** Lend every frame of the region and of all zones, then take @percent of them back at random, but
+ *  one of each block of 2^order. */
+static struct fixture set_up_zones(unsigned percent, unsigned order, enum borrowed kind,
+                                   struct qy_cma **cma)
+{
+    const struct qy_memmap map = {.ranges = ranges,
+                                  .nr_ranges = COUNT_OF(ranges),
+                                  .nr_nodes = 1,
+                                  .dma_end = 16 * MIB,
+                                  .dma32_end = 4 * GIB};
+    const struct qy_mm_options options = {.min_free_kbytes = 1, .movable = true};
+    const struct qy_cma_options region = {
+        .name = "region", .ranges = {{REGION, 1024}}, .nr_ranges = 1, .policy = QY_CMA_EAGER};
+    struct random random = {.state = percent};
+    struct fixture fixture;
+    test_memory_build(&fixture.memory, &map, &options, 8 * MIB, 28 * MIB);
+    fixture.mm = fixture.memory.mm;
+    *cma = qy_cma_create(fixture.mm, &region, NULL);
+    assert_non_null(*cma);
+    fixture.borrower = borrower_create(fixture.mm, "borrower");
+    while (borrower_borrow(fixture.borrower, kind) != UINT32_MAX)
+        ;
+    for (qy_pfn_t pfn = START; pfn < END; pfn++) {
+        const struct qy_folio *folio = qy_folio_of(fixture.mm, pfn);
+        bool kept = pfn % (1u << order) == (pfn >> order) * 7 % (1u << order) ||
+                    random_below(&random, 100) >= percent;
+        if (folio->state == QY_FOLIO_LENT && !kept)
+            borrower_return(fixture.borrower, folio->index);
+    }
+    qy_drain_all_pages(fixture.mm);
+    return fixture;
+}
+
+static void tear_down_zones(struct fixture *fixture, struct qy_cma *cma)
+{
+    borrower_check(fixture->borrower);
+    borrower_destroy(fixture->borrower);
+    assert_int_equal(qy_cma_destroy(cma), 0);
+    test_rules(fixture->mm);
+    test_memory_free(&fixture->memory);
+}
+
+static bool is_free(const struct qy_mm *mm, qy_pfn_t pfn)
+{
+    uint64_t index = pfn - mm->start_pfn;
+    return mm->free_bits[index / 512].word[index % 512 / 64] >> index % 64 & 1;
+}
+
+/** Aligned blocks outside of the region that are free. */
+static uint64_t blocks(const struct qy_mm *mm, unsigned order)
+{
+    uint64_t count = 0, frames = UINT64_C(1) << order;
+    for (qy_pfn_t pfn = START; pfn < END; pfn += frames) {
+        qy_pfn_t at = pfn;
+        while (at < pfn + frames && is_free(mm, at))
+            at++;
+        count += at == pfn + frames && !(pfn >= REGION && pfn < REGION + 1024);
+    }
+    return count;
+}
+
+/** From big blocks on, all that the zones' free frames could be; and of smaller ones the emptiest
+ *  were emptied. */
+static void check_worth(const struct qy_mm *mm, unsigned percent, unsigned order, uint64_t gained,
+                        uint64_t moved)
+{
+    uint64_t free_of[2] = {0}, frames = UINT64_C(1) << order;
+    for (qy_pfn_t pfn = START; pfn < REGION; pfn++)
+        free_of[pfn >= 16 * MIB / PAGE] += is_free(mm, pfn);
+    for (qy_pfn_t pfn = REGION + 1024; pfn < END; pfn++)
+        free_of[1] += is_free(mm, pfn);
+    uint64_t used = NR_OUTSIDE - free_of[0] - free_of[1];
+    if (percent > 30 || order < QY_MAX_ORDER)
+        assert_true(gained > 0);
+    if (percent > 30 && order >= 9)
+        assert_int_equal(blocks(mm, order), free_of[0] / frames + free_of[1] / frames);
+    if (order <= 5)
+        assert_true(moved <= gained * frames * used / NR_OUTSIDE);
+}
+
+static void check_compaction(unsigned percent, unsigned order, enum borrowed kind)
+{
+    static bool was_free[1024];
+    struct qy_cma *cma;
+    struct fixture fixture = set_up_zones(percent, order, kind, &cma);
+    struct qy_mm *mm = fixture.mm;
+    struct qy_compact_report report;
+    uint64_t before = blocks(mm, order), whole = blocks(mm, 9), frames = qy_free_frames(mm);
+    for (unsigned i = 0; i < 1024; i++)
+        was_free[i] = is_free(mm, REGION + i);
+    uint64_t gained = qy_compact(mm, order, 0, &report);
+    qy_drain_all_pages(mm);
+    assert_int_equal(gained, blocks(mm, order) - before);
+    assert_int_equal(report.blocks_gained, blocks(mm, 9) - whole);
+    assert_int_equal(report.moved, fixture.borrower->moved);
+    assert_int_equal(fixture.borrower->dropped, 0);
+    assert_int_equal(qy_free_frames(mm), frames);
+    for (unsigned i = 0; i < 1024; i++)
+        assert_int_equal(is_free(mm, REGION + i), was_free[i]);
+    check_worth(mm, percent, order, gained, report.moved);
+    tear_down_zones(&fixture, cma);
+}
+
+/* Wrong if it failed: compaction would stop while blocks could be had, say that it gained others
+ * than it did, drop what can be read again instead of moving it, or take a region's frames. */
+static void as_many_as_there_are(void **state)
+{
+    (void)state;
+    for (unsigned order = 1; order <= QY_MAX_ORDER; order++) {
+        check_compaction(30, order, BORROWED_MOVABLE);
+        check_compaction(60, order, BORROWED_MOVABLE);
+        check_compaction(85, order, BORROWED_CLEAN);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(blocks_come_together),
+        cmocka_unit_test(as_many_as_there_are),
         cmocka_unit_test(requests_compact),
         cmocka_unit_test(within_limits),
     };
