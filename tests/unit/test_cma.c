@@ -479,6 +479,87 @@ static void limits_of_all_parts(void **state)
     tear_down(&fixture);
 }
 
+/** Take eight buffers of 100 frames, and add up what their reports say. */
+static void take_eight(struct fixture *fixture, qy_pfn_t *pfns, struct qy_cma_report *sum)
+{
+    const struct qy_cma_request request = {.nr_frames = 100,
+                                           .deadline_ns = UINT64_C(3600) * 1000000000};
+    struct qy_cma_report report;
+    for (unsigned i = 0; i < 8; i++) {
+        assert_int_equal(qy_cma_alloc(fixture->cma, &request, &pfns[i], &report), 0);
+        assert_int_equal(report.free + report.dropped + report.moved, 100);
+        sum->moved += report.moved;
+        sum->dropped += report.dropped;
+    }
+}
+
+/* Wrong if it failed: a request with time enough would be told that its time is over, or the figures
+ * of a region would not be those of its requests. */
+static void figures_add_up(void **state)
+{
+    struct fixture fixture = set_up(32 * MIB, 1024, QY_CMA_EAGER, 0);
+    struct qy_cma_report sum = {0};
+    struct qy_cma_stat stat;
+    uint64_t timed = 0;
+    qy_pfn_t pfns[8], none;
+    (void)state;
+    fill_region(&fixture, BORROWED_CLEAN, 824);
+    fill_region(&fixture, BORROWED_MOVABLE, 300);
+    take_eight(&fixture, pfns, &sum);
+    assert_int_equal(take(&fixture, 900, &none, NULL), -ENOMEM);
+    qy_cma_stat(fixture.cma, &stat);
+    assert_int_equal(stat.moved, sum.moved);
+    assert_int_equal(stat.dropped, sum.dropped);
+    assert_true(sum.moved >= 100 && sum.dropped == 200);
+    assert_int_equal(fixture.borrower->moved, sum.moved);
+    assert_int_equal(stat.written, 0);
+    assert_int_equal(stat.out, 800);
+    assert_int_equal(stat.requests, 9);
+    assert_int_equal(stat.failures, 1);
+    assert_int_equal(stat.alloc_pages_success, 800);
+    assert_int_equal(stat.alloc_pages_fail, 900);
+    for (unsigned i = 0; i < QY_CMA_LATENCIES; i++)
+        timed += stat.latency[i];
+    assert_int_equal(timed, 9);
+    assert_int_equal(stat.latency[QY_CMA_LATENCIES - 1], 0);
+    for (unsigned i = 0; i < 8; i++) {
+        assert_int_equal(qy_cma_release(fixture.cma, pfns[i], 100), 0);
+        qy_cma_stat(fixture.cma, &stat);
+        assert_int_equal(stat.out, 700 - 100 * i);
+        assert_int_equal(stat.release_pages_success, 100 + 100 * i);
+    }
+    tear_down(&fixture);
+}
+
+/* Wrong if it failed: who asks for parts would not be told who holds the others, or the figures of all
+ * parts. */
+static void parts_beside_a_pin(void **state)
+{
+    struct fixture fixture = set_up(32 * MIB, 1024, QY_CMA_EAGER, 0);
+    const struct qy_cma_request request = {
+        .nr_frames = 1024, .align_order = 8, .flags = QY_CMA_PARTIAL};
+    struct qy_cma_report report;
+    qy_pfn_t pfns[4];
+    (void)state;
+    fill_region(&fixture, BORROWED_MOVABLE, 0);
+    fixture.borrower->pinned[qy_folio_of(fixture.mm, FIRST + 300)->index] = 1;
+    assert_int_equal(qy_cma_alloc_partial(fixture.cma, &request, pfns, &report), 3);
+    assert_int_equal(report.windows_tried, 3);
+    assert_int_equal(report.moved, 768);
+    assert_int_equal(report.free + report.dropped + report.written, 0);
+    assert_int_equal(report.nr_stuck, 1);
+    assert_int_equal(report.stuck[0].pfn, FIRST + 300);
+    assert_int_equal(report.stuck[0].reason, QY_CMA_PINNED);
+    assert_string_equal(report.stuck[0].owner, "borrower");
+    assert_true(report.ns > 0);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(pfns[i], FIRST + (i + (i > 0)) * 256);
+        assert_int_equal(qy_cma_release(fixture.cma, pfns[i], 256), 0);
+    }
+    fixture.borrower->pinned[qy_folio_of(fixture.mm, FIRST + 300)->index] = 0;
+    tear_down(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -494,6 +575,8 @@ int main(void)
         cmocka_unit_test(shown),
         cmocka_unit_test(shown_side_by_side),
         cmocka_unit_test(limits_of_all_parts),
+        cmocka_unit_test(figures_add_up),
+        cmocka_unit_test(parts_beside_a_pin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
