@@ -78,6 +78,7 @@ static uint64_t gap(uint64_t count)
 static void step_map(struct random *random)
 {
     uint64_t count = 1 + random_below(random, random_one_in(random, 4) ? 700 : 40);
+    count = random_one_in(random, 10) ? 512 : count;
     uint32_t prot = (uint32_t)random_below(random, 2) * 3;
     uint64_t start = gap(count);
     void *area = map(count, prot, 0);
@@ -89,9 +90,17 @@ static void step_map(struct random *random)
     memset(&prot_of[start], (int)prot, count);
 }
 
+/** What the host may have to keep mappings for: areas, and gaps before them. */
+static int areas_and_gaps(void)
+{
+    return (int)(space->nr_areas + space->nr_islands);
+}
+
 static void step_unmap(uint64_t start, uint64_t count)
 {
+    int before = areas_and_gaps(), foretold = qy_area_growth_unmapped(space, start, count);
     assert_int_equal(qy_space_unmap(space, at(start), count * PAGE), 0);
+    assert_int_equal(areas_and_gaps() - before, foretold);
     memset(&prot_of[start], -1, count);
     memset(&resident[start], 0, count);
 }
@@ -102,7 +111,10 @@ static void step_protect(struct random *random, uint64_t start, uint64_t count)
     bool covered = true;
     for (uint64_t page = start; page < start + count; page++)
         covered = covered && prot_of[page] >= 0;
+    int before = areas_and_gaps();
+    int foretold = covered ? qy_area_growth_protected(space, start, count, prot) : 0;
     assert_int_equal(qy_space_protect(space, at(start), count * PAGE, prot), covered ? 0 : -ENOMEM);
+    assert_int_equal(areas_and_gaps() - before, foretold);
     if (covered)
         memset(&prot_of[start], (int)prot, count);
 }
@@ -137,7 +149,8 @@ static void compare(void)
     test_rules(mm);
 }
 
-/* Wrong if it failed: an area would lie over another, keep what it gave up, or lose what it has. */
+/* Wrong if it failed: an area would lie over another, keep what it gave up, or lose what it has; or
+ * a call would be refused, or let pass, for mappings that it needs in truth fewer or more of. */
 static void like_an_array(void **state)
 {
     struct random random = {test_seed()};
@@ -147,6 +160,11 @@ static void like_an_array(void **state)
     for (unsigned step = 0; step < 3000; step++) {
         uint64_t start = random_below(&random, PAGES), count = 1 + random_below(&random, 100);
         count = count < PAGES - start ? count : PAGES - start;
+        const struct qy_area *area = qy_area_at(space, start);
+        if (area != NULL && random_one_in(&random, 3)) { /* up to its end, or all of it */
+            start = random_one_in(&random, 2) ? area->node.start : start;
+            count = area->node.end - start;
+        }
         switch (random_below(&random, 5)) {
         case 0:
             step_map(&random);
@@ -290,6 +308,36 @@ static void no_frames_left(void **state)
     assert_int_equal(qy_space_unmap(space, area, PAGES * PAGE), 0);
 }
 
+/* Wrong if it failed: a change that there is no memory for would be half done, or take the last of it
+ * along. */
+static void no_memory_to_cut(void **state)
+{
+    static void *objects[100000];
+    const qy_gfp_t gfp = QY_GFP_KERNEL | QY_GFP_NOWARN;
+    struct qy_space_stat stat;
+    unsigned count = 0;
+    (void)state;
+    char *area = map(32, QY_PROT_WRITE, 0);
+    while (qy_alloc_pages(mm, gfp, 0) != QY_PFN_NONE)
+        ;
+    while (count < 100000 && (objects[count] = qy_kmalloc(mm, sizeof(struct qy_area), gfp)) != NULL)
+        count++;
+    assert_true(count > 0 && count < 100000);
+    assert_int_equal(qy_kfree(mm, objects[--count]), 0); /* it needs two */
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(qy_space_unmap(space, area + 8 * PAGE, 8 * PAGE), -ENOMEM);
+        assert_int_equal(qy_space_protect(space, area + 8 * PAGE, 8 * PAGE, 0), -ENOMEM);
+    }
+    qy_space_stat(space, &stat);
+    assert_int_equal(stat.mapped, 32);
+    assert_int_equal(stat.areas, 1);
+    objects[count] = qy_kmalloc(mm, sizeof(struct qy_area), gfp);
+    assert_non_null(objects[count++]);
+    while (count > 0)
+        assert_int_equal(qy_kfree(mm, objects[--count]), 0);
+    assert_int_equal(qy_space_unmap(space, area + 8 * PAGE, 8 * PAGE), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -297,6 +345,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(wrong_calls, setup, teardown),
         cmocka_unit_test_setup_teardown(long_pins_leave_regions, setup, teardown),
         cmocka_unit_test_setup_teardown(no_frames_left, setup, teardown),
+        cmocka_unit_test_setup_teardown(no_memory_to_cut, setup, teardown),
         cmocka_unit_test(not_movable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
