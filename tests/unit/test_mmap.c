@@ -525,6 +525,42 @@ static void not_in_regions(void **state)
     qy_lend_set_type(mm, first, 512, QY_MIGRATE_MOVABLE);
 }
 
+static unsigned there(uint32_t from, uint32_t to)
+{
+    unsigned count = 0;
+    for (uint32_t page = from; page < to; page++)
+        count += qy_index_get(&file->index, page) != QY_NO_FRAME;
+    return count;
+}
+
+/* Wrong if it failed: pages that areas have would all be thrown out unseen, or all be passed over; or
+ * one that is touched when it was taken away for a look would go before one that is not. */
+static void on_trial(void **state)
+{
+    struct qy_cache_stat stat;
+    char *at = map(0, FILE_PAGES, QY_PROT_READ);
+    (void)state;
+    for (unsigned page = 0; page < FILE_PAGES; page++)
+        assert_int_equal(peek(at + page * PAGE), backing.bytes[page * PAGE]);
+    qy_cache_stat(mm, &stat);
+    assert_int_equal(stat.inactive, FILE_PAGES);
+    assert_int_equal(resident(space), FILE_PAGES);
+
+    /* A quarter is looked at, the others of the batch of 32 go. */
+    assert_int_equal(qy_reclaim(mm, 1), 16);
+    assert_int_equal(there(0, 16), 16);
+    assert_int_equal(there(16, 32), 0);
+    assert_int_equal(there(32, FILE_PAGES), 32);
+    assert_int_equal(resident(space), FILE_PAGES - 32);
+    for (unsigned page = 0; page < 8; page++)
+        peek(at + page * PAGE);
+    while (there(8, FILE_PAGES) > 0)
+        assert_true(qy_reclaim(mm, 1) > 0);
+    assert_int_equal(there(0, 8), 8);
+    qy_cache_stat(mm, &stat);
+    assert_int_equal(stat.active, 8);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -546,6 +582,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(used_by_a_pointer, setup, teardown),
         cmocka_unit_test_setup_teardown(held_back, setup, teardown),
         cmocka_unit_test_setup_teardown(not_in_regions, setup, teardown),
+        cmocka_unit_test_setup_teardown(on_trial, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
