@@ -235,6 +235,187 @@ static void several_pieces_at_once(void **state)
     close_file(file);
 }
 
+/** A region of 1024 frames where nobody has any: at the start, or behind what is there. */
+static void make_region(struct qy_mm *mm)
+{
+    struct qy_claimed found = {0};
+    uint32_t claim = qy_claim_number(mm);
+    qy_pfn_t pfn = 4 * GIB / PAGE;
+    qy_claim(mm, claim, pfn, 1024, &found);
+    while (found.held != 1024) {
+        qy_unclaim(mm, claim, pfn, 1024);
+        found = (struct qy_claimed){0};
+        pfn += 1024;
+        qy_claim(mm, claim, pfn, 1024, &found);
+    }
+    qy_lend_set_type(mm, pfn, 1024, QY_MIGRATE_CMA);
+    assert_int_equal(qy_unclaim(mm, claim, pfn, 1024), 1024);
+    mm->zones[QY_ZONE_NORMAL].lends_eagerly = true;
+}
+
+/* Wrong if it failed: what is pinned would stay in a region when no frame is free elsewhere, though
+ * other pages could make way; or frames be lost on the way. */
+static void pins_leave_a_full_region(void **state)
+{
+    static unsigned char buffer[PAGE];
+    static qy_pfn_t taken[8192];
+    struct qy_file *file = open_file(16 * MIB, 4 * MIB);
+    struct qy_mm *mm = memory.mm;
+    unsigned count = 0;
+    (void)state;
+    for (uint64_t page = 600; page < 700; page++) /* outside: there is no region yet */
+        assert_int_equal(qy_file_read(file, buffer, PAGE, page * PAGE), PAGE);
+    make_region(mm);
+    for (uint64_t page = 0; page < 500; page++)
+        assert_int_equal(qy_file_read(file, buffer, PAGE, page * PAGE), PAGE);
+    while ((taken[count] = qy_alloc_pages(mm, QY_GFP_NOWAIT | QY_GFP_NOWARN, 0)) != QY_PFN_NONE)
+        count++;
+    uint64_t before = stat_of(file).pages + qy_free_frames(mm);
+    for (uint64_t page = 0; page < 40; page++) {
+        unsigned char *bytes = qy_file_pin(file, page, page % 2, NULL);
+        assert_non_null(bytes);
+        assert_false(qy_frame_in_region(mm, qy_index_get(&file->index, (uint32_t)page)));
+        assert_memory_equal(bytes, backing.bytes + page * PAGE, PAGE);
+    }
+    assert_int_equal(stat_of(file).pinned, 40);
+    assert_int_equal(stat_of(file).pages + qy_free_frames(mm), before);
+    test_rules(mm);
+    for (uint64_t page = 0; page < 40; page++)
+        assert_int_equal(qy_file_unpin(file, page), 0);
+    while (count > 0)
+        assert_int_equal(qy_free_pages(mm, taken[--count], 0), 0);
+    close_file(file);
+}
+
+/* Wrong if it failed: who writes much at once where dirty pages lie here and there would leave more
+ * dirty than can be written back in time. */
+static void held_back(void **state)
+{
+    static unsigned char data[128 * PAGE];
+    struct qy_file *file = open_file(8 * MIB, 0);
+    (void)state;
+    for (uint64_t page = 0; page < 350; page++)
+        assert_int_equal(qy_file_write(file, data, PAGE, 2 * page * PAGE), PAGE);
+    assert_int_equal(stat_of(file).dirty, 350);
+    for (uint64_t page = 800; page < 1024 - 128; page += 32) {
+        assert_int_equal(qy_file_write(file, data, sizeof(data), page * PAGE), sizeof(data));
+        assert_in_range(stat_of(file).dirty, 200, 2048 / 5);
+    }
+    for (unsigned half = 0; half < 2; half++) { /* then before where it wrote last */
+        assert_int_equal(qy_file_sync(file), 0);
+        for (uint64_t page = half == 0 ? 512 : 0; page < 1024 - half * 512; page += 128) {
+            assert_int_equal(qy_file_write(file, data, sizeof(data), page * PAGE), sizeof(data));
+            assert_in_range(stat_of(file).dirty, 128, 2048 / 5);
+        }
+    }
+    close_file(file);
+}
+
+static struct qy_file *looked_at;
+static uint64_t most_writeback;
+
+static int64_t write_looked_at(void *cookie, uint64_t offset, const void *buffer, size_t bytes)
+{
+    struct qy_cache_stat stat;
+    qy_cache_stat(memory.mm, &stat);
+    most_writeback = stat.writeback > most_writeback ? stat.writeback : most_writeback;
+    assert_int_equal(stat.dirty, stat_of(looked_at).dirty);
+    assert_true(stat.dirty + stat.writeback <= 300);
+    return backing_write(cookie, offset, buffer, bytes);
+}
+
+/* Wrong if it failed: what is just being written would be missing from the figures, what was would
+ * stay in them, or a run of pages be longer than what is dirty. */
+static void figures_while_written(void **state)
+{
+    static unsigned char data[300 * PAGE];
+    const struct qy_file_ops ops = {.read = backing_read,
+                                    .write = write_looked_at,
+                                    .truncate = backing_truncate,
+                                    .close = backing_close};
+    (void)state;
+    memset(&backing, 0, sizeof(backing));
+    backing_memory(&memory, 16 * MIB, 1);
+    looked_at = qy_file_create(memory.mm, "looked at", &ops, &backing, 0, NULL);
+    assert_non_null(looked_at);
+    memset(data, 5, sizeof(data));
+    most_writeback = 0;
+    assert_int_equal(qy_file_write(looked_at, data, 300 * PAGE - 9, 0), 300 * PAGE - 9);
+    assert_int_equal(stat_of(looked_at).dirty, 300);
+    assert_int_equal(qy_file_sync(looked_at), 0);
+    assert_int_equal(most_writeback, 128);
+    assert_int_equal(stat_of(looked_at).written, 300);
+    assert_int_equal(backing.length, 300 * PAGE - 9);
+    assert_memory_equal(backing.bytes, data, 300 * PAGE - 9);
+    most_writeback = 0;
+    for (uint64_t page = 0; page < 300; page += 2) /* each by itself */
+        assert_int_equal(qy_file_write(looked_at, data, PAGE, page * PAGE), PAGE);
+    uint64_t calls = backing.writes;
+    assert_int_equal(qy_file_sync(looked_at), 0);
+    assert_int_equal(backing.writes - calls, 150);
+    assert_int_equal(most_writeback, 1);
+    close_file(looked_at);
+}
+
+/* Wrong if it failed: a page that comes back soon would be taken for a new one, or a new one for one
+ * that comes back. */
+static void what_is_gone(void **state)
+{
+    struct qy_file *file = open_file(16 * MIB, MIB);
+    struct qy_vmscan *vmscan = qy_vmscan_peek(memory.mm);
+    static unsigned char buffer[PAGE];
+    unsigned known = 0, strange = 0;
+    (void)state;
+    for (unsigned page = 0; page < 200; page++)
+        assert_int_equal(qy_file_read(file, buffer, PAGE, (uint64_t)page * PAGE), PAGE);
+    qy_lock(&vmscan->lock);
+    for (uint32_t page = 0; page < 150; page++)
+        qy_evicted_note_locked(vmscan, 1000 + page % 3, page * 64);
+    for (uint32_t page = 0; page < 150; page++) {
+        strange += qy_evicted_lately_locked(vmscan, 1003, page * 64);
+        strange += qy_evicted_lately_locked(vmscan, 1000 + page % 3, page * 64 + 1);
+        known += qy_evicted_lately_locked(vmscan, 1000 + page % 3, page * 64);
+        strange += qy_evicted_lately_locked(vmscan, 1000 + page % 3, page * 64); /* once */
+    }
+    qy_unlock(&vmscan->lock);
+    assert_int_equal(strange, 0);
+    assert_in_range(known, 125, 150); /* of 1024 places, one is another's seldom */
+    close_file(file);
+}
+
+/* Wrong if it failed: what is gone would be forgotten when more pages come than there were before, or
+ * never. */
+static void gone_for_long(void **state)
+{
+    struct qy_file *file = open_file(16 * MIB, 1024 * PAGE - MIB);
+    struct qy_vmscan *vmscan = qy_vmscan_peek(memory.mm);
+    static unsigned char buffer[PAGE];
+    (void)state;
+    assert_int_equal(qy_file_read(file, buffer, PAGE, 0), PAGE);
+    assert_int_equal(qy_file_read(file, buffer, PAGE, 200 * PAGE), PAGE);
+    qy_lock(&vmscan->lock);
+    qy_evicted_note_locked(vmscan, 1, 5000);
+    qy_unlock(&vmscan->lock);
+    for (uint64_t page = 0; page < 1024; page++) /* as many as are remembered at first */
+        assert_int_equal(qy_file_write(file, buffer, PAGE, page * PAGE), PAGE);
+    assert_int_equal(qy_file_sync(file), 0);
+    assert_int_equal(qy_lru_pages(vmscan, QY_LRU_ALL_PLACES), 1024);
+    qy_evicted_grow(vmscan);
+    void *object = qy_kmalloc(memory.mm, 2048 * sizeof(struct qy_evicted), QY_GFP_KERNEL);
+    assert_non_null(object);
+    memset(object, 0xff, 2048 * sizeof(struct qy_evicted)); /* it is nobody else's */
+    assert_int_equal(qy_kfree(memory.mm, object), 0);
+    qy_lock(&vmscan->lock);
+    assert_int_equal(vmscan->evicted_mask, 2047);
+    assert_true(qy_evicted_lately_locked(vmscan, 1, 5000));
+    qy_evicted_note_locked(vmscan, 1, 5001);
+    for (uint32_t page = 0; page <= 1024; page++)
+        qy_evicted_note_locked(vmscan, 1, 100000 + page % 7);
+    assert_false(qy_evicted_lately_locked(vmscan, 1, 5001)); /* too long ago */
+    qy_unlock(&vmscan->lock);
+    close_file(file);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -243,6 +424,11 @@ int main(void)
         cmocka_unit_test(reads_ahead),
         cmocka_unit_test(writes),
         cmocka_unit_test(errors),
+        cmocka_unit_test(pins_leave_a_full_region),
+        cmocka_unit_test(figures_while_written),
+        cmocka_unit_test(held_back),
+        cmocka_unit_test(what_is_gone),
+        cmocka_unit_test(gone_for_long),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
