@@ -105,8 +105,8 @@ static void in_child(void)
     qy_malloc_report_in_child();
 }
 
-/** The start files, which are left out, would have it: whose handlers go when a library is unloaded.
- *  NULL: nobody's, for this one never is. */
+/** The start files, which are left out, would have it: whose handlers go when a library is
+ *  unloaded. NULL: nobody's, for this one never is. */
 __attribute__((visibility("hidden"))) void *const __dso_handle; /* NOLINT: the C library's name */
 
 void qy_malloc_watch_fork(void)

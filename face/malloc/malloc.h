@@ -60,8 +60,8 @@ _Noreturn void qy_malloc_refuse(const char *name, const char *value, const char 
 QY_OPTIONAL void qy_malloc_reserve(struct qy_mm *mm, const char *name, const char *value);
 /** A memory whose frames can be lent and moved: ../whole/whole.c. NULL in libquarry-malloc.so. */
 QY_OPTIONAL struct qy_mm *qy_malloc_create_movable(const struct qy_linux_options *options);
-/** In a child of fork: leave alone what is the parent's, files and regions. @inside: a signal handler
- *  forked, this thread may be in a call. ../whole/whole.c; NULL in libquarry-malloc.so. */
+/** In a child of fork: leave alone what is the parent's, files and regions. @inside: a signal
+ *  handler forked, this thread may be in a call. ../whole/whole.c; NULL in libquarry-malloc.so. */
 QY_OPTIONAL void qy_malloc_disown(struct qy_mm *mm, bool inside);
 /** The value in NAME=value; NULL: another name. Used for getenv(), whose page of the C library a
  *  tiny program need not touch. */

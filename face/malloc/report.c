@@ -276,7 +276,7 @@ void qy_malloc_report_end(struct qy_mm *mm, enum qy_end end)
     if (!atomic_exchange_explicit(&drawing, true, memory_order_acquire)) {
         struct qy_usage usage = usage_now();
         usage.peak_rss_kb = peak_rss_kb();
-        qy_malloc_depth++; /* who forks in a signal's handler meanwhile must not wait for its locks */
+        qy_malloc_depth++; /* who forks in a signal's handler must not wait for its locks */
         draw(board, &usage, mm);
         qy_malloc_depth--;
         atomic_store_explicit(&drawing, false, memory_order_release);

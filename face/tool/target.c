@@ -1,9 +1,9 @@
 /*
  * target.c - finding the memory of a process that runs on Quarry
  *
- * libquarry-malloc.so, as libquarry-whole.so, exports a pointer to its struct qy_mm. Where the library lies is said
- * by /proc/PID/maps, where the pointer lies in it by its dynamic symbols; both are read from
- * the process itself, since the file may have been replaced meanwhile.
+ * libquarry-malloc.so, as libquarry-whole.so, exports a pointer to its struct qy_mm. Where the
+ * library lies is said by /proc/PID/maps, where the pointer lies in it by its dynamic symbols; both
+ * are read from the process itself, since the file may have been replaced meanwhile.
  */
 #include "tool.h"
 
@@ -224,7 +224,8 @@ int target_find(struct target *target, pid_t pid)
     }
     if (base == 0) {
         complain(
-            "process %d (%s) does not run on Quarry; start it with 'quarry run', or link it with quarry-whole",
+            "process %d (%s) does not run on Quarry; start it with 'quarry run', or link it with "
+            "quarry-whole",
             (int)pid, target->name);
         return EXIT_NOT_QUARRY;
     }

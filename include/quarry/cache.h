@@ -65,9 +65,9 @@ QY_API int qy_file_close(struct qy_file *file);
 
 /** Copy bytes out of, or into, the file, through the cache. Returns how many, fewer at the end of
  *  the file or where an error stopped it; or a negative errno of the backing, -ENOMEM (of a read
- *  seldom: without memory it goes past the cache), -EROFS (it has no write()), -EFBIG (16 TiB). Writing behind the end makes the file longer; a hole
- *  reads as zero. Of two calls that meet in a page one sees it before the other changes it, or
- *  after. buffer may lie in an area. */
+ *  seldom: without memory it goes past the cache), -EROFS (it has no write()), -EFBIG (16 TiB).
+ *  Writing behind the end makes the file longer; a hole reads as zero. Of two calls that meet in a
+ *  page one sees it before the other changes it, or after. buffer may lie in an area. */
 QY_API int64_t qy_file_read(struct qy_file *file, void *buffer, size_t bytes, uint64_t offset);
 QY_API int64_t qy_file_write(struct qy_file *file, const void *buffer, size_t bytes,
                              uint64_t offset);

@@ -114,8 +114,8 @@ struct qy_cma_report {
  * region, flags), -ENOMEM (no window), -EBUSY (frames are stuck: the report names them),
  * -ETIME (deadline or most_moved). Frames that are held for a moment in every window (pinned, read,
  * written) are waited for, asleep, 0.1 s in all (guaranteed: as long as it takes) or until the
- * deadline; with FIRST_FIT only if guaranteed. Any thread; several at once work on windows of their own.
- * Holds no slot and no lock when called. May sleep.
+ * deadline; with FIRST_FIT only if guaranteed. Any thread; several at once work on windows of their
+ * own. Holds no slot and no lock when called. May sleep.
  */
 QY_API QY_MUST_CHECK int qy_cma_alloc(struct qy_cma *cma, const struct qy_cma_request *request,
                                       qy_pfn_t *pfn, struct qy_cma_report *report);

@@ -106,10 +106,10 @@ QY_API void qy_linux_reclaimer_stop(struct qy_mm *mm);
 QY_API void qy_linux_mm_destroy(struct qy_mm *mm);
 
 /**
- * For programs that install a handler of SIGSEGV after the first space was created: call this first,
- * with what the handler was given (a siginfo_t and a ucontext_t). True: it was a page of a space
- * that is in place now, or that the access may try again; return. False: it is the program's own
- * fault.
+ * For programs that install a handler of SIGSEGV after the first space was created: call this
+ * first, with what the handler was given (a siginfo_t and a ucontext_t). True: it was a page of a
+ * space that is in place now, or that the access may try again; return. False: it is the program's
+ * own fault.
  *
  * A handler that was there before needs nothing: Quarry's calls it for faults that are not of
  * spaces. Quarry's runs on the alternate stack if the thread has one, and lets the signal come

@@ -81,8 +81,8 @@ QY_API QY_MUST_CHECK void *qy_kmalloc(struct qy_mm *mm, size_t bytes, qy_gfp_t g
 /** The same, aligned to @align: a power of two, 1 .. 1 GiB. */
 QY_API QY_MUST_CHECK void *qy_kmalloc_aligned(struct qy_mm *mm, size_t bytes, size_t align,
                                               qy_gfp_t gfp);
-/** Grow or shrink; the old block is kept when NULL comes back. krealloc(p, 0) frees. With ZERO what lies
- *  behind the old block's qy_ksize() is zero. */
+/** Grow or shrink; the old block is kept when NULL comes back. krealloc(p, 0) frees. With ZERO what
+ *  lies behind the old block's qy_ksize() is zero. */
 QY_API QY_MUST_CHECK void *qy_krealloc(struct qy_mm *mm, void *block, size_t bytes, qy_gfp_t gfp);
 /** NULL is allowed. Returns 0 or -EINVAL with a report (K1 foreign, K2 not a block's start,
  *  K3 nothing allocated there; S1 .. S3 as above). */

@@ -36,8 +36,8 @@ static void copy_past_caches(__m128i *to, const __m128i *from, size_t units)
 }
 #endif
 
-/** The host's entries may be with a space (tables.c). Who reads gets those of 16 pages in one fault, who
- *  writes those of one. */
+/** The host's entries may be with a space (tables.c). Who reads gets those of 16 pages in one
+ *  fault, who writes those of one. */
 static void meet(const char *pages, uint64_t count)
 {
     for (uint64_t i = 0; i < count; i += 16)

@@ -7,8 +7,8 @@
  *         form; or the default action ends the program, at the same access.
  *
  *         An access for which the host has no mapping is nobody's fault but the host's: no handler
- *         of the program's could make sense of it. It is tried for a moment, for others may give some
- *         back; then a line says what is the matter, and the default action ends the program.
+ *         of the program's could make sense of it. It is tried for a moment, for others may give
+ *         some back; then a line says what is the matter, and the default action ends the program.
  *
  *         No SIGBUS: the system sends it when it has no memory for a page that is mapped, which
  *         nobody here could change.

@@ -1,8 +1,8 @@
 /*
  * file.c - qy_linux_file_open(): a path is what a cached file is read from and written to
  *
- * WHAT    preadv(2) and pwritev(2) of the frames themselves, ftruncate(2), fsync(2). What is said to
- *         be written is written whole: a short pwritev is gone on with.
+ * WHAT    preadv(2) and pwritev(2) of the frames themselves, ftruncate(2), fsync(2). What is said
+ *         to be written is written whole: a short pwritev is gone on with.
  *
  * LOCKS   none: a descriptor, and offsets that are handed in.
  *

@@ -1,9 +1,9 @@
 /*
  * inherit.c - in the child of a fork: which memories are the parent's
  *
- * WHAT    A child has copies of the parent's structures, or not even that; but the files behind them
- *         are the parent's, and the threads that held their locks are not there. So the child is
- *         refused whatever would use files, spaces and regions (qy_port_inherited()): by the
+ * WHAT    A child has copies of the parent's structures, or not even that; but the files behind
+ *         them are the parent's, and the threads that held their locks are not there. So the child
+ *         is refused whatever would use files, spaces and regions (qy_port_inherited()): by the
  *         address of what it hands in, which may not be mapped any more.
  *
  * LOCKS   none: a place in the table is taken by an exchange, and written before it is shown.

@@ -19,7 +19,8 @@ struct qy_linux_window {
     bool reserved;
 };
 
-/** As qy_linux_mm_create(), for who never lends frames: malloc is not linked with what moves them. */
+/** As qy_linux_mm_create(), for who never lends frames: malloc is not linked with what moves
+ *  them. */
 struct qy_mm *qy_linux_heap_create(const struct qy_linux_options *options, struct qy_error *error);
 
 /** A range that nobody uses, as far as a look at both ends tells. 0 or -ENOMEM: none was found. */
@@ -39,8 +40,9 @@ void qy_linux_unshare(const char *start);
 int qy_linux_shared_fd(const void *address, uint64_t *offset);
 /** Map the frames at these addresses, which are of a memfd, once more. 0 or -errno. */
 int qy_linux_share_again(void *address, size_t bytes);
-/** The entries of the host's tables for these frames go to a space's address, and so does the mapping.
- *  0; -EOPNOTSUPP: nothing has changed; -ENOMEM: there may be nothing at @address any more. */
+/** The entries of the host's tables for these frames go to a space's address, and so does the
+ *  mapping. 0; -EOPNOTSUPP: nothing has changed; -ENOMEM: there may be nothing at @address any
+ *  more. */
 int qy_linux_tables_give(void *frames, void *address, size_t bytes);
 /** Is there a page in the range that nothing is mapped at? */
 bool qy_linux_has_hole(void *address, size_t bytes);

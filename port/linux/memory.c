@@ -277,8 +277,8 @@ int qy_port_decommit(struct qy_mm *mm, void *address, size_t bytes)
     return code;
 }
 
-/** Which of these pages, AT_ONCE at most, have memory: bit 0 of each byte. Returns how many; all, if
- *  that cannot be told. */
+/** Which of these pages, AT_ONCE at most, have memory: bit 0 of each byte. Returns how many; all,
+ *  if that cannot be told. */
 static size_t look(void *address, size_t bytes, unsigned char *there)
 {
     size_t pages = bytes >> QY_PAGE_SHIFT, count = 0;
@@ -317,9 +317,10 @@ static void clear_there(char *at, size_t pages, const unsigned char *there)
 }
 
 /* Writing zeroes to a page costs 0.1 us where there is memory; dropping it and faulting it in again
- * some 2 us, and so does writing to one without memory: that is left as it is. It is said to have none
- * while it is swapped out, too, and comes back when it is touched alone: so if before and after the look
- * nothing was out, what had no memory had none. Else whichever half is larger decides. */
+ * some 2 us, and so does writing to one without memory: that is left as it is. It is said to have
+ * none while it is swapped out, too, and comes back when it is touched alone: so if before and
+ * after the look nothing was out, what had no memory had none. Else whichever half is larger
+ * decides. */
 void qy_port_clear(struct qy_mm *mm, void *address, size_t bytes)
 {
     unsigned char there[AT_ONCE >> QY_PAGE_SHIFT];
@@ -353,8 +354,8 @@ void qy_port_populate(struct qy_mm *mm, void *address, size_t bytes)
     errno = saved;
 }
 
-/* The range may be a huge page at this moment alone. Else the kernel would make one of it again when
- * most of its pages were given back (khugepaged), and a large block that is written here
+/* The range may be a huge page at this moment alone. Else the kernel would make one of it again
+ * when most of its pages were given back (khugepaged), and a large block that is written here
  * and there would get 2 MiB for each page. Neighbours come to be one mapping again. */
 bool qy_port_populate_huge(struct qy_mm *mm, void *block, void *address, size_t bytes)
 {

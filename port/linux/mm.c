@@ -2,8 +2,8 @@
  * mm.c - qy_linux_mm_create(): a memory of the process's own
  *
  * WHAT    One window: metadata, and behind them frames, not far off, so that the host's page
- *         tables for a small instance are few. Physical addresses are the program's own, so a frame's
- *         number is its address / 4096. All of it is one HOTPLUG range in zone Normal that
+ *         tables for a small instance are few. Physical addresses are the program's own, so a
+ *         frame's number is its address / 4096. All of it is one HOTPLUG range in zone Normal that
  *         grows as it is used.
  *
  * LOCKS   none: nobody else knows the instance.

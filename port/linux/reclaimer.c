@@ -1,8 +1,8 @@
 /*
  * reclaimer.c - a thread that keeps memory above its watermarks
  *
- * WHAT    It sleeps on mm->background. Who finds a zone below its low watermark, and nothing more to
- *         bring online, wakes it; it gives up cache until the high watermark is reached.
+ * WHAT    It sleeps on mm->background. Who finds a zone below its low watermark, and nothing more
+ *         to bring online, wakes it; it gives up cache until the high watermark is reached.
  *
  * LOCKS   table_lock for which instance has one.
  *

@@ -163,8 +163,8 @@ uint64_t qy_linux_most_mappings(void)
     return length > 0 ? strtoull(text, NULL, 10) : USUAL_MAP_COUNT;
 }
 
-/** An eighth is left to the program, its threads and its libraries: at the limit not even what would
- *  take fewer mappings is allowed. */
+/** An eighth is left to the program, its threads and its libraries: at the limit not even what
+ *  would take fewer mappings is allowed. */
 uint64_t qy_port_window_most(struct qy_mm *mm)
 {
     uint64_t most = qy_linux_most_mappings();

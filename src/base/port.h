@@ -54,8 +54,8 @@ void qy_port_clear_pages(struct qy_mm *mm, void *to, uint64_t count);
  *  qy_space_fault(). 0, -ENOMEM (there are none), -ENOTSUP (frames cannot be mapped elsewhere). */
 int qy_port_window_open(struct qy_mm *mm, struct qy_space *space, uint64_t bytes, void **start);
 void qy_port_window_close(struct qy_mm *mm, void *start, uint64_t bytes);
-/** Mappings that spaces may have, together with all whom the host counts with this memory's: pages in a
- *  row on frames in a row are one, and a gap between them is one. UINT64_MAX: any number. */
+/** Mappings that spaces may have, together with all whom the host counts with this memory's: pages
+ *  in a row on frames in a row are one, and a gap between them is one. UINT64_MAX: any number. */
 uint64_t qy_port_window_most(struct qy_mm *mm);
 /** Where theirs are counted: the core's to change. */
 _Atomic uint64_t *qy_port_window_count(struct qy_mm *mm);
@@ -64,8 +64,8 @@ _Atomic uint64_t *qy_port_window_count(struct qy_mm *mm);
  *  touch them now. 0, or -ENOMEM and nothing changed; -EFAULT: they are none. */
 int qy_port_window_map(struct qy_mm *mm, void *address, uint64_t pfn, uint64_t count, uint32_t prot,
                        bool written);
-/** Advice: these pages, which are those frames and may be written, are the core's to touch next. They
- *  stay what they are. */
+/** Advice: these pages, which are those frames and may be written, are the core's to touch next.
+ *  They stay what they are. */
 void qy_port_window_recall(struct qy_mm *mm, void *address, uint64_t pfn, uint64_t count);
 /** They are none. 0, or -ENOMEM and nothing changed. */
 int qy_port_window_unmap(struct qy_mm *mm, void *address, uint64_t count);

@@ -118,8 +118,8 @@ void qy_note_peak(struct qy_mm *mm);
 /** Stop every slot, call work on each, open them again. The caller is in none. */
 void qy_for_each_stopped_cpu(struct qy_mm *mm, void (*work)(struct qy_mm *, struct qy_cpu *));
 
-/** These frames are fresh, and all of them are about to be written: let their memory come at once. With
- *  it, once much is in use, that of their whole pageblock. No lock held; maybe in a slot. */
+/** These frames are fresh, and all of them are about to be written: let their memory come at once.
+ *  With it, once much is in use, that of their whole pageblock. No lock held; maybe in a slot. */
 void qy_populate(struct qy_mm *mm, qy_pfn_t pfn, unsigned order);
 
 #endif

@@ -1,9 +1,9 @@
 /*
  * bits.h - the bits of one pageblock, and what follows from them
  *
- * Whoever clears or sets a word's bits brings the word's largest order up to date; qy_block_account()
- * then brings the counts and the lists up to date, once for all words. The caller holds zone->lock.
- * Rules B1 .. B6 are kept here: buddy.c says which they are.
+ * Whoever clears or sets a word's bits brings the word's largest order up to date;
+ * qy_block_account() then brings the counts and the lists up to date, once for all words. The
+ * caller holds zone->lock. Rules B1 .. B6 are kept here: buddy.c says which they are.
  */
 #ifndef QY_BUDDY_BITS_H
 #define QY_BUDDY_BITS_H

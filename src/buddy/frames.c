@@ -184,8 +184,8 @@ static unsigned row_of(const uint32_t *frames, unsigned count)
     return n;
 }
 
-/** Give the frames at the array's head that share a word with its first: those in a row, or all. Returns
- *  how many they are; some may be refused. */
+/** Give the frames at the array's head that share a word with its first: those in a row, or all.
+ *  Returns how many they are; some may be refused. */
 static inline __attribute__((always_inline)) unsigned
 give_together(struct giving *giving, const uint32_t *frames, unsigned count, unsigned *refused)
 {

@@ -17,7 +17,8 @@
  *
  * LOCKS   zone->lock.
  *
- * COST    A lock pair for each call; 32 bytes a frame are written. Borrowers therefore take batches.
+ * COST    A lock pair for each call; 32 bytes a frame are written. Borrowers therefore take
+ *         batches.
  */
 #include "buddy/lend.h"
 

@@ -172,7 +172,8 @@ static unsigned give_blocks(struct qy_mm *mm, struct qy_zone *zone, const uint32
     return refused;
 }
 
-/** Give @count blocks from the bottom of the list back to their zone. True: the slot has company. */
+/** Give @count blocks from the bottom of the list back to their zone. True: the slot has
+ *  company. */
 static bool give_back(struct qy_mm *mm, struct qy_cpu *cpu, struct qy_zone *zone,
                       struct qy_pcp_list *list, unsigned order, unsigned count)
 {

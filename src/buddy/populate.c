@@ -26,8 +26,8 @@
 
 /** Frames in use from which on memory comes in huge pages. */
 #define LEAST_USED (UINT64_C(32) << 20 >> QY_PAGE_SHIFT)
-/** A pageblock of which at least so many frames are fresh is hardly touched: more than half of it may
- *  lie on per-CPU lists. If any has memory already, the port will see. */
+/** A pageblock of which at least so many frames are fresh is hardly touched: more than half of it
+ *  may lie on per-CPU lists. If any has memory already, the port will see. */
 #define LEAST_FRESH 192
 
 QY_RACY static bool is_hardly_touched(const struct qy_pageblock *pb)

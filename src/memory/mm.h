@@ -156,7 +156,8 @@ struct qy_mm {
      *  him: buddy/alloc.h. */
     _Atomic uint32_t background;
 
-    /** See that a block of this order becomes free; false: it did not. NULL: nothing can be moved. */
+    /** See that a block of this order becomes free; false: it did not. NULL: nothing can be
+     *  moved. */
     bool (*compact)(struct qy_mm *mm, qy_gfp_t gfp, unsigned order); /* (i) */
 
     struct qy_grace grace;            /* who follows a folio's mapping is inside */
@@ -183,7 +184,8 @@ struct qy_mm {
     const char *last_fault; /* the last broken rule's name; NULL: none. Racy. */
     _Atomic uint64_t nr_faults;
 
-    /* Tables last, and what is most seldom used at their end: a small instance touches three pages. */
+    /* Tables last, and what is most seldom used at their end: a small instance touches three
+     * pages. */
     struct qy_kmem_cache *cache_of[QY_NR_TAGS]; /* (h) for writing; by tag */
     struct qy_run_depot run_depot;
     uint64_t first_caches[QY_FIRST_CACHES_BYTES / 8]; /* slab/create.c */

@@ -171,8 +171,8 @@ static bool goes_on(const struct qy_cma_request *request, struct qy_cma_avoid *a
     return tried < MOST_WINDOWS && avoid->count < QY_CMA_MAX_STUCK;
 }
 
-/** In a guaranteed region nobody keeps a frame but with a lock held, for as long as a copy takes; it
- *  comes as soon as he runs again. So nothing but a deadline ends waiting for it. */
+/** In a guaranteed region nobody keeps a frame but with a lock held, for as long as a copy takes;
+ *  it comes as soon as he runs again. So nothing but a deadline ends waiting for it. */
 static bool never_fails(const struct qy_cma *cma)
 {
     return cma->policy == QY_CMA_GUARANTEED;
@@ -187,8 +187,8 @@ static bool may_pass(const struct qy_cma_report *report)
     return true;
 }
 
-/** No window came: somebody holds frames in each. Wait until there is one in which nobody does, and in
- *  that one until it is whole. */
+/** No window came: somebody holds frames in each. Wait until there is one in which nobody does, and
+ *  in that one until it is whole. */
 static int wait_for_window(struct qy_cma *cma, const struct qy_cma_request *request,
                            struct qy_move *move, qy_pfn_t *pfn)
 {

@@ -59,8 +59,8 @@ static int ask_owners_within(struct qy_move *move, uint64_t index, uint64_t end)
     return code < 0 ? code : 0;
 }
 
-/** All of them, or until there is no room for what they have. Whoever takes a mapping away waits for
- *  a pageblock's moves at most. */
+/** All of them, or until there is no room for what they have. Whoever takes a mapping away waits
+ *  for a pageblock's moves at most. */
 static int ask_owners(struct qy_move *move, qy_pfn_t pfn, uint64_t nr_frames)
 {
     uint64_t index = qy_frame_index(move->mm, pfn), end = index + nr_frames;

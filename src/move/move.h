@@ -39,8 +39,8 @@ QY_MUST_CHECK int qy_isolate(struct qy_move *move, qy_pfn_t pfn, uint64_t nr_fra
 /** Sleeps, of 3.2 ms most of them, while somebody holds a frame for a moment: 0.1 s in all. */
 #define QY_MOVE_NAPS 36u
 
-/** Sleep, longer the more often it was done @before, not beyond the deadline. 0; -EBUSY: it has slept as
- *  often as it may; -ETIME. */
+/** Sleep, longer the more often it was done @before, not beyond the deadline. 0; -EBUSY: it has
+ *  slept as often as it may; -ETIME. */
 QY_MUST_CHECK int qy_move_nap(struct qy_move *move, unsigned before);
 
 /** Racy. */

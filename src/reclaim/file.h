@@ -10,12 +10,12 @@
  *                                given up
  *
  *         Whoever reads a ready page without the lock counts in pins meanwhile; whoever makes
- *         it BUSY waits until these have left. (In a guaranteed region it is read with the lock.) pins of long_pins are qy_file_pin()'s, for which
- *         nobody waits.
+ *         it BUSY waits until these have left. (In a guaranteed region it is read with the lock.)
+ *         pins of long_pins are qy_file_pin()'s, for which nobody waits.
  *
  * RULES   W3  Only what is pinned is unpinned.
- *         W4  A page in a GUARANTEED pageblock is clean, not pinned, in no area, under no I/O, and no
- *             reader counts in there: so it can be dropped by whoever gets the lock.
+ *         W4  A page in a GUARANTEED pageblock is clean, not pinned, in no area, under no I/O, and
+ *             no reader counts in there: so it can be dropped by whoever gets the lock.
  *         W6  A page that an entry of a space lets be written is dirty.
  *         W7  A file's users are its handle and its mappers.
  *
@@ -102,8 +102,8 @@ void qy_file_wait(struct qy_file *file);
 /** Something happened. */
 void qy_file_notify(struct qy_file *file);
 
-/** Does the file have this byte? Where it may just be cut off, waits until that is known. May let go
- *  of the lock. */
+/** Does the file have this byte? Where it may just be cut off, waits until that is known. May let
+ *  go of the lock. */
 bool qy_file_has(struct qy_file *file, uint64_t offset);
 
 /** The ready page's frame, waiting while it is BUSY, or with @stable under WRITEBACK;
@@ -131,11 +131,12 @@ void qy_file_used(struct qy_file *file, uint32_t page, uint32_t frame);
 bool qy_file_evict(struct qy_file *file, uint32_t page, uint32_t frame, bool keep);
 /** Frames of guaranteed regions that nobody has. Racy. */
 uint64_t qy_guaranteed_idle(const struct qy_mm *mm);
-/** So many of them are left to pages that are given up elsewhere, which are worth more than new ones. */
+/** So many of them are left to pages that are given up elsewhere, which are worth more than new
+ *  ones. */
 #define QY_GUARANTEED_KEPT 32u
 
-/** Another frame takes the page over, which is BUSY or nobody uses; the bytes were copied. The old one
- *  goes back. */
+/** Another frame takes the page over, which is BUSY or nobody uses; the bytes were copied. The old
+ *  one goes back. */
 void qy_file_replace(struct qy_file *file, uint32_t page, uint32_t from, uint32_t to);
 /** The same, and copies them. */
 void qy_file_copy_to(struct qy_file *file, uint32_t page, uint32_t from, uint32_t to);

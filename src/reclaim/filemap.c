@@ -98,9 +98,9 @@ static void copy_out(const struct qy_file *file, const struct held *held, char *
     }
 }
 
-/** The bytes of a page in a guaranteed region go through a copy, taken with mapping.lock held: whoever
- *  wants the region back waits for nobody's buffer to be faulted in. Lets go of the lock. False: the
- *  page lies elsewhere. */
+/** The bytes of a page in a guaranteed region go through a copy, taken with mapping.lock held:
+ *  whoever wants the region back waits for nobody's buffer to be faulted in. Lets go of the lock.
+ *  False: the page lies elsewhere. */
 static __attribute__((noinline)) bool copied_out(struct qy_file *file, char *to, size_t bytes,
                                                  uint64_t offset)
 {
@@ -118,9 +118,9 @@ static __attribute__((noinline)) bool copied_out(struct qy_file *file, char *to,
 }
 
 /** Of the backing, past the cache; what that does not have reads as zero. By way of a page that is
- *  kept for this, or if somebody has that just now, of a piece that lies here: for the buffer may be
- *  of an area, where no system call writes, and files that are open with O_DIRECT want whole blocks in
- *  their place. */
+ *  kept for this, or if somebody has that just now, of a piece that lies here: for the buffer may
+ *  be of an area, where no system call writes, and files that are open with O_DIRECT want whole
+ *  blocks in their place. */
 static int64_t read_backing(struct qy_file *file, char *buffer, size_t bytes, uint64_t offset)
 {
     _Alignas(PIECE) char here[PIECE];
@@ -146,7 +146,8 @@ static int64_t read_backing(struct qy_file *file, char *buffer, size_t bytes, ui
 }
 
 /** There is no memory for the page: some of its bytes all the same. -EAGAIN: it has come meanwhile.
- *  Nobody writes into the file, so what the backing has of a page that is not there is all of it. */
+ *  Nobody writes into the file, so what the backing has of a page that is not there is all of
+ *  it. */
 static int64_t read_uncached(struct qy_file *file, char *buffer, size_t bytes, uint64_t offset)
 {
     uint64_t room = QY_PAGE_BYTES - (offset & (QY_PAGE_BYTES - 1));
@@ -305,8 +306,8 @@ static int own_page(struct qy_file *file, uint32_t page, uint32_t *frame)
     return 0;
 }
 
-/** Make a page BUSY, to write bytes of it; @whole: all that it has. mapping.lock held; it may be let
- *  go of. */
+/** Make a page BUSY, to write bytes of it; @whole: all that it has. mapping.lock held; it may be
+ *  let go of. */
 static int begin_page(struct qy_file *file, uint32_t page, bool whole, uint32_t *frame)
 {
     for (;;) {

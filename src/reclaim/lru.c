@@ -155,7 +155,8 @@ static uint32_t hash_of(uint32_t file, uint32_t page)
     return (uint32_t)(n >> 32) | 1;
 }
 
-/** Its place in the table, which the lowest bits of the page, and so of neighbours, do not share. */
+/** Its place in the table, which the lowest bits of the page, and so of neighbours, do not
+ *  share. */
 static struct qy_evicted *place_of(struct qy_vmscan *vmscan, uint32_t hash)
 {
     return &vmscan->evicted[(hash >> 1) & vmscan->evicted_mask];

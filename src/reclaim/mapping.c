@@ -15,8 +15,8 @@
 #include "base/errno.h"
 #include "reclaim/file.h"
 
-/** Who uses the file waits for so many at most, unless areas have them: these are taken from there in
- *  one call of the port. */
+/** Who uses the file waits for so many at most, unless areas have them: these are taken from there
+ *  in one call of the port. */
 #define DROPPED_AT_ONCE 64u
 
 QY_RACY static enum qy_folio_cost cost(const struct qy_mapping *mapping,

@@ -189,8 +189,9 @@ static void settle_page(struct qy_file *file, uint32_t page, uint32_t frame)
     qy_file_inserted(file, page, frame);
 }
 
-/** Up to @most of the pages from @from on are ready, in guaranteed regions: copied while the lock is
- *  held, for nobody who wants a frame there shall wait for more than a lock. Returns how many. */
+/** Up to @most of the pages from @from on are ready, in guaranteed regions: copied while the lock
+ *  is held, for nobody who wants a frame there shall wait for more than a lock. Returns how
+ *  many. */
 static unsigned settle_guaranteed(const struct batch *batch, unsigned from, unsigned most)
 {
     struct qy_file *file = batch->file;

@@ -35,7 +35,8 @@
 /** Frames that one who runs short frees at least: the next ones find them. */
 #define LEAST_WANTED 64u
 #define LEAST_ORDER 6u /* the same */
-/** Who must not fail sleeps so often, a millisecond, while others have what he could use in hand. */
+/** Who must not fail sleeps so often, a millisecond, while others have what he could use in
+ *  hand. */
 #define MOST_NAPS 1000u
 #define NAP_NS UINT64_C(1000000)
 /** Whose frames help who cannot move, and who can. */
@@ -281,8 +282,8 @@ static uint64_t give_way(struct qy_vmscan *vmscan, qy_gfp_t gfp, unsigned order,
     return frames;
 }
 
-/** As give_way(). Nothing may be found because others have all of it in hand: they read it, write it
- *  back, reclaim it; and do not run, where there are more threads than processors. */
+/** As give_way(). Nothing may be found because others have all of it in hand: they read it, write
+ *  it back, reclaim it; and do not run, where there are more threads than processors. */
 static uint64_t give_way_in_time(struct qy_vmscan *vmscan, qy_gfp_t gfp, unsigned order)
 {
     uint64_t frames, held, free_before = qy_free_frames(vmscan->mm);

@@ -124,7 +124,8 @@ void qy_lru_remove_locked(struct qy_vmscan *vmscan, uint32_t frame);
 unsigned qy_lru_oldest(struct qy_vmscan *vmscan, enum qy_lru_place place, enum qy_lru lru,
                        unsigned most, uint32_t *frames);
 
-/** Pageblocks became a region, or ceased to be one: each page goes to the list that it belongs on. */
+/** Pageblocks became a region, or ceased to be one: each page goes to the list that it belongs
+ *  on. */
 void qy_lru_sort(struct qy_mm *mm);
 
 /** Pages on all lists of these places (bits). Racy. */

@@ -142,10 +142,10 @@ static void widen(struct qy_kmem_cache *cache, uint16_t *extra, unsigned usual, 
         atomic_fetch_sub(&cache->mm->extra_bytes, more);
 }
 
-/** The slabs are about to be asked. A slab has few large objects, so giving and taking them is giving
- *  and taking pages: the slot that had no room for them may keep more, or the depot, if it was another
- *  slot. Small ones are as well off in their slabs, where they are in order again and let
- *  others become empty: of them the depot alone may hold more, twice as many. */
+/** The slabs are about to be asked. A slab has few large objects, so giving and taking them is
+ *  giving and taking pages: the slot that had no room for them may keep more, or the depot, if it
+ *  was another slot. Small ones are as well off in their slabs, where they are in order again and
+ *  let others become empty: of them the depot alone may hold more, twice as many. */
 static void make_room(struct qy_kmem_cache *cache, struct qy_depot *own)
 {
     bool small = cache->places == QY_MAGAZINE_MOST;
@@ -165,8 +165,8 @@ static void make_room(struct qy_kmem_cache *cache, struct qy_depot *own)
 
 /* ---- empty: get a full one ---- */
 
-/** @empty: the magazine that the caller has used up, or NULL. Where its slot has spare ones enough it may
- *  stay here instead, and *empty becomes NULL. */
+/** @empty: the magazine that the caller has used up, or NULL. Where its slot has spare ones enough
+ *  it may stay here instead, and *empty becomes NULL. */
 static void **take_from_depot(struct qy_cpu *cpu, struct qy_kmem_cache *cache, void ***empty)
 {
     if (__atomic_load_n(&cache->nr_depot, __ATOMIC_RELAXED) == 0)
@@ -274,8 +274,8 @@ static void count_up(uint16_t *gone)
         __atomic_store_n(gone, (uint16_t)(*gone + 1), __ATOMIC_RELAXED);
 }
 
-/** Where a full magazine goes. Returns an empty one, if there is one for it: the same if its objects
- *  went to the slabs. */
+/** Where a full magazine goes. Returns an empty one, if there is one for it: the same if its
+ *  objects went to the slabs. */
 static void **put_full(struct qy_cpu *cpu, struct qy_kmem_cache *cache, void **magazine)
 {
     struct qy_depot *own = &cpu->depot[cache->tag];

@@ -22,8 +22,8 @@
 
 #include <quarry/slab.h>
 
-/** Below, copying costs less than changing page tables, and each move leaves two mappings more. To a
- *  place that has memory, which it would lose, a move pays later. */
+/** Below, copying costs less than changing page tables, and each move leaves two mappings more. To
+ *  a place that has memory, which it would lose, a move pays later. */
 #define LEAST_MOVED (UINT64_C(1) << 20)
 #define LEAST_MOVED_ONTO (UINT64_C(8) << 20)
 
@@ -38,8 +38,8 @@ static void mark(struct qy_mm *mm, uint64_t index, uint64_t nr_frames)
     qy_tag_set(&mm->tags[index], tag);
 }
 
-/** Of a large block the last user may have touched a little here and there: the port leaves the rest
- *  without memory. */
+/** Of a large block the last user may have touched a little here and there: the port leaves the
+ *  rest without memory. */
 static void clear(struct qy_mm *mm, void *block, uint64_t bytes)
 {
     if (!mm->options.lazy_backing || bytes < LEAST_LOOKED_AT)

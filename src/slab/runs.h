@@ -56,8 +56,9 @@ static inline bool qy_run_keep(struct qy_cpu *cpu, uint64_t index)
 QY_MUST_CHECK bool qy_run_free(struct qy_mm *mm, void *block);
 /** Make a run longer or shorter where it lies. False: something is in the way. */
 bool qy_run_resize(struct qy_mm *mm, void *block, uint64_t nr_frames);
-/** Replace a block of @bytes by a run of at least so many frames, which holds the same. What grows by
- *  little grows again, and gets room for that. NULL: there is none just now, and nothing changed. */
+/** Replace a block of @bytes by a run of at least so many frames, which holds the same. What grows
+ *  by little grows again, and gets room for that. NULL: there is none just now, and nothing
+ *  changed. */
 void *qy_run_grow(struct qy_mm *mm, void *block, size_t bytes, uint64_t nr_frames, qy_gfp_t gfp);
 
 #endif

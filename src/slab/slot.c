@@ -2,7 +2,8 @@
  * slot.c - a slot comes and goes
  *
  * WHAT    The port hands in a slot and memory for its lists: the page lists of each zone, a
- *         depot a tag, places for frames, the runs it keeps. From then on the owner uses it without a lock (base/percpu.h).
+ *         depot a tag, places for frames, the runs it keeps. From then on the owner uses it without
+ *         a lock (base/percpu.h).
  *
  * RULES   C1, C2  in base/percpu.h; R4 in slab/kept.h.
  *

@@ -65,8 +65,9 @@ struct qy_mapping_ops {
                    unsigned count);
 
     /** Forget pages [index, index + count), as far as that loses nothing, and give their frames,
-     *  @pfn and those that follow, back. Returns how many, 1 .. count; -EAGAIN as isolate(); -EBUSY:
-     *  the first is pinned, -EINVAL: it has to be moved (or written first). NULL: never possible. */
+     *  @pfn and those that follow, back. Returns how many, 1 .. count; -EAGAIN as isolate();
+     *  -EBUSY: the first is pinned, -EINVAL: it has to be moved (or written first). NULL: never
+     *  possible. */
     int (*drop)(struct qy_mapping *mapping, uint32_t index, qy_pfn_t pfn, unsigned count);
 
     /** Write the page back, and wait; then it can be dropped. 0, or the backing's negative errno;

@@ -11,7 +11,8 @@
  *         space counts its own, adds them to those of all memories of the process, and keeps
  *         clear of that number:
  *
- *           0 ------------ calls may ------------ most - spare -- accesses may -- most -- the host's
+ *           0 ------------ calls may ------------ most - spare -- accesses may -- most -- the
+ *           host's
  *
  *         Calls are refused first: they can say so, an access cannot. What they leave over is for
  *         accesses. Each area, and each gap between areas, is counted as one even when nothing of
@@ -247,7 +248,8 @@ static bool worth_collapsing(const struct qy_space *space, uint64_t page, unsign
     return false;
 }
 
-/** The page where to look next: of an own area behind this block, or 64 KiB on, of a file's its end. */
+/** The page where to look next: of an own area behind this block, or 64 KiB on, of a file's its
+ *  end. */
 static uint64_t next_look(const struct qy_space *space, uint64_t page, const struct block *block)
 {
     const struct qy_area *area = qy_area_at(space, page);
@@ -255,7 +257,8 @@ static uint64_t next_look(const struct qy_space *space, uint64_t page, const str
     return area->mapper != NULL ? area->node.end : (page | ((UINT64_C(1) << order) - 1)) + 1;
 }
 
-/** The pages up to @end may be read only, or written again. Returns how far it came: @end is all. */
+/** The pages up to @end may be read only, or written again. Returns how far it came: @end is
+ *  all. */
 static uint64_t close_pages(struct qy_space *space, const struct block *block, uint64_t end,
                             uint32_t prot)
 {

@@ -231,9 +231,9 @@ static void drop_spares(struct qy_mm *mm, struct qy_area *spare[2])
     qy_kfree(mm, spare[1]);
 }
 
-/** Take the lock when no page of the range is being moved, with an area for each end of it that cuts
- *  one; what cuts none needs no memory, or none could be given back where there is none. False: there
- *  is none, and no lock held. */
+/** Take the lock when no page of the range is being moved, with an area for each end of it that
+ *  cuts one; what cuts none needs no memory, or none could be given back where there is none.
+ *  False: there is none, and no lock held. */
 static bool lock_for_change(struct qy_space *space, uint64_t page, uint64_t count,
                             struct qy_area *spare[2])
 {

@@ -237,13 +237,14 @@ int64_t qy_space_growth_by_flags_locked(const struct qy_space *space, uint64_t p
 void qy_space_charge_locked(struct qy_space *space, uint64_t charge);
 /** So many more, or less than 0, and perhaps other areas: charge for them. */
 void qy_space_recount_locked(struct qy_space *space, int64_t growth);
-/** May there be so many mappings more, and areas and islands? @access: of a program, which cannot be
- *  refused. */
+/** May there be so many mappings more, and areas and islands? @access: of a program, which cannot
+ *  be refused. */
 QY_MUST_CHECK bool qy_space_may_grow_locked(const struct qy_space *space, int64_t growth, int areas,
                                             bool access);
 /** A mapping was refused: say so, once. -ENOMEM. */
 int qy_space_no_mappings_locked(struct qy_space *space);
-/** The same, and the host may have done part of what it refused: the next accesses will see to it. */
+/** The same, and the host may have done part of what it refused: the next accesses will see to
+ *  it. */
 int qy_space_refused_locked(struct qy_space *space);
 /** The host allows this on pages that all have entries. 0; -ENOMEM: on some, perhaps. */
 QY_MUST_CHECK int qy_space_allow_locked(struct qy_space *space, uint64_t page, uint64_t end,

@@ -11,8 +11,8 @@
  *
  * LOCKS   cpus_lock for the walk along the slots, if it can be had at once (live.c).
  *
- * COST    A cache: a walk along the slots. All items: a pass over all caches; an item by itself, where
- *         nobody has room for the totals, as much.
+ * COST    A cache: a walk along the slots. All items: a pass over all caches; an item by itself,
+ *         where nobody has room for the totals, as much.
  */
 #include "base/text.h"
 #include "reclaim/vmscan.h"

@@ -1,5 +1,6 @@
 /*
- * consumer_whole.c - somebody else's program on libquarry-whole.so: malloc and the library share a memory
+ * consumer_whole.c - somebody else's program on libquarry-whole.so: malloc and the library share a
+ * memory
  */
 #include <quarry/buddy.h>
 #include <quarry/malloc.h>

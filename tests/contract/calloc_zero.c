@@ -48,8 +48,8 @@ static void after_shrink(size_t size)
     all_zero(size, 2);
 }
 
-/* Of a large block one half was written to, of the other a page here and there: what is cleared and what is given
- * back for that differs from part to part. */
+/* Of a large block one half was written to, of the other a page here and there: what is cleared and
+ * what is given back for that differs from part to part. */
 static void after_little_use(size_t size)
 {
     for (int round = 0; round < 4; round++) {

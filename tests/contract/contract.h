@@ -47,7 +47,8 @@
 
 #define STATUS_SKIP 77
 
-/* EXPECT(p == NULL, "NULL from malloc(%zu)", n): stops the program, with one line, if it is not so. */
+/* EXPECT(p == NULL, "NULL from malloc(%zu)", n): stops the program, with one line, if it is not
+ * so. */
 #define EXPECT(condition, ...)                                                                     \
     do {                                                                                           \
         if (!(condition))                                                                          \
@@ -61,7 +62,8 @@
             fail_errno_at(__FILE__, __LINE__, (wanted), errno_now, __VA_ARGS__);                   \
     } while (0)
 
-/* One line to stderr. Not dprintf: that takes stdio's lock, which a fork may hold at this moment. */
+/* One line to stderr. Not dprintf: that takes stdio's lock, which a fork may hold at this
+ * moment. */
 __attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
 {
     char line[800];

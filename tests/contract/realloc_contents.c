@@ -65,7 +65,8 @@ int main(void)
         for (size_t j = 0; j < i; j++)
             from_to(large[j], large[i]);
 
-    /* A string that grows by a byte, and a buffer that grows by half, with neighbours in the way. */
+    /* A string that grows by a byte, and a buffer that grows by half, with neighbours in the
+     * way. */
     unsigned char *text = malloc(1), *buffer = malloc(1);
     size_t size = 1;
     fill_from(text, 0, 1);

@@ -118,8 +118,8 @@ static void numbers_follow(size_t size, size_t count)
     munmap(blocks, count * sizeof *blocks);
 }
 
-/* mallinfo(3): arena is all that came from the system by brk, or what stands for it; uordblks what is
- * in use of it, fordblks what is free in it, also what lies freed among blocks in use. */
+/* mallinfo(3): arena is all that came from the system by brk, or what stands for it; uordblks what
+ * is in use of it, fordblks what is free in it, also what lies freed among blocks in use. */
 static void numbers_add_up(void)
 {
     enum {

@@ -405,7 +405,8 @@ static void forgets_twice(void)
     _exit(MINE);
 }
 
-/* The pages are not put back on their frames either: they are out of reach until they are touched. */
+/* The pages are not put back on their frames either: they are out of reach until they are
+ * touched. */
 static void forgets_and_refuses(void)
 {
     char *area = begin(2 * BLOCK, QY_PROT_WRITE, QY_AREA_HUGE);
@@ -423,8 +424,8 @@ static void forgets_and_refuses(void)
     _exit(MINE);
 }
 
-/* Wrong if it failed: where the host cannot move its tables, or has no memory in the middle of it, a
- * program would lose its bytes, or crash. */
+/* Wrong if it failed: where the host cannot move its tables, or has no memory in the middle of it,
+ * a program would lose its bytes, or crash. */
 static void tables_that_stay(void **state)
 {
     (void)state;
@@ -494,8 +495,8 @@ static void both_sides(void)
     _exit(MINE);
 }
 
-/* Wrong if it failed: a block would be mapped twice over, page by page, which takes longer than to copy
- * it; or a child would write into its parent's memory. */
+/* Wrong if it failed: a block would be mapped twice over, page by page, which takes longer than to
+ * copy it; or a child would write into its parent's memory. */
 static void tables_go_along(void **state)
 {
     (void)state;
@@ -532,8 +533,8 @@ static void every_other_page(void)
     _exit(MINE);
 }
 
-/* Wrong if it failed: a program that takes its area to pieces would end at some later access, though
- * the call that made one piece too many could have been refused. */
+/* Wrong if it failed: a program that takes its area to pieces would end at some later access,
+ * though the call that made one piece too many could have been refused. */
 static void pieces_can_be_accessed(void **state)
 {
     (void)state;
@@ -571,8 +572,8 @@ static void no_two_frames_together(void)
         area[i] = 1;
 }
 
-/* Wrong if it failed: an access that the host has no mapping for would come to the program's handler
- * as if it were a wrong one, or end the program without a word. */
+/* Wrong if it failed: an access that the host has no mapping for would come to the program's
+ * handler as if it were a wrong one, or end the program without a word. */
 static void an_access_without_a_mapping(void **state)
 {
     char text[1024];

@@ -1,8 +1,9 @@
 /*
- * test_mmap.c - the Nth call of the port fails while a file is used by pointers, for N = 1, 2, 3 ...
+ * test_mmap.c - the Nth call of the port fails while a file is used by pointers, for N = 1, 2, 3
+ * ...
  *
- * Memory grows as it is needed, so that there may be no frame, no table, no node of the index; or the
- * host refuses a mapping. Whatever fails: what was written is read again, the host has what the
+ * Memory grows as it is needed, so that there may be no frame, no table, no node of the index; or
+ * the host refuses a mapping. Whatever fails: what was written is read again, the host has what the
  * tables say, and at the end all of it is in the backing and every frame is free.
  */
 #include "sim.h"
@@ -164,7 +165,8 @@ static uint64_t used_frames(struct qy_mm *mm)
     return stat.managed - stat.free;
 }
 
-/* Wrong if it failed: a host that refuses something once would cost the program a write, or frames. */
+/* Wrong if it failed: a host that refuses something once would cost the program a write, or
+ * frames. */
 static void nothing_is_lost(void **state)
 {
     uint64_t nth = 0, used = 0;

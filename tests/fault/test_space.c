@@ -1,6 +1,6 @@
 /*
- * test_space.c - the Nth call of the port fails in the life of a space, for N = 1, 2, 3 ..., or that
- * one and the next
+ * test_space.c - the Nth call of the port fails in the life of a space, for N = 1, 2, 3 ..., or
+ * that one and the next
  *
  * What fails must fail cleanly: the rules hold after each step, the host's mappings are those of
  * Quarry's tables, and at the end every frame is free.
@@ -167,8 +167,8 @@ static void the_nth_call_fails(void **state)
     assert_true(nth > 20);
 }
 
-/* Wrong if it failed: pages that a host lost in the middle of a move, and would not map again, would
- * be given rights to nothing, and read as zero. */
+/* Wrong if it failed: pages that a host lost in the middle of a move, and would not map again,
+ * would be given rights to nothing, and read as zero. */
 static void two_in_a_row_fail(void **state)
 {
     uint64_t nth = 1;

@@ -118,8 +118,8 @@ static void all_is_there(void)
     close_file();
 }
 
-/* Wrong if it failed: who asks while a file is cut, in vain, would be told that it is shorter than it
- * ever was; or what he wrote behind the cut would be lost. */
+/* Wrong if it failed: who asks while a file is cut, in vain, would be told that it is shorter than
+ * it ever was; or what he wrote behind the cut would be lost. */
 static void cut_in_vain(void **state)
 {
     (void)state;
@@ -181,8 +181,8 @@ static void all_is_closed(void)
     assert_int_equal(other.closes, 1);
 }
 
-/* Wrong if it failed: who writes back would wait for himself, where the last look at a file that was
- * closed is his; or a file would not be ended when its last area is. */
+/* Wrong if it failed: who writes back would wait for himself, where the last look at a file that
+ * was closed is his; or a file would not be ended when its last area is. */
 static void the_last_look(void **state)
 {
     (void)state;
@@ -273,8 +273,8 @@ static void region_goes(void)
     assert_int_equal(qy_cma_destroy(cma), 0);
 }
 
-/* Wrong if it failed: a guaranteed region would be refused at the wrong moment, or a reader get what
- * somebody else has there by then. */
+/* Wrong if it failed: a guaranteed region would be refused at the wrong moment, or a reader get
+ * what somebody else has there by then. */
 static void a_region_is_taken_from_readers(void **state)
 {
     (void)state;
@@ -288,7 +288,8 @@ static void a_region_is_taken_from_readers(void **state)
 static qy_pfn_t held[4 * FULL];
 static unsigned nr_held;
 
-/** An area has one page, and so tables; the file is as long as there may be, and none of it there. */
+/** An area has one page, and so tables; the file is as long as there may be, and none of it
+ *  there. */
 static void full_memory(bool region)
 {
     const struct qy_cma_options options = {
@@ -396,8 +397,8 @@ static void access_against_reader(int cpu, void *unused)
     touch_area(1);
 }
 
-/* Wrong if it failed: a program would end at an access because others, who do not run just now, have all
- * pages in hand. */
+/* Wrong if it failed: a program would end at an access because others, who do not run just now,
+ * have all pages in hand. */
 static void what_is_in_hand_is_waited_for(void **state)
 {
     static struct qy_sim_schedule schedule;

@@ -137,8 +137,8 @@ static void check_read(void)
     assert_int_equal(file->nr_waiters, 0);
 }
 
-/* Wrong if it failed: who waits for a page that somebody else reads would wait for ever, above all if
- * it cannot be read. */
+/* Wrong if it failed: who waits for a page that somebody else reads would wait for ever, above all
+ * if it cannot be read. */
 static void two_readers(void **state)
 {
     (void)state;
@@ -349,8 +349,8 @@ static void check_unmapped(void)
     area = NULL;
 }
 
-/* Wrong if it failed: a page that is being moved would be unmapped under its mover, or who unmaps it
- * wait for ever. */
+/* Wrong if it failed: a page that is being moved would be unmapped under its mover, or who unmaps
+ * it wait for ever. */
 static void unmap_while_moved(void **state)
 {
     (void)state;

@@ -1,6 +1,6 @@
 /*
- * test_mmap.c - threads read and write a file by pointers while its pages are written back, given up,
- *               moved and taken back for a region
+ * test_mmap.c - threads read and write a file by pointers while its pages are written back, given
+ *               up, moved and taken back for a region
  *
  * QUARRY_SECONDS says how long; 2 without it.
  */
@@ -215,7 +215,8 @@ static void build(const char *path)
               NULL);
 }
 
-/* Wrong if it failed: who hands a pointer into a file to a call on that file would wait for himself. */
+/* Wrong if it failed: who hands a pointer into a file to a call on that file would wait for
+ * himself. */
 static void by_the_same_file(void)
 {
     char *bytes = (char *)world.cells;
@@ -230,7 +231,8 @@ static void by_the_same_file(void)
     memset(bytes, 0, 4 * PAGE);
 }
 
-/* Wrong if it failed: a write by a pointer would be lost, torn, or not be in the file in the end. */
+/* Wrong if it failed: a write by a pointer would be lost, torn, or not be in the file in the
+ * end. */
 static void a_file_by_pointers(void **state)
 {
     char path[] = "/tmp/quarry-mmap-XXXXXX";

@@ -91,7 +91,8 @@ static int request(uint64_t deadline_ns, struct qy_cma_report *report, double *t
     return code;
 }
 
-/* Wrong if it failed: a transfer of some milliseconds would fail a request, or cost it a processor. */
+/* Wrong if it failed: a transfer of some milliseconds would fail a request, or cost it a
+ * processor. */
 static void a_pin_of_a_moment(void **state)
 {
     struct qy_cma_report report;

@@ -1,5 +1,6 @@
 /* ender MIB HOW [fork]: takes so many MiB in pieces of 1000 bytes, then ends as is said: by exit(),
- * _exit(), quick_exit(), a system call of its own, or the signal of that number. With "fork" a child does. */
+ * _exit(), quick_exit(), a system call of its own, or the signal of that number. With "fork" a
+ * child does. */
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-/* Takes and frees all the time, under `quarry run`, while a timer interrupts it wherever it is, also
- * in the middle of a picture: the last picture on its board must be a whole one each time. */
+/* Takes and frees all the time, under `quarry run`, while a timer interrupts it wherever it is,
+ * also in the middle of a picture: the last picture on its board must be a whole one each time. */
 #include "../../face/malloc/report.h"
 #include "view/snapshot.h"
 

@@ -282,8 +282,8 @@ static void long_pins_leave_regions(void **state)
     assert_int_equal(qy_space_unpin(space, area + 2 * PAGE + 9, 18 * PAGE), 0);
 }
 
-/* Wrong if it failed: an area could not use the last frames there are, or lose some of them; or where
- * there is no memory none could be given back. */
+/* Wrong if it failed: an area could not use the last frames there are, or lose some of them; or
+ * where there is no memory none could be given back. */
 static void no_frames_left(void **state)
 {
     (void)state;
@@ -308,8 +308,8 @@ static void no_frames_left(void **state)
     assert_int_equal(qy_space_unmap(space, area, PAGES * PAGE), 0);
 }
 
-/* Wrong if it failed: a change that there is no memory for would be half done, or take the last of it
- * along. */
+/* Wrong if it failed: a change that there is no memory for would be half done, or take the last of
+ * it along. */
 static void no_memory_to_cut(void **state)
 {
     static void *objects[100000];

@@ -493,8 +493,8 @@ static void take_eight(struct fixture *fixture, qy_pfn_t *pfns, struct qy_cma_re
     }
 }
 
-/* Wrong if it failed: a request with time enough would be told that its time is over, or the figures
- * of a region would not be those of its requests. */
+/* Wrong if it failed: a request with time enough would be told that its time is over, or the
+ * figures of a region would not be those of its requests. */
 static void figures_add_up(void **state)
 {
     struct fixture fixture = set_up(32 * MIB, 1024, QY_CMA_EAGER, 0);
@@ -531,8 +531,8 @@ static void figures_add_up(void **state)
     tear_down(&fixture);
 }
 
-/* Wrong if it failed: who asks for parts would not be told who holds the others, or the figures of all
- * parts. */
+/* Wrong if it failed: who asks for parts would not be told who holds the others, or the figures of
+ * all parts. */
 static void parts_beside_a_pin(void **state)
 {
     struct fixture fixture = set_up(32 * MIB, 1024, QY_CMA_EAGER, 0);

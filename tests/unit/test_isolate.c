@@ -111,8 +111,8 @@ static bool is_any(qy_pfn_t pfn)
     return true;
 }
 
-/* Wrong if it failed: who holds a frame in place would not be named, somebody would be who does not,
- * or what was given up would keep frames. */
+/* Wrong if it failed: who holds a frame in place would not be named, somebody would be who does
+ * not, or what was given up would keep frames. */
 static void stuck_are_named(void **state)
 {
     (void)state;
@@ -218,7 +218,8 @@ static void held_for_a_moment(void **state)
     assert_int_equal(move.naps, 0);
 }
 
-/** How long a nap is, that may end after @limit_ns; 0: never, or nobody let this get there in time. */
+/** How long a nap is, that may end after @limit_ns; 0: never, or nobody let this get there in
+ *  time. */
 static uint64_t nap_ns(unsigned before, uint64_t limit_ns)
 {
     struct qy_move move = new_move(1);
@@ -291,8 +292,8 @@ static bool is_first_hundred(qy_pfn_t pfn)
     return pfn < FIRST + 101;
 }
 
-/* Wrong if it failed: more would be moved than was allowed, or what needs no moving would be refused
- * because of what had to. */
+/* Wrong if it failed: more would be moved than was allowed, or what needs no moving would be
+ * refused because of what had to. */
 static void so_much_and_no_more(void **state)
 {
     (void)state;
@@ -369,8 +370,9 @@ static void room_for_what_moves(void **state)
     tear_down();
 }
 
-/* Wrong if it failed: what is dirty could not be had where there is no room to move it; pages beside
- * the range would go along; or the figures not tell what was dropped, and what was written before. */
+/* Wrong if it failed: what is dirty could not be had where there is no room to move it; pages
+ * beside the range would go along; or the figures not tell what was dropped, and what was written
+ * before. */
 static void written_where_no_room(void **state)
 {
     (void)state;

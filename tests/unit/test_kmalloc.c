@@ -182,7 +182,8 @@ static void what_grows_is_clear(void **state)
     assert_int_equal(qy_kfree(memory.mm, block), 0);
 }
 
-/* Wrong if it failed: buffers that grow a page at a time, in turn, would be copied for each page. */
+/* Wrong if it failed: buffers that grow a page at a time, in turn, would be copied for each
+ * page. */
 static void growing_blocks_move_seldom(void **state)
 {
     (void)state;
@@ -205,8 +206,8 @@ static void growing_blocks_move_seldom(void **state)
         assert_int_equal(qy_kfree(memory.mm, buffer[i]), 0);
 }
 
-/* Wrong if it failed: where memory is short the room to grow would cost the growth itself, or a block that
- * became shorter would keep what others need. */
+/* Wrong if it failed: where memory is short the room to grow would cost the growth itself, or a
+ * block that became shorter would keep what others need. */
 static void room_to_grow_is_not_insisted_on(void **state)
 {
     (void)state;

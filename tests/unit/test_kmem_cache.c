@@ -145,7 +145,8 @@ static void slabs_move_between_the_three_lists(void **state)
     assert_int_equal(qy_kmem_cache_destroy(cache, NULL), 0);
 }
 
-/* Wrong if it failed: slabs would waste memory, or slots hold more of large objects than they may. */
+/* Wrong if it failed: slabs would waste memory, or slots hold more of large objects than they
+ * may. */
 static void slabs_fit_their_objects(void **state)
 {
     (void)state;

@@ -94,8 +94,8 @@ static void *attach(void *mm)
     return alone ? mm : NULL;
 }
 
-/* Wrong if it failed: R4: of two who free one run at the same moment one may do so without an atomic
- * instruction, and both would succeed. */
+/* Wrong if it failed: R4: of two who free one run at the same moment one may do so without an
+ * atomic instruction, and both would succeed. */
 static void a_slot_is_alone_until_somebody_else_frees(void **state)
 {
     (void)state;
@@ -291,8 +291,8 @@ static bool moves_pages(void)
     return does;
 }
 
-/* Wrong if it failed: a block would be copied to where there is no memory yet, a fault a page; or moved
- * to where there is, which would be lost, and so would be what its own place has. */
+/* Wrong if it failed: a block would be copied to where there is no memory yet, a fault a page; or
+ * moved to where there is, which would be lost, and so would be what its own place has. */
 static void pages_move_to_where_there_are_none(void **state)
 {
     const size_t bytes = 3 * MIB, most = 64 * MIB;
@@ -340,8 +340,8 @@ static void a_block_grows_past_the_end_of_memory(void **state)
     qy_linux_mm_destroy(mm);
 }
 
-/* Wrong if it failed: pages that are written back would be added to the end of their file, for the host
- * does not look where they belong. */
+/* Wrong if it failed: pages that are written back would be added to the end of their file, for the
+ * host does not look where they belong. */
 static void a_file_that_is_opened_to_append(void **state)
 {
     const struct qy_linux_options options = {.movable = true, .span_bytes = 64 * MIB};

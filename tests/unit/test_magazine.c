@@ -220,8 +220,8 @@ static void *give_what_comes(void *unused)
     return unused;
 }
 
-/* Wrong if it failed: G3: objects, or the magazines that they travel in, would go to their slabs and come
- * again each time that one thread allocates and another frees. */
+/* Wrong if it failed: G3: objects, or the magazines that they travel in, would go to their slabs
+ * and come again each time that one thread allocates and another frees. */
 static void a_depot_keeps_more_of_what_goes_round(void **state)
 {
     pthread_t giver;

@@ -219,8 +219,8 @@ static void is_intact(unsigned touched)
 
 static struct test_memory another;
 
-/* Wrong if it failed: two memories would each take what the host gives to both, and an access end the
- * program where a call could have been refused. */
+/* Wrong if it failed: two memories would each take what the host gives to both, and an access end
+ * the program where a call could have been refused. */
 static void memories_share_the_limit(void **state)
 {
     const struct qy_range range = {.base = 8 * GIB, .bytes = 8 * MIB};
@@ -251,8 +251,8 @@ static int teardown_both(void **state)
     return 0;
 }
 
-/* Wrong if it failed: a program in scattered memory would end though there is room for its pages side
- * by side; or it would lose some of them on the way there. */
+/* Wrong if it failed: a program in scattered memory would end though there is room for its pages
+ * side by side; or it would lose some of them on the way there. */
 static void a_block_becomes_one_mapping(void **state)
 {
     enum qy_lack lack;
@@ -272,7 +272,8 @@ static void a_block_becomes_one_mapping(void **state)
     assert_int_equal(*word(300), 0);
 }
 
-/* Wrong if it failed: a program would end because its scattered pages lie behind much that is not. */
+/* Wrong if it failed: a program would end because its scattered pages lie behind much that is
+ * not. */
 static void a_block_far_away(void **state)
 {
     char *whole = qy_space_map(space, 12 * MIB, QY_PROT_WRITE, QY_AREA_HUGE, NULL);
@@ -291,7 +292,8 @@ static void a_block_far_away(void **state)
     assert_in_range(space->nr_mappings, 1, 16);
 }
 
-/* Wrong if it failed: a block with a pinned page would be moved, or one whose pages are moved already. */
+/* Wrong if it failed: a block with a pinned page would be moved, or one whose pages are moved
+ * already. */
 static void what_is_held_is_not_collapsed(void **state)
 {
     (void)state;
@@ -459,8 +461,8 @@ static void use_up(char *area, uint64_t mappings)
         assert_int_equal(poke(area + page * PAGE, 1), 0);
 }
 
-/* Wrong if it failed: pages of files, which need no mapping until they are touched again, would keep
- * an access or a call from getting one; or a pinned page would lose its own. */
+/* Wrong if it failed: pages of files, which need no mapping until they are touched again, would
+ * keep an access or a call from getting one; or a pinned page would lose its own. */
 static void pages_of_files_make_way(void **state)
 {
     char *area = map_file();

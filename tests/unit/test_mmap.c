@@ -176,7 +176,8 @@ static void given_up_while_mapped(void **state)
     assert_int_equal(backing.bytes[9 * PAGE], 9);
 }
 
-/* Wrong if it failed: pages that an area had had could not be given up, or cut off, once it was gone. */
+/* Wrong if it failed: pages that an area had had could not be given up, or cut off, once it was
+ * gone. */
 static void given_up_after_the_last_area(void **state)
 {
     (void)state;
@@ -533,8 +534,8 @@ static unsigned there(uint32_t from, uint32_t to)
     return count;
 }
 
-/* Wrong if it failed: pages that areas have would all be thrown out unseen, or all be passed over; or
- * one that is touched when it was taken away for a look would go before one that is not. */
+/* Wrong if it failed: pages that areas have would all be thrown out unseen, or all be passed over;
+ * or one that is touched when it was taken away for a look would go before one that is not. */
 static void on_trial(void **state)
 {
     struct qy_cache_stat stat;

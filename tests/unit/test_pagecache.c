@@ -187,8 +187,8 @@ static int64_t write_vector(void *cookie, uint64_t offset, const struct qy_piece
     return done;
 }
 
-/* Wrong if it failed: a backing that takes several pieces at once would be given them one by one, in
- * a wrong order, or be believed to have taken what it had no room for. */
+/* Wrong if it failed: a backing that takes several pieces at once would be given them one by one,
+ * in a wrong order, or be believed to have taken what it had no room for. */
 static void several_pieces_at_once(void **state)
 {
     static unsigned char data[400000], buffer[400000];
@@ -357,8 +357,8 @@ static void figures_while_written(void **state)
     close_file(looked_at);
 }
 
-/* Wrong if it failed: a page that comes back soon would be taken for a new one, or a new one for one
- * that comes back. */
+/* Wrong if it failed: a page that comes back soon would be taken for a new one, or a new one for
+ * one that comes back. */
 static void what_is_gone(void **state)
 {
     struct qy_file *file = open_file(16 * MIB, MIB);
@@ -383,8 +383,8 @@ static void what_is_gone(void **state)
     close_file(file);
 }
 
-/* Wrong if it failed: what is gone would be forgotten when more pages come than there were before, or
- * never. */
+/* Wrong if it failed: what is gone would be forgotten when more pages come than there were before,
+ * or never. */
 static void gone_for_long(void **state)
 {
     struct qy_file *file = open_file(16 * MIB, 1024 * PAGE - MIB);

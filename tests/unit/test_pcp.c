@@ -178,8 +178,8 @@ static void users_of(uint8_t users[BLOCKS])
             users[qy_block_of(memory.mm, held[cpu][i])] |= (uint8_t)(1u << cpu);
 }
 
-/* Wrong if it failed: two slots would share the cache lines of every pageblock that they use, and fetch
- * them from each other for every batch. */
+/* Wrong if it failed: two slots would share the cache lines of every pageblock that they use, and
+ * fetch them from each other for every batch. */
 static void slots_in_company_work_in_pageblocks_of_their_own(void **state)
 {
     static uint8_t before[BLOCKS], now[BLOCKS];
@@ -201,8 +201,8 @@ static void slots_in_company_work_in_pageblocks_of_their_own(void **state)
     test_rules(memory.mm);
 }
 
-/* Wrong if it failed: every pageblock would be torn when its frames go back, and the next to take some
- * would take its free half: two slots would be in it from then on. */
+/* Wrong if it failed: every pageblock would be torn when its frames go back, and the next to take
+ * some would take its free half: two slots would be in it from then on. */
 static void what_goes_back_ends_with_a_pageblock(void **state)
 {
     unsigned batches = 0;
@@ -225,8 +225,8 @@ static void what_goes_back_ends_with_a_pageblock(void **state)
     assert_in_range(batches, 2, FEW / QY_PAGEBLOCK_FRAMES);
 }
 
-/* Wrong if it failed: of two slots that are equally fast, one that happens to come twice in a row would
- * fall back to small batches; or one whose company is long gone would never. */
+/* Wrong if it failed: of two slots that are equally fast, one that happens to come twice in a row
+ * would fall back to small batches; or one whose company is long gone would never. */
 static void company_lasts_a_few_visits(void **state)
 {
     (void)state;

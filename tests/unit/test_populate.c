@@ -114,8 +114,8 @@ static void what_a_huge_page_brings_is_counted(void **state)
     assert_in_range(resident, 0, FEW + (1 * MIB / PAGE));
 }
 
-/* Wrong if it failed: a large heap of small objects would cost a fault and a translation a page; or the
- * system would fill up again what was given back, behind our back. */
+/* Wrong if it failed: a large heap of small objects would cost a fault and a translation a page; or
+ * the system would fill up again what was given back, behind our back. */
 static void small_objects_of_a_large_heap_lie_in_huge_pages(void **state)
 {
     (void)state;
@@ -128,8 +128,8 @@ static void small_objects_of_a_large_heap_lie_in_huge_pages(void **state)
     assert_in_range(huge, 8 * MIB / 1024, 36 * MIB / 1024);
 }
 
-/* Wrong if it failed: a small heap, or large blocks that are hardly written to, would cost 2 MiB for
- * each place that is touched. */
+/* Wrong if it failed: a small heap, or large blocks that are hardly written to, would cost 2 MiB
+ * for each place that is touched. */
 static void others_do_not(void **state)
 {
     (void)state;

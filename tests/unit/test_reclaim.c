@@ -286,8 +286,8 @@ static uint64_t closer_scan(struct qy_shrinker *shrinker, uint64_t frames)
     return frames;
 }
 
-/* Wrong if it failed: a cache of open files could not close one when memory is short: its thread would
- * wait for itself. */
+/* Wrong if it failed: a cache of open files could not close one when memory is short: its thread
+ * would wait for itself. */
 static void others_close_files(void **state)
 {
     static qy_pfn_t taken[4096];
@@ -363,8 +363,8 @@ static void region_is_at_rest(void)
     }
 }
 
-/* Wrong if it failed: a region that promises to be free at once would stay idle while there is other
- * memory, or would hold what cannot be dropped. */
+/* Wrong if it failed: a region that promises to be free at once would stay idle while there is
+ * other memory, or would hold what cannot be dropped. */
 static void reads_fill_a_guaranteed_region(void **state)
 {
     static unsigned char page[PAGE];
@@ -473,8 +473,8 @@ static void guaranteed_region(void **state)
     finish(file);
 }
 
-/* Wrong if it failed: pages that lie where a region was would be on the wrong list for ever, and the
- * heap would be refused memory that they could give it. */
+/* Wrong if it failed: pages that lie where a region was would be on the wrong list for ever, and
+ * the heap would be refused memory that they could give it. */
 static void region_ends(void **state)
 {
     static qy_pfn_t taken[8192];

@@ -10,8 +10,8 @@
 
 #include <errno.h>
 
-/* Wrong if it failed: a region of no frames, or of a few, would be made; or one in the lowest zone be
- * lent last although it was to be first. */
+/* Wrong if it failed: a region of no frames, or of a few, would be made; or one in the lowest zone
+ * be lent last although it was to be first. */
 static void in_the_lowest_zone(void **state)
 {
     const struct qy_range range = {.base = 4 * MIB, .bytes = 12 * MIB};

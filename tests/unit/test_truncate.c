@@ -159,8 +159,8 @@ static void tail_goes(void **state)
 
 /* ---- pins ---- */
 
-/* Wrong if it failed: a page would be cut away under a pointer into it; or a pin in front of the end
- * would keep a file as long as it is. */
+/* Wrong if it failed: a page would be cut away under a pointer into it; or a pin in front of the
+ * end would keep a file as long as it is. */
 static void pinned_ones_stay(void **state)
 {
     struct qy_file *file = open_file(LENGTH, true, true);

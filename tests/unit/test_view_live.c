@@ -135,8 +135,8 @@ static void active_objects_are_those_that_somebody_holds(void **state)
     test_memory_free(&memory);
 }
 
-/* Wrong if it failed: whoever has room for totals would be shown other figures than who has none, or
- * those of his first look for ever. */
+/* Wrong if it failed: whoever has room for totals would be shown other figures than who has none,
+ * or those of his first look for ever. */
 static void totals_are_counted_at_each_first_item(void **state)
 {
     struct test_memory memory;

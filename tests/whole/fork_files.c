@@ -1,6 +1,6 @@
 /*
- * If this failed: a child of fork(2) would write the parent's dirty pages into the parent's file, over
- * what the parent has written since; or its malloc would wait for locks that threads of the
+ * If this failed: a child of fork(2) would write the parent's dirty pages into the parent's file,
+ * over what the parent has written since; or its malloc would wait for locks that threads of the
  * parent held.
  */
 #include "whole.h"

@@ -1,6 +1,7 @@
 /*
- * If this failed: a child of fork(2) that calls on what is its parent's would write into the parent's file,
- * wait for ever for a thread of the parent's, or give away a buffer that a device writes to.
+ * If this failed: a child of fork(2) that calls on what is its parent's would write into the
+ * parent's file, wait for ever for a thread of the parent's, or give away a buffer that a device
+ * writes to.
  */
 #include "whole.h"
 

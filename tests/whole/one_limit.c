@@ -1,6 +1,7 @@
 /*
- * If this failed: a program's heap, its cached file and its region would not share one limit: malloc
- * would fail while pages of the file could still be dropped, or all would take more than the limit.
+ * If this failed: a program's heap, its cached file and its region would not share one limit:
+ * malloc would fail while pages of the file could still be dropped, or all would take more than the
+ * limit.
  */
 #include "whole.h"
 
