@@ -47,8 +47,8 @@ struct held {
 static struct held look(const struct qy_mm *mm)
 {
     struct held held = {0, 0};
-    for (unsigned i = 0; i < mm->zonelist_length; i++) {
-        const struct qy_zone *zone = &mm->zones[mm->zonelist[0][i]];
+    const struct qy_zone *zone;
+    qy_for_each_zone (zone, mm, 0) {
         held.used += zone->managed - atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
         held.backed += qy_zone_backed(mm, zone);
     }

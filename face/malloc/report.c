@@ -105,11 +105,10 @@ static struct qy_usage usage_now(void)
 /** Frames that are not free. */
 static uint64_t used_frames(const struct qy_mm *mm)
 {
+    const struct qy_zone *zone;
     uint64_t used = 0;
-    for (unsigned i = 0; i < mm->zonelist_length; i++) {
-        const struct qy_zone *zone = &mm->zones[mm->zonelist[0][i]];
+    qy_for_each_zone (zone, mm, 0)
         used += zone->managed - atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
-    }
     return used;
 }
 

@@ -154,8 +154,8 @@ QY_RACY static uint64_t mark_of(const struct qy_zone *zone, const struct qy_requ
 static qy_pfn_t take_from_zones(struct qy_mm *mm, const struct qy_request *request,
                                 enum qy_watermark watermark, bool *fresh)
 {
-    for (unsigned i = 0; i < mm->zonelist_length; i++) {
-        struct qy_zone *zone = &mm->zones[mm->zonelist[request->node][i]];
+    struct qy_zone *zone;
+    qy_for_each_zone (zone, mm, request->node) {
         if (!may_use(zone, request) ||
             room_above(zone, request, mark_of(zone, request, watermark)) < UINT64_C(1)
                                                                                << request->order)
@@ -192,8 +192,8 @@ bool qy_zone_may_serve(const struct qy_zone *zone, const struct qy_request *requ
 /** The first zone that the request may use: the one whose lists serve it. */
 static struct qy_zone *preferred_zone(struct qy_mm *mm, const struct qy_request *request)
 {
-    for (unsigned i = 0; i < mm->zonelist_length; i++) {
-        struct qy_zone *zone = &mm->zones[mm->zonelist[request->node][i]];
+    struct qy_zone *zone;
+    qy_for_each_zone (zone, mm, request->node) {
         if (may_use(zone, request))
             return zone;
     }

@@ -214,9 +214,9 @@ static qy_pfn_t take_range(struct qy_mm *mm, const struct qy_request *request, e
                            uint64_t nr_frames, unsigned align_order, bool *fresh)
 {
     qy_pfn_t pfn = QY_PFN_NONE;
-    for (unsigned i = 0; i < mm->zonelist_length && pfn == QY_PFN_NONE; i++) {
-        struct qy_zone *zone = &mm->zones[mm->zonelist[request->node][i]];
-        if (!qy_zone_may_serve(zone, request, nr_frames))
+    struct qy_zone *zone;
+    qy_for_each_zone (zone, mm, request->node) {
+        if (pfn != QY_PFN_NONE || !qy_zone_may_serve(zone, request, nr_frames))
             continue;
         qy_lock(&zone->lock);
         if (where == BEHIND_THE_LAST)

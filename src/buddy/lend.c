@@ -91,8 +91,8 @@ static qy_pfn_t take_block_locked(struct qy_mm *mm, struct qy_zone *zone, enum q
 static qy_pfn_t take_block(struct qy_mm *mm, enum qy_lend promise, const struct qy_request *request,
                            enum qy_watermark watermark, bool *fresh)
 {
-    for (unsigned i = 0; i < mm->zonelist_length; i++) {
-        struct qy_zone *zone = &mm->zones[mm->zonelist[request->node][i]];
+    struct qy_zone *zone;
+    qy_for_each_zone (zone, mm, request->node) {
         if (qy_zone_room(zone, request, watermark) < UINT64_C(1) << request->order)
             continue;
         qy_lock(&zone->lock);
@@ -183,8 +183,8 @@ static unsigned take_frames(struct qy_mm *mm, enum qy_lend promise,
                             unsigned count, uint32_t *frames)
 {
     unsigned taken = 0;
-    for (unsigned i = 0; i < mm->zonelist_length && taken < count; i++) {
-        struct qy_zone *zone = &mm->zones[mm->zonelist[request->node][i]];
+    struct qy_zone *zone;
+    qy_for_each_zone (zone, mm, request->node) {
         uint64_t room = qy_zone_room(zone, request, watermark);
         unsigned most = count - taken < room ? count - taken : (unsigned)room;
         if (most == 0)

@@ -248,11 +248,10 @@ void qy_pcp_make_room(struct qy_mm *mm, struct qy_cpu *cpu, struct qy_zone *zone
 
 static struct qy_zone *zone_of_pcp(struct qy_mm *mm, unsigned pcp)
 {
-    for (unsigned i = 0; i < mm->zonelist_length; i++) {
-        struct qy_zone *zone = &mm->zones[mm->zonelist[0][i]];
+    struct qy_zone *zone;
+    qy_for_each_zone (zone, mm, 0)
         if (zone->pcp == pcp)
             return zone;
-    }
     return NULL;
 }
 

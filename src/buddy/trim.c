@@ -105,10 +105,11 @@ static uint64_t trim_zone(struct qy_mm *mm, struct qy_zone *zone, int least_orde
 static uint64_t trim_zones(struct qy_mm *mm, int least_order, uint64_t keep_frames)
 {
     uint64_t dropped = 0;
+    struct qy_zone *zone;
     if (!mm->options.lazy_backing)
         return 0;
-    for (unsigned i = 0; i < mm->zonelist_length; i++)
-        dropped += trim_zone(mm, &mm->zones[mm->zonelist[0][i]], least_order, keep_frames);
+    qy_for_each_zone (zone, mm, 0)
+        dropped += trim_zone(mm, zone, least_order, keep_frames);
     return dropped;
 }
 

@@ -194,6 +194,13 @@ struct qy_mm {
     struct qy_span reserved[QY_MAX_RANGES]; /* (i) within the hotplug ranges; sorted */
 };
 
+/** The zones that can have frames, those nearest to the node first (Linux:
+ *  for_each_zone_zonelist). */
+#define qy_for_each_zone(zone, mm, node)                                                           \
+    for (unsigned zone##_at = 0; zone##_at < (mm)->zonelist_length &&                              \
+                                 ((zone) = &(mm)->zones[(mm)->zonelist[node][zone##_at]], true);   \
+         zone##_at++)
+
 /** Zones that the nodes of this instance have, populated or not. */
 static inline unsigned qy_nr_zones(const struct qy_mm *mm)
 {
