@@ -25,6 +25,8 @@
 #define MAX_ALIGN_ORDER 18
 /** Pageblocks of one list that are searched for a run. */
 #define MOST_TRIES 4
+/** Frames that a run slides down at most. */
+#define MOST_SLIDE (UINT64_C(64) * QY_PAGEBLOCK_FRAMES)
 
 static unsigned order_of(uint64_t nr_frames)
 {
@@ -92,6 +94,25 @@ static uint64_t count_free_locked(const struct qy_mm *mm, const struct qy_zone *
             break;
     }
     return count < most ? count : most;
+}
+
+/** The first of the free frames in a row that end before index, as far back as @least. */
+static uint64_t first_free_locked(const struct qy_mm *mm, const struct qy_zone *zone,
+                                  uint64_t index, uint64_t least)
+{
+    while (index > least) {
+        uint64_t block = (index - 1) / QY_PAGEBLOCK_FRAMES;
+        unsigned width = (unsigned)((index - 1) % QY_WORD_BITS) + 1;
+        if (!serves(zone, &mm->blocks[block]))
+            break;
+        uint64_t word = mm->free_bits[block].word[(index - 1) % QY_PAGEBLOCK_FRAMES / QY_WORD_BITS];
+        uint64_t taken = ~word << (QY_WORD_BITS - width);
+        unsigned found = taken != 0 ? (unsigned)__builtin_clzll(taken) : width;
+        index -= found;
+        if (found < width)
+            break;
+    }
+    return index > least ? index : least;
 }
 
 bool qy_take_range_locked(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t pfn, uint64_t nr_frames)
@@ -255,6 +276,25 @@ static qy_pfn_t take_block(struct qy_mm *mm, const struct qy_request *request, u
     return pfn;
 }
 
+/** A long run goes down to where the free frames before it begin: what would be left there, if it
+ *  is shorter than a run, nobody could use. Returns where it begins now. */
+static qy_pfn_t slide_down(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames, bool *fresh)
+{
+    struct qy_zone *zone = qy_zone_of(mm, pfn);
+    uint64_t index = qy_frame_index(mm, pfn), lowest = qy_frame_index(mm, zone->start_pfn);
+    uint64_t least = index - lowest < MOST_SLIDE ? lowest : index - MOST_SLIDE;
+    qy_lock(&zone->lock);
+    uint64_t first = first_free_locked(mm, zone, index, least);
+    if (first < index) {
+        qy_buddy_give_range_locked(mm, zone, pfn, nr_frames, *fresh);
+        pfn = mm->start_pfn + first;
+        *fresh = qy_take_range_locked(mm, zone, pfn, nr_frames);
+        zone->run_end = pfn + nr_frames;
+    }
+    qy_unlock(&zone->lock);
+    return pfn;
+}
+
 static qy_pfn_t take_run(struct qy_mm *mm, const struct qy_request *request, uint64_t nr_frames,
                          unsigned align_order, bool *fresh)
 {
@@ -265,8 +305,11 @@ static qy_pfn_t take_run(struct qy_mm *mm, const struct qy_request *request, uin
         pfn = take_range(mm, request, BEHIND_THE_LAST, nr_frames, 0, fresh);
     if (!natural && pfn == QY_PFN_NONE)
         pfn = take_range(mm, request, IN_A_BLOCK, nr_frames, 0, fresh);
-    if (pfn == QY_PFN_NONE && order <= QY_MAX_ORDER)
+    if (pfn == QY_PFN_NONE && order <= QY_MAX_ORDER) {
         pfn = take_block(mm, request, nr_frames, order, fresh);
+        if (pfn != QY_PFN_NONE && !natural && nr_frames > QY_PAGEBLOCK_FRAMES)
+            pfn = slide_down(mm, pfn, nr_frames, fresh);
+    }
     if (pfn == QY_PFN_NONE)
         pfn = take_range(mm, request, ANYWHERE, nr_frames, align_order, fresh);
     return pfn;

@@ -213,9 +213,30 @@ static void a_run_does_not_span_what_is_taken(void **state)
         give(wall[i], 1024);
 }
 
+/* Wrong if it failed: of a memory that was full of long runs, and is free again, gaps would stay that
+ * are shorter than a run. */
+static void long_runs_begin_where_free_frames_do(void **state)
+{
+    struct qy_mm_stat stat;
+    (void)state;
+    qy_pfn_t first = take(900, 0);
+    assert_true(first != QY_PFN_NONE);
+    qy_mm_stat(memory.mm, &stat);
+    uint64_t rest = stat.free - 16;
+    qy_pfn_t all = take(rest, 0);
+    assert_true(all == first + 900);
+    give(all, rest); /* behind the last run there is no room */
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(take(770, 0), first + 900 + i * 770);
+    for (unsigned i = 0; i < 3; i++)
+        give(first + 900 + i * 770, 770);
+    give(first, 900);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(long_runs_begin_where_free_frames_do, build, tear_down),
         cmocka_unit_test_setup_teardown(each_length_is_exact, build, tear_down),
         cmocka_unit_test_setup_teardown(a_run_goes_back_from_its_end, build, tear_down),
         cmocka_unit_test_setup_teardown(wrong_frees_of_runs_change_nothing, build, tear_down),
