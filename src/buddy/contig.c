@@ -3,8 +3,9 @@
  *
  * WHAT    A power of two is a block. Other lengths are laid behind the run before, or into a
  *         pageblock that has room, at any frame: rounded up to a block, a third of memory
- *         would be lost. What no list finds, a first fit over the zone does. Where the
- *         instance may grow, it grows when even that fails.
+ *         would be lost. Those longer than a pageblock begin at a block, and then where the
+ *         free frames before it do. What no list finds, a first fit over the zone does.
+ *         Where the instance may grow, it grows when even that fails.
  *         Each part of a run is tagged as a block of its own, so a run can be given back
  *         whole or in parts, and wrong frees are found as for any block.
  *
