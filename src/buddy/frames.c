@@ -190,7 +190,8 @@ static inline __attribute__((always_inline)) unsigned
 give_together(struct giving *giving, const uint32_t *frames, unsigned count, unsigned *refused)
 {
     unsigned n = row_of(frames, count);
-    uint64_t mask = QY_ALL_BITS >> (QY_WORD_BITS - n) << frames[0] % QY_WORD_BITS;
+    uint64_t row_mask = n < QY_WORD_BITS ? (UINT64_C(1) << n) - 1 : QY_ALL_BITS;
+    uint64_t mask = row_mask << frames[0] % QY_WORD_BITS;
     /* The flag is a bit of the number, so those of a word are all fresh or none is. */
     for (bool row = n > 1; !row && n < count && (frames[n] ^ frames[0]) < QY_WORD_BITS; n++)
         mask |= UINT64_C(1) << frames[n] % QY_WORD_BITS;
