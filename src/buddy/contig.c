@@ -225,9 +225,27 @@ static qy_pfn_t find_in_a_block_locked(struct qy_mm *mm, struct qy_zone *zone,
     return QY_PFN_NONE;
 }
 
+/** Longer than a pageblock: in a free block, and down from there to where the free frames before it
+ *  begin. What would be left, if it is shorter than a run, nobody could use. */
+static qy_pfn_t find_before_a_block_locked(struct qy_mm *mm, struct qy_zone *zone,
+                                           const struct qy_request *request, uint64_t nr_frames)
+{
+    if (nr_frames <= QY_PAGEBLOCK_FRAMES || order_of(nr_frames) > QY_MAX_ORDER)
+        return QY_PFN_NONE;
+    qy_zone_claim_locked(mm, zone, request->migratetype, QY_MAX_ORDER);
+    uint32_t block = zone->list[request->migratetype][QY_MAX_ORDER].first;
+    if (block == QY_BLOCK_NONE)
+        return QY_PFN_NONE;
+    uint64_t index = (uint64_t)block * QY_PAGEBLOCK_FRAMES;
+    uint64_t lowest = qy_frame_index(mm, zone->start_pfn);
+    uint64_t least = index - lowest < MOST_SLIDE ? lowest : index - MOST_SLIDE;
+    return mm->start_pfn + first_free_locked(mm, zone, index, least);
+}
+
 enum where {
     BEHIND_THE_LAST,
     IN_A_BLOCK,
+    BEFORE_A_BLOCK,
     ANYWHERE
 };
 
@@ -245,6 +263,8 @@ static qy_pfn_t take_range(struct qy_mm *mm, const struct qy_request *request, e
             pfn = find_behind_last_locked(mm, zone, nr_frames);
         else if (where == IN_A_BLOCK)
             pfn = find_in_a_block_locked(mm, zone, request, nr_frames);
+        else if (where == BEFORE_A_BLOCK)
+            pfn = find_before_a_block_locked(mm, zone, request, nr_frames);
         else
             pfn = find_anywhere_locked(mm, zone, nr_frames, align_order);
         if (pfn != QY_PFN_NONE) {
@@ -277,25 +297,6 @@ static qy_pfn_t take_block(struct qy_mm *mm, const struct qy_request *request, u
     return pfn;
 }
 
-/** A long run goes down to where the free frames before it begin: what would be left there, if it
- *  is shorter than a run, nobody could use. Returns where it begins now. */
-static qy_pfn_t slide_down(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames, bool *fresh)
-{
-    struct qy_zone *zone = qy_zone_of(mm, pfn);
-    uint64_t index = qy_frame_index(mm, pfn), lowest = qy_frame_index(mm, zone->start_pfn);
-    uint64_t least = index - lowest < MOST_SLIDE ? lowest : index - MOST_SLIDE;
-    qy_lock(&zone->lock);
-    uint64_t first = first_free_locked(mm, zone, index, least);
-    if (first < index) {
-        qy_buddy_give_range_locked(mm, zone, pfn, nr_frames, *fresh);
-        pfn = mm->start_pfn + first;
-        *fresh = qy_take_range_locked(mm, zone, pfn, nr_frames);
-        zone->run_end = pfn + nr_frames;
-    }
-    qy_unlock(&zone->lock);
-    return pfn;
-}
-
 static qy_pfn_t take_run(struct qy_mm *mm, const struct qy_request *request, uint64_t nr_frames,
                          unsigned align_order, bool *fresh)
 {
@@ -306,11 +307,10 @@ static qy_pfn_t take_run(struct qy_mm *mm, const struct qy_request *request, uin
         pfn = take_range(mm, request, BEHIND_THE_LAST, nr_frames, 0, fresh);
     if (!natural && pfn == QY_PFN_NONE)
         pfn = take_range(mm, request, IN_A_BLOCK, nr_frames, 0, fresh);
-    if (pfn == QY_PFN_NONE && order <= QY_MAX_ORDER) {
+    if (!natural && pfn == QY_PFN_NONE)
+        pfn = take_range(mm, request, BEFORE_A_BLOCK, nr_frames, 0, fresh);
+    if (pfn == QY_PFN_NONE && order <= QY_MAX_ORDER)
         pfn = take_block(mm, request, nr_frames, order, fresh);
-        if (pfn != QY_PFN_NONE && !natural && nr_frames > QY_PAGEBLOCK_FRAMES)
-            pfn = slide_down(mm, pfn, nr_frames, fresh);
-    }
     if (pfn == QY_PFN_NONE)
         pfn = take_range(mm, request, ANYWHERE, nr_frames, align_order, fresh);
     return pfn;

@@ -96,45 +96,34 @@ static uint64_t bits_of(const struct qy_cma_part *part, uint64_t bit)
     return __atomic_load_n(&part->bitmap[bit / 64], __ATOMIC_RELAXED);
 }
 
-/** The first frame from pfn on that is out, or avoided. */
-static qy_pfn_t next_closed(const struct search *search, qy_pfn_t pfn)
+/** The first frame from pfn on that is out, or that is not; else the part's end. */
+static qy_pfn_t next_that_is(const struct search *search, qy_pfn_t pfn, bool out)
 {
     unsigned order = search->cma->order_per_bit;
     uint64_t bit = (pfn - search->part->pfn) >> order;
     uint64_t end = search->part->nr_frames >> order;
-    qy_pfn_t closed = search->end;
     while (bit < end) {
-        uint64_t word = bits_of(search->part, bit) >> bit % 64;
+        uint64_t word = bits_of(search->part, bit);
+        word = (out ? word : ~word) >> bit % 64;
         if (word != 0) {
             bit += (unsigned)__builtin_ctzll(word);
             break;
         }
         bit = (bit / 64 + 1) * 64;
     }
-    if (bit < end && search->part->pfn + (bit << order) < closed)
-        closed = search->part->pfn + (bit << order);
+    qy_pfn_t found = search->part->pfn + ((bit < end ? bit : end) << order);
+    return found > pfn ? found : pfn;
+}
+
+/** The first frame from pfn on that is out, or avoided. */
+static qy_pfn_t next_closed(const struct search *search, qy_pfn_t pfn)
+{
+    qy_pfn_t out = next_that_is(search, pfn, true);
+    qy_pfn_t closed = out < search->end ? out : search->end;
     for (unsigned i = 0; search->avoid != NULL && i < search->avoid->count; i++)
         if (search->avoid->pfn[i] >= pfn && search->avoid->pfn[i] < closed)
             closed = search->avoid->pfn[i];
     return closed > pfn ? closed : pfn;
-}
-
-/** The first frame from pfn on that is not out, or the part's end. */
-static qy_pfn_t next_open(const struct search *search, qy_pfn_t pfn)
-{
-    unsigned order = search->cma->order_per_bit;
-    uint64_t bit = (pfn - search->part->pfn) >> order;
-    uint64_t end = search->part->nr_frames >> order;
-    while (bit < end) {
-        uint64_t word = ~bits_of(search->part, bit) >> bit % 64;
-        if (word != 0) {
-            bit += (unsigned)__builtin_ctzll(word);
-            break;
-        }
-        bit = (bit / 64 + 1) * 64;
-    }
-    qy_pfn_t open = search->part->pfn + ((bit < end ? bit : end) << order);
-    return open > pfn ? open : pfn;
 }
 
 /** The first start of a window at or behind pfn. */
@@ -244,7 +233,7 @@ static void slide(struct search *search, unsigned part, qy_pfn_t pfn)
         qy_pfn_t end = start + search->nr_frames;
         qy_pfn_t reached = add_up(search, summed, end);
         if (reached < end) {
-            start = summed = aligned(search, next_open(search, reached + 1));
+            start = summed = aligned(search, next_that_is(search, reached + 1, false));
             step = 0;
             begin(search, start);
             continue;
