@@ -56,6 +56,14 @@ static void open_file(const struct qy_file_ops *ops)
     assert_non_null(file);
 }
 
+/** All of it, in a space of its own. */
+static void map_file(uint32_t prot)
+{
+    space = qy_space_create(mm, "space", 2 * MIB, NULL);
+    area = qy_space_map_file(space, file, 0, END, prot, 0, NULL);
+    assert_non_null(area);
+}
+
 static void close_file(void)
 {
     assert_int_equal(qy_file_close(file), 0);
@@ -77,9 +85,7 @@ static void refusing_file(void)
     ops = backing_ops;
     ops.truncate = refuse;
     open_file(&ops);
-    space = qy_space_create(mm, "space", 2 * MIB, NULL);
-    area = qy_space_map_file(space, file, 0, END, QY_PROT_WRITE, 0, NULL);
-    assert_non_null(area);
+    map_file(QY_PROT_WRITE);
 }
 
 /* CPU 0 cuts the file in its second page, in vain; CPU 1 uses all of it meanwhile. */
@@ -152,9 +158,7 @@ static void a_file_and_its_store(void)
     slow.read = read_slowly;
     looking.write = write_with_a_look;
     open_file(&slow);
-    space = qy_space_create(mm, "space", 2 * MIB, NULL);
-    area = qy_space_map_file(space, file, 0, END, QY_PROT_READ, 0, NULL);
-    assert_non_null(area);
+    map_file(QY_PROT_READ);
     close_file(); /* the area keeps it */
     other = (struct backing){.length = 0};
     dirty = qy_file_create(mm, "dirty", &looking, &other, 0, NULL);
@@ -197,9 +201,7 @@ static void a_slow_file(void)
     slow = backing_ops;
     slow.read = read_slowly;
     open_file(&slow);
-    space = qy_space_create(mm, "space", 2 * MIB, NULL);
-    area = qy_space_map_file(space, file, 0, END, QY_PROT_READ, 0, NULL);
-    assert_non_null(area);
+    map_file(QY_PROT_READ);
 }
 
 /* CPU 0 looks; CPU 1 takes the area away; CPU 2 makes another and takes that away. */

@@ -1,6 +1,7 @@
 /*
  * test_clear.c - port/linux: how a large block that was used before comes to read as zero
  */
+#include "frames.h"
 #include "support.h"
 
 #include <quarry/linux.h>
@@ -50,22 +51,12 @@ static int tear_down(void **state)
     return 0;
 }
 
-static size_t resident(const char *block)
-{
-    static unsigned char there[BYTES / PAGE];
-    size_t count = 0;
-    assert_int_equal(syscall(SYS_mincore, block, BYTES, there), 0);
-    for (size_t i = 0; i < BYTES / PAGE; i++)
-        count += there[i] & 1;
-    return count;
-}
-
 /** The block that was freed last, which reads as zero. */
 static void again(char *block, size_t pages)
 {
     assert_int_equal(qy_kfree(mm, block), 0);
     assert_ptr_equal(qy_kmalloc(mm, BYTES, QY_GFP_KERNEL | QY_GFP_ZERO), block);
-    assert_int_equal(resident(block), pages);
+    assert_int_equal(frames_resident(block, BYTES), pages);
     for (size_t at = 0; at < BYTES; at += sizeof(uint64_t)) {
         uint64_t word;
         memcpy(&word, block + at, sizeof(word));
@@ -78,7 +69,7 @@ static char *fresh(void)
 {
     char *block = qy_kmalloc(mm, BYTES, QY_GFP_KERNEL);
     assert_non_null(block);
-    assert_int_equal(resident(block), 0);
+    assert_int_equal(frames_resident(block, BYTES), 0);
     return block;
 }
 

@@ -1,6 +1,7 @@
 /*
  * test_guarded.c - slab/guarded.c: large blocks between guards, and their quarantine
  */
+#include "frames.h"
 #include "sim.h"
 #include "support.h"
 
@@ -15,7 +16,6 @@
 
 #include <signal.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -74,18 +74,6 @@ static bool stops(char *at)
     }
     waitpid(pid, &status, 0);
     return WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV;
-}
-
-/** Pages that the system has something behind. */
-static size_t resident(char *block, size_t bytes)
-{
-    static unsigned char in_core[4 * MIB / PAGE];
-    size_t count = 0, pages = (bytes + PAGE - 1) / PAGE;
-    assert_true(pages <= sizeof(in_core));
-    assert_int_equal(mincore(block, pages * PAGE, in_core), 0);
-    for (size_t i = 0; i < pages; i++)
-        count += in_core[i] & 1;
-    return count;
 }
 
 /** Frames that are in use, when nothing waits and nothing is in a slot. */
@@ -309,22 +297,18 @@ static void freed_memory_is_given_back(void **state)
     size_t bytes = 4 * MIB;
     char *block = take(bytes);
     memset(block, 1, bytes);
-    assert_int_equal(resident(block, bytes), bytes / PAGE);
+    assert_int_equal(frames_resident(block, bytes), bytes / PAGE);
     assert_int_equal(qy_kfree(memory.mm, block), 0);
-    assert_int_equal(resident(block, bytes), 0);
+    assert_int_equal(frames_resident(block, bytes), 0);
     qy_guarded_drain(memory.mm);
     qy_pfn_t pfn = qy_virt_to_pfn(memory.mm, block);
-    struct qy_zone *zone = qy_zone_of(memory.mm, pfn);
-    qy_lock(&zone->lock);
-    bool fresh = qy_take_range_locked(memory.mm, zone, pfn, bytes / PAGE);
-    qy_unlock(&zone->lock);
-    assert_true(fresh);
+    assert_true(frames_take(memory.mm, pfn, bytes / PAGE));
     memset(block, 1, bytes);
     qy_give_run(memory.mm, pfn, bytes / PAGE, false);
-    zone->run_end = pfn; /* so the next run lies there */
+    qy_zone_of(memory.mm, pfn)->run_end = pfn; /* so the next run lies there */
     char *again = take(bytes / 2);
     assert_ptr_equal(again, block + PAGE);
-    assert_true(resident(again, bytes / 2) <= 1); /* but not by touching them */
+    assert_true(frames_resident(again, bytes / 2) <= 1); /* but not by touching them */
     assert_int_equal(qy_kfree(memory.mm, again), 0);
 }
 

@@ -1,12 +1,11 @@
 /*
  * test_holes.c - slab/holes.c: idle pages of partial slabs lose their memory, and nothing else
  */
+#include "frames.h"
 #include "support.h"
 
 #include "slab/cache.h"
 #include "slab/holes.h"
-
-#include <sys/mman.h>
 
 #define BASE (4 * GIB)
 #define BYTES (32 * MIB)
@@ -57,17 +56,6 @@ static void expect_live(unsigned count, unsigned live, size_t bytes)
             assert_int_equal(objects[i][at], mark_of(i));
 }
 
-/** Pages of the memory that the system has something behind. */
-static size_t resident_pages(void)
-{
-    static unsigned char in_core[BYTES / PAGE];
-    size_t count = 0;
-    assert_int_equal(mincore(memory.frames, BYTES, in_core), 0);
-    for (size_t i = 0; i < sizeof(in_core); i++)
-        count += in_core[i] & 1;
-    return count;
-}
-
 /* Wrong if it failed: S6: a live object would lose what it holds, or idle pages would keep their
  * memory, or some that did not be counted. */
 static void idle_pages_go_and_live_objects_stay(void **state)
@@ -82,12 +70,13 @@ static void idle_pages_go_and_live_objects_stay(void **state)
             qy_kmem_cache_create(memory.mm, "holes", sizes[s], 0, 0, NULL, NULL);
         assert_non_null(cache);
         leave_one_in(cache, count, live, sizes[s]);
-        size_t before = resident_pages();
+        size_t before = frames_resident(memory.frames, BYTES);
         uint64_t dropped = qy_slab_trim(memory.mm);
         if (cache->order > 0)
             assert_true(dropped > 0);
         /* Some were not there before: in slabs of Quarry's own, or behind a slab's last object. */
-        assert_in_range(dropped - others - (before - resident_pages()), 0, 8 + dropped / 10);
+        assert_in_range(dropped - others - (before - frames_resident(memory.frames, BYTES)), 0,
+                        8 + dropped / 10);
         expect_live(count, live, sizes[s]);
         test_rules(memory.mm);
         for (unsigned i = 0; i < count; i += live)

@@ -1,6 +1,7 @@
 /*
  * test_lend.c - who is lent which frames, and how they come back
  */
+#include "frames.h"
 #include "support.h"
 
 #include "buddy/buddy.h"
@@ -29,19 +30,6 @@ static struct qy_zone *normal(struct qy_mm *mm)
     return &mm->zones[QY_ZONE_NORMAL];
 }
 
-/** Make the frames from @pfn on a region. */
-static void make_region(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames,
-                        enum qy_migratetype migratetype)
-{
-    struct qy_claimed found = {0};
-    uint32_t claim = qy_claim_number(mm);
-    qy_claim(mm, claim, pfn, nr_frames, &found);
-    assert_int_equal(found.held, nr_frames);
-    qy_lend_set_type(mm, pfn, nr_frames, migratetype);
-    assert_int_equal(qy_unclaim(mm, claim, pfn, nr_frames), nr_frames);
-    test_rules(mm);
-}
-
 static bool in(qy_pfn_t pfn, qy_pfn_t start, uint64_t nr_frames)
 {
     return pfn >= start && pfn < start + nr_frames;
@@ -61,8 +49,8 @@ static void promises(void **state)
     struct qy_mm *mm = memory.mm;
     const qy_pfn_t cma = FIRST, sure = FIRST + REGION;
     (void)state;
-    make_region(mm, cma, REGION, QY_MIGRATE_CMA);
-    make_region(mm, sure, REGION, QY_MIGRATE_GUARANTEED);
+    frames_make_region(mm, cma, REGION, QY_MIGRATE_CMA);
+    frames_make_region(mm, sure, REGION, QY_MIGRATE_GUARANTEED);
     assert_int_equal(normal(mm)->nr_cma, 2 * REGION);
 
     assert_true(in(lend(mm, QY_LEND_DROPPABLE, 0), sure, REGION));
@@ -94,7 +82,7 @@ static void more_than_half(void **state)
     struct test_memory memory = movable_memory(24 * MIB);
     struct qy_mm *mm = memory.mm;
     (void)state;
-    make_region(mm, FIRST, REGION, QY_MIGRATE_CMA); /* of 6144: a third */
+    frames_make_region(mm, FIRST, REGION, QY_MIGRATE_CMA); /* of 6144: a third */
     uint64_t outside = 0;
     qy_pfn_t pfn;
     while (!in(pfn = lend(mm, QY_LEND_MOVABLE, 0), FIRST, REGION))
@@ -111,7 +99,7 @@ static void bulk(void **state)
     struct test_memory memory = movable_memory(32 * MIB);
     struct qy_mm *mm = memory.mm;
     (void)state;
-    make_region(mm, FIRST, REGION, QY_MIGRATE_GUARANTEED);
+    frames_make_region(mm, FIRST, REGION, QY_MIGRATE_GUARANTEED);
     assert_int_equal(qy_lend_frames(mm, QY_GFP_NOWAIT, QY_LEND_DROPPABLE, 3000, frames), 3000);
     for (unsigned i = 0; i < 3000; i++)
         assert_int_equal(in(FIRST + (frames[i] & ~QY_FRAME_FRESH), FIRST, REGION), i < REGION);

@@ -2,6 +2,7 @@
  * test_linux.c - port/linux: an instance in a process
  */
 #define _GNU_SOURCE
+#include "frames.h"
 #include "support.h"
 
 #include "buddy/alloc.h"
@@ -229,17 +230,6 @@ static uint64_t frames_in_use(struct qy_mm *mm)
     return stat.managed - stat.free;
 }
 
-/** The memory of these free frames went elsewhere with its pages. */
-static void expect_fresh(struct qy_mm *mm, void *address, size_t bytes)
-{
-    qy_pfn_t pfn = qy_virt_to_pfn(mm, address);
-    struct qy_zone *zone = qy_zone_of(mm, pfn);
-    qy_lock(&zone->lock);
-    assert_true(qy_take_range_locked(mm, zone, pfn, bytes / PAGE));
-    qy_unlock(&zone->lock);
-    qy_give_run(mm, pfn, bytes / PAGE, true);
-}
-
 /* Wrong if it failed: a large block would be moved where it could grow where it is; or when it
  * moves its bytes or the memory that it leaves would be lost. */
 static void large_blocks_grow_where_they_are_or_move(void **state)
@@ -268,16 +258,6 @@ static void large_blocks_grow_where_they_are_or_move(void **state)
         assert_int_equal(frames_in_use(mm), before);
     }
     qy_linux_mm_destroy(mm);
-}
-
-static size_t resident(const void *block, size_t bytes)
-{
-    static unsigned char there[64 * MIB / PAGE];
-    size_t count = 0;
-    assert_int_equal(mincore((void *)block, bytes, there), 0);
-    for (size_t i = 0; i < bytes / PAGE; i++)
-        count += there[i] & 1;
-    return count;
 }
 
 /** The system moves pages and leaves the addresses; valgrind does not. */
@@ -310,10 +290,10 @@ static void pages_move_to_where_there_are_none(void **state)
         char *moved = qy_krealloc(mm, block, 2 * bytes, QY_GFP_KERNEL);
         assert_true(moved != NULL && moved != block);
         assert_int_equal(moved[bytes - 1], 2);
-        assert_int_equal(resident(block, bytes), used ? bytes / PAGE : 0);
-        assert_int_equal(resident(moved, 2 * bytes), (size_t)(used + 1) * bytes / PAGE);
+        assert_int_equal(frames_resident(block, bytes), used ? bytes / PAGE : 0);
+        assert_int_equal(frames_resident(moved, 2 * bytes), (size_t)(used + 1) * bytes / PAGE);
         if (!used)
-            expect_fresh(mm, block, bytes);
+            assert_true(frames_take(mm, qy_virt_to_pfn(mm, block), bytes / PAGE));
         qy_linux_mm_destroy(mm);
     }
 }

@@ -1,6 +1,7 @@
 /*
  * test_reclaim.c - who gives way when memory runs short, and in which order
  */
+#include "frames.h"
 #include "support.h"
 
 #include "backing.h"
@@ -334,16 +335,6 @@ static void background(void **state)
 
 /* ---- regions ---- */
 
-static void make_region(qy_pfn_t pfn, uint64_t frames, enum qy_migratetype migratetype)
-{
-    struct qy_claimed found = {0};
-    uint32_t claim = qy_claim_number(memory.mm);
-    qy_claim(memory.mm, claim, pfn, frames, &found);
-    assert_int_equal(found.held, frames);
-    qy_lend_set_type(memory.mm, pfn, frames, migratetype);
-    assert_int_equal(qy_unclaim(memory.mm, claim, pfn, frames), frames);
-}
-
 static unsigned in_region(struct qy_file *file)
 {
     unsigned count = 0;
@@ -372,7 +363,7 @@ static void reads_fill_a_guaranteed_region(void **state)
     (void)state;
     backing_memory(&memory, 64 * MIB, 1);
     pattern = (struct pattern){0};
-    make_region(4 * GIB / PAGE, 4096, QY_MIGRATE_GUARANTEED);
+    frames_make_region(memory.mm, 4 * GIB / PAGE, 4096, QY_MIGRATE_GUARANTEED);
     struct qy_file *file =
         qy_file_create(memory.mm, "pattern", &pattern_ops, &pattern, 128 * MIB, NULL);
     while_reading = region_is_at_rest;
@@ -430,7 +421,7 @@ static void guaranteed_region(void **state)
     static unsigned char page[PAGE];
     backing_memory(&memory, 32 * MIB, 1);
     pattern = (struct pattern){0};
-    make_region(4 * GIB / PAGE, 4096, QY_MIGRATE_GUARANTEED);
+    frames_make_region(memory.mm, 4 * GIB / PAGE, 4096, QY_MIGRATE_GUARANTEED);
     struct qy_file *file =
         qy_file_create(memory.mm, "pattern", &pattern_ops, &pattern, 128 * MIB, NULL);
     (void)state;
@@ -480,7 +471,7 @@ static void region_ends(void **state)
     static qy_pfn_t taken[8192];
     backing_memory(&memory, 32 * MIB, 1);
     pattern = (struct pattern){0};
-    make_region(4 * GIB / PAGE, 4096, QY_MIGRATE_CMA);
+    frames_make_region(memory.mm, 4 * GIB / PAGE, 4096, QY_MIGRATE_CMA);
     memory.mm->zones[QY_ZONE_NORMAL].lends_eagerly = true;
     struct qy_file *file =
         qy_file_create(memory.mm, "pattern", &pattern_ops, &pattern, 128 * MIB, NULL);

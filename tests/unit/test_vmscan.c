@@ -1,6 +1,7 @@
 /*
  * test_vmscan.c - which pages go, in which order, who else is asked, and what is counted
  */
+#include "frames.h"
 #include "support.h"
 
 #include "backing.h"
@@ -58,12 +59,7 @@ static void tear_down(void)
 
 static void make_region(enum qy_migratetype migratetype)
 {
-    struct qy_claimed found = {0};
-    uint32_t claim = qy_claim_number(mm);
-    qy_claim(mm, claim, FIRST, REGION, &found);
-    assert_int_equal(found.held, REGION);
-    qy_lend_set_type(mm, FIRST, REGION, migratetype);
-    assert_int_equal(qy_unclaim(mm, claim, FIRST, REGION), REGION);
+    frames_make_region(mm, FIRST, REGION, migratetype);
     mm->zones[QY_ZONE_NORMAL].lends_eagerly = migratetype == QY_MIGRATE_CMA;
 }
 
