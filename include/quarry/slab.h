@@ -39,7 +39,7 @@ typedef void (*qy_ctor_t)(void *object);
  *         or a power of two <= 4096
  * @flags  QY_SLAB_*; POISON and ZERO_ON_FREE are refused together with a constructor
  * Returns NULL and fills *error: EINVAL (an argument, which), EEXIST (a cache of this name),
- * ENOSPC (239 caches exist), ENOMEM.
+ * ENOSPC (157 exist beside kmalloc's), ENOMEM.
  */
 QY_API QY_MUST_CHECK struct qy_kmem_cache *qy_kmem_cache_create(struct qy_mm *mm, const char *name,
                                                                 size_t object_bytes, size_t align,
@@ -58,8 +58,9 @@ QY_API QY_MUST_CHECK void *qy_kmem_cache_alloc(struct qy_kmem_cache *cache, qy_g
 /**
  * Give an object back. Wrong frees are reported by rule name and change nothing:
  * S1 not an object of this cache, S2 not the start of an object, S3 free already.
- * Returns 0 or -EINVAL; without CHECK_FREE an S2, or an S3 after another object was freed,
- * may be found, and reported, only when the object's magazine reaches its slab.
+ * Returns 0 or -EINVAL. Where it goes to a magazine (neither CHECK_FREE nor NO_MAGAZINES), an
+ * S2, or an S3 after another object was freed, may be found, and reported, only when the
+ * magazine reaches its slab.
  */
 QY_API int qy_kmem_cache_free(struct qy_kmem_cache *cache, void *object);
 

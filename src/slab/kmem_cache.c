@@ -58,7 +58,7 @@ int qy_kmem_cache_free(struct qy_kmem_cache *cache, void *object)
     else if (cpu != NULL && qy_magazine_is_last(cpu, cache->tag, object))
         rule = "S3";
     else if (cpu == NULL || !qy_magazine_push(cpu, cache->tag, object))
-        qy_magazine_flush(cpu, cache, object);
+        code = qy_magazine_flush(cpu, cache, object);
     if (cpu != NULL)
         qy_cpu_leave(cpu);
     return rule == NULL ? code : qy_slab_fault(cache, object, rule);

@@ -28,6 +28,7 @@
 #include "slab/magazine.h"
 
 #include "base/assert.h"
+#include "base/errno.h"
 #include "memory/fault.h"
 
 #define FIRST_FILL 4
@@ -87,9 +88,9 @@ static void load(struct qy_cpu *cpu, const struct qy_kmem_cache *cache, void **m
     cpu->top[cache->tag] = magazine + bottom_of(cache) + 1 + count;
 }
 
-/** Give the topmost objects of a magazine to their slabs; wrong ones are reported. */
-static void give_objects(struct qy_kmem_cache *cache, struct qy_cpu *cpu, void **objects,
-                         unsigned count)
+/** Give the topmost objects of a magazine to their slabs. Wrong ones are reported: -EINVAL. */
+static int give_objects(struct qy_kmem_cache *cache, struct qy_cpu *cpu, void **objects,
+                        unsigned count)
 {
     void *wrong[QY_MAGAZINE_MOST];
     const char *rules[QY_MAGAZINE_MOST];
@@ -113,6 +114,7 @@ static void give_objects(struct qy_kmem_cache *cache, struct qy_cpu *cpu, void *
         qy_slab_fault(cache, wrong[i], rules[i]);
     if (nr_empty > 2 * keep)
         qy_slab_release(cache, cpu, keep);
+    return nr_wrong == 0 ? 0 : -QY_EINVAL;
 }
 
 /* ---- how much slots and depots may keep ---- */
@@ -319,13 +321,11 @@ static void **empty_one(struct qy_cpu *cpu, struct qy_kmem_cache *cache)
     return magazine;
 }
 
-void qy_magazine_flush(struct qy_cpu *cpu, struct qy_kmem_cache *cache, void *object)
+int qy_magazine_flush(struct qy_cpu *cpu, struct qy_kmem_cache *cache, void *object)
 {
     void **empty = NULL;
-    if (cpu == NULL || cache->places == 0) {
-        give_objects(cache, cpu, &object, 1);
-        return;
-    }
+    if (cpu == NULL || cache->places == 0)
+        return give_objects(cache, cpu, &object, 1);
     if (loaded(cpu, cache->tag)) {
         void **full = first_word(cpu->top[cache->tag]);
         cpu->top[cache->tag] = QY_NO_MAGAZINE;
@@ -335,12 +335,11 @@ void qy_magazine_flush(struct qy_cpu *cpu, struct qy_kmem_cache *cache, void *ob
         empty = new_magazine(cpu, false);
     if (empty == NULL)
         empty = empty_one(cpu, cache);
-    if (empty == NULL) {
-        give_objects(cache, cpu, &object, 1);
-        return;
-    }
+    if (empty == NULL)
+        return give_objects(cache, cpu, &object, 1);
     load(cpu, cache, empty, 0);
     qy_magazine_push(cpu, cache->tag, object);
+    return 0;
 }
 
 /* ---- draining ---- */

@@ -78,9 +78,10 @@ static inline bool qy_magazine_push(struct qy_cpu *cpu, unsigned tag, void *obje
 }
 
 /** The slow halves of an allocation and of a free: exchange the magazine and go on. @cpu: the
- *  slot that the caller is in; NULL: it has none, and goes to the slabs. NULL: no memory. */
+ *  slot that the caller is in; NULL: it has none, and goes to the slabs. NULL: no memory.
+ *  -EINVAL: the object went to its slab and was wrong, which has been reported. */
 void *qy_magazine_refill(struct qy_cpu *cpu, struct qy_kmem_cache *cache);
-void qy_magazine_flush(struct qy_cpu *cpu, struct qy_kmem_cache *cache, void *object);
+int qy_magazine_flush(struct qy_cpu *cpu, struct qy_kmem_cache *cache, void *object);
 
 /** Give everything that a slot holds of a cache back to its slabs. */
 void qy_magazine_drain(struct qy_cpu *cpu, struct qy_kmem_cache *cache);

@@ -255,13 +255,11 @@ static void a_cache_with_live_objects_stays(void **state)
     }
 }
 
-/* Wrong if it failed: a wrong free would be absorbed by a cache that checks. */
-static void wrong_frees_are_named_at_once(void **state)
+static void name_wrong_frees(uint32_t flags)
 {
-    (void)state;
-    struct qy_kmem_cache *cache = create(48, 0, QY_SLAB_CHECK_FREE, NULL);
+    struct qy_kmem_cache *cache = create(48, 0, flags, NULL);
     struct qy_kmem_cache *other =
-        qy_kmem_cache_create(memory.mm, "other", 48, 0, QY_SLAB_CHECK_FREE, NULL, NULL);
+        qy_kmem_cache_create(memory.mm, "other", 48, 0, flags, NULL, NULL);
     char *object = qy_kmem_cache_alloc(cache, QY_GFP_KERNEL);
     char *foreign = qy_kmem_cache_alloc(other, QY_GFP_KERNEL);
     int local;
@@ -275,6 +273,15 @@ static void wrong_frees_are_named_at_once(void **state)
     assert_int_equal(qy_kmem_cache_free(other, foreign), 0);
     assert_int_equal(qy_kmem_cache_destroy(other, NULL), 0);
     assert_int_equal(qy_kmem_cache_destroy(cache, NULL), 0);
+}
+
+/* Wrong if it failed: a wrong free would be absorbed, or the caller told that it was none, by a
+ * cache that checks, or that has no magazine in which it could lie for a while. */
+static void wrong_frees_are_named_at_once(void **state)
+{
+    (void)state;
+    name_wrong_frees(QY_SLAB_CHECK_FREE);
+    name_wrong_frees(QY_SLAB_NO_MAGAZINES);
 }
 
 /* Wrong if it failed: a double free through a magazine would never be found. */
