@@ -81,10 +81,10 @@ static size_t distance(const char *one, const char *other)
 const char *nearest(const char *word, const char *const *names, size_t count)
 {
     const char *found = NULL;
-    size_t least = 3; /* further off is another word, not a slip */
+    size_t least = 3; /* further off, or half of its letters, is another word, not a slip */
     for (size_t n = 0; n < count; n++) {
         size_t letters = distance(word, names[n]);
-        if (letters < least && letters < strlen(names[n])) {
+        if (letters < least && 2 * letters < strlen(names[n])) {
             least = letters;
             found = names[n];
         }

@@ -56,17 +56,18 @@ void qy_malloc_disown(struct qy_mm *mm, bool inside)
         mm->folios = NULL; /* new files and regions are refused: ENOTSUP */
 }
 
-static bool read_policy(const char *text, enum qy_cma_policy *policy)
+/** @comma: what stands before its name; NULL: nothing is said, it is Linux's. */
+static bool read_policy(const char *comma, enum qy_cma_policy *policy)
 {
     static const char *const names[] = {
         [QY_CMA_LINUX] = "linux", [QY_CMA_EAGER] = "eager", [QY_CMA_GUARANTEED] = "guaranteed"};
     *policy = QY_CMA_LINUX;
-    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        if (strcmp(text, names[i]) == 0) {
+    for (unsigned i = 0; comma != NULL && i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(comma + 1, names[i]) == 0) {
             *policy = (enum qy_cma_policy)i;
             return true;
         }
-    return *text == '\0';
+    return comma == NULL;
 }
 
 /** SIZE[,POLICY]: the bytes, in whole steps. */
@@ -75,8 +76,9 @@ static uint64_t read_size(const char *name, const char *value, enum qy_cma_polic
     static const char expected[] =
         "expected a size, such as 64M or 64M,eager (linux, eager, guaranteed)";
     char size[32] = "";
-    size_t length = strcspn(value, ",");
-    if (!read_policy(value[length] == ',' ? value + length + 1 : "", policy))
+    const char *comma = strchr(value, ',');
+    size_t length = comma != NULL ? (size_t)(comma - value) : strlen(value);
+    if (!read_policy(comma, policy))
         qy_malloc_refuse(name, value, expected);
     for (size_t i = 0; i < length && i < sizeof(size) - 1; i++)
         size[i] = value[i];
@@ -91,6 +93,8 @@ void qy_malloc_reserve(struct qy_mm *mm, const char *name, const char *value)
     uint64_t bytes = read_size(name, value, &options.policy);
     if (bytes == 0)
         return;
+    if (mm->options.limit_pages != 0 && bytes >> QY_PAGE_SHIFT > mm->options.limit_pages)
+        qy_malloc_refuse(name, value, "it is more than QUARRY_LIMIT");
     options.ranges[0] = (struct qy_cma_range){QY_PFN_NONE, bytes >> QY_PAGE_SHIFT};
     if (qy_cma_create(mm, &options, &error) == NULL)
         qy_malloc_refuse(name, value, error.text);

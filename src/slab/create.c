@@ -185,13 +185,13 @@ static int check_name(struct qy_mm *mm, const char *name, struct qy_error *error
                             QY_CACHE_NAME_BYTES - 1, " bytes");
     for (unsigned class = 0; class < QY_KMALLOC_CLASSES; class ++)
         if (same_name(name, qy_kmalloc_class_name(class)))
-            return qy_error_set(error, -QY_EEXIST, "kmem_cache: name is taken: kmalloc class ",
-                                class, name);
+            return qy_error_set(error, -QY_EEXIST, "kmem_cache: a class of kmalloc is called ",
+                                UINT64_MAX, name);
     qy_list_for_each (link, &mm->chain) {
         const struct qy_kmem_cache *other = qy_list_entry(link, struct qy_kmem_cache, chain);
         if (same_name(name, other->name))
-            return qy_error_set(error, -QY_EEXIST, "kmem_cache: name is taken: cache ", other->tag,
-                                name);
+            return qy_error_set(error, -QY_EEXIST, "kmem_cache: there is a cache called ",
+                                UINT64_MAX, name);
     }
     return 0;
 }

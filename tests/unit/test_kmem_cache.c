@@ -79,6 +79,9 @@ static void bad_arguments_are_refused(void **state)
     struct qy_kmem_cache *taken = qy_kmem_cache_create(memory.mm, "taken", 8, 0, 0, NULL, NULL);
 
     assert_non_null(taken);
+    struct qy_error why = {0};
+    assert_null(qy_kmem_cache_create(memory.mm, "taken", 8, 0, 0, NULL, &why));
+    assert_string_equal(why.text, "kmem_cache: there is a cache called taken");
     /* A beginning of it is another name, and so is a longer one. */
     assert_non_null(qy_kmem_cache_create(memory.mm, "take", 8, 0, 0, NULL, NULL));
     assert_non_null(qy_kmem_cache_create(memory.mm, "taken-2", 8, 0, 0, NULL, NULL));
