@@ -91,8 +91,8 @@ int main(void)
     request.nr_frames = 64 * MIB / PAGE;
     int code = qy_cma_alloc(cma, &request, &pfn, &report);
     const struct qy_cma_stuck *stuck = report.stuck;
-    printf("All 64 MiB: %s; frame 0x%llx is pinned by \"%s\"\n", strerror(-code),
-           (unsigned long long)stuck->pfn, stuck->owner);
+    printf("All 64 MiB: %s; frame 0x%llx of \"%s\" is %s\n", strerror(-code),
+           (unsigned long long)stuck->pfn, stuck->owner, qy_cma_reason_name(stuck->reason));
     bool named = stuck->reason == QY_CMA_PINNED && strcmp(stuck->owner, "packets") == 0;
     code = qy_space_unpin(net, packet, PAGE) != 0 ? 1 : qy_cma_alloc(cma, &request, &pfn, &report);
     printf("It is unpinned:  %s\n", code == 0 ? "here they are" : "none");

@@ -88,6 +88,9 @@ enum qy_cma_reason {
     QY_CMA_NR_REASONS
 };
 
+/** As in "pinned" or "no target"; "?" for what is no reason. */
+QY_API const char *qy_cma_reason_name(enum qy_cma_reason reason);
+
 struct qy_cma_stuck {
     qy_pfn_t pfn;
     enum qy_cma_reason reason;

@@ -62,6 +62,19 @@ enum qy_cma_reason qy_move_reason(struct qy_mm *mm, uint64_t index)
     return pinned ? QY_CMA_PINNED : QY_CMA_BUSY;
 }
 
+const char *qy_cma_reason_name(enum qy_cma_reason reason)
+{
+    static const char *const names[QY_CMA_NR_REASONS] = {
+        [QY_CMA_PINNED] = "pinned",
+        [QY_CMA_UNMOVABLE] = "unmovable",
+        [QY_CMA_BUSY] = "busy",
+        [QY_CMA_NO_TARGET] = "no target",
+        [QY_CMA_NO_MAPPING] = "no mapping",
+        [QY_CMA_WRITE_FAILED] = "write failed",
+    };
+    return (unsigned)reason < QY_CMA_NR_REASONS ? names[reason] : "?";
+}
+
 static const char *owner_of(const struct qy_mm *mm, uint64_t index)
 {
     uint8_t tag = tag_before(mm, index);

@@ -248,6 +248,16 @@ static void nothing_changed(void **state)
     tear_down(&fixture);
 }
 
+/* Wrong if it failed: a reason that was added would have no name, or a wrong one lead astray. */
+static void each_reason_has_a_name(void **state)
+{
+    (void)state;
+    for (int reason = 0; reason < QY_CMA_NR_REASONS; reason++)
+        assert_true(strlen(qy_cma_reason_name((enum qy_cma_reason)reason)) > 3);
+    assert_string_equal(qy_cma_reason_name(QY_CMA_NR_REASONS), "?");
+    assert_string_equal(qy_cma_reason_name((enum qy_cma_reason)-1), "?");
+}
+
 /* Wrong if it failed: a guaranteed region would be lent to who cannot drop it at once. */
 static void guaranteed(void **state)
 {
@@ -563,6 +573,7 @@ static void parts_beside_a_pin(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_reason_has_a_name),
         cmocka_unit_test(lent_and_taken_back),
         cmocka_unit_test(dropped_and_written),
         cmocka_unit_test(clean_between_others),
