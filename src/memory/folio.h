@@ -80,6 +80,7 @@ static inline void qy_folio_begin(struct qy_folio *folio, enum qy_folio_state st
     folio->state = (uint8_t)state;
 }
 
+_Static_assert(sizeof(void *) == 8, "64-bit pointers");
 _Static_assert(sizeof(struct qy_folio) == 32, "two folios a cache line");
 
 #endif
