@@ -50,8 +50,11 @@ torture: setup-build setup-test ## everything at once, TORTURE_SECONDS (600): as
 	@QUARRY_SECONDS=$(TORTURE_SECONDS) ctest --test-dir $(BUILD) -L torture -j $(JOBS) --output-on-failure
 
 install: setup-build ## install below PREFIX (/usr/local), DESTDIR before it
-	@$(call build,release,-DCMAKE_INSTALL_PREFIX=$(PREFIX))
+	@$(call build,release,-DCMAKE_INSTALL_PREFIX='$(PREFIX)')
 	@cmake --install $(BUILD)/release
+
+uninstall: ## delete what the last `make install` laid down
+	@scripts/uninstall $(BUILD)/release/install_manifest.txt
 
 clean: ## delete what was built
 	rm -rf $(BUILD)
@@ -60,7 +63,7 @@ setup-%:
 	@scripts/setup $*
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 .NOTPARALLEL:
-.PHONY: all run test check format bench fuzz torture install clean help
+.PHONY: all run test check format bench fuzz torture install uninstall clean help

@@ -4,8 +4,9 @@ if(NOT CMAKE_BUILD_TYPE)
     set(CMAKE_BUILD_TYPE RelWithDebInfo CACHE STRING "Build type" FORCE)
 endif()
 
-option(QUARRY_DEV "Warnings are errors" ${PROJECT_IS_TOP_LEVEL})
-option(QUARRY_TESTS "Build the tests" ${PROJECT_IS_TOP_LEVEL})
+option(QUARRY_TOOL "Build the program 'quarry', which needs jansson and ncurses" ${PROJECT_IS_TOP_LEVEL})
+option(QUARRY_DEV "Warnings are errors" OFF)
+option(QUARRY_TESTS "Build the tests" OFF)
 set(QUARRY_SANITIZE "" CACHE STRING "Sanitizers to build with: 'address,undefined' or 'thread'")
 set(QUARRY_FUZZ_SECONDS 10 CACHE STRING "How long each fuzzer runs as a test")
 
