@@ -255,7 +255,7 @@ static void each_reason_has_a_name(void **state)
     for (int reason = 0; reason < QY_CMA_NR_REASONS; reason++)
         assert_true(strlen(qy_cma_reason_name((enum qy_cma_reason)reason)) > 3);
     assert_string_equal(qy_cma_reason_name(QY_CMA_NR_REASONS), "?");
-    assert_string_equal(qy_cma_reason_name((enum qy_cma_reason)-1), "?");
+    assert_string_equal(qy_cma_reason_name((enum qy_cma_reason) - 1), "?");
 }
 
 /* Wrong if it failed: a guaranteed region would be lent to who cannot drop it at once. */

@@ -207,7 +207,9 @@ static unsigned nr_mappings(void)
 static void what_cannot_be_made_leaves_all_as_it_was(void **state)
 {
     const struct qy_linux_options options = {.limit_bytes = 16 * PAGE};
-    enum { ROUNDS = 400 };
+    enum {
+        ROUNDS = 400
+    };
     unsigned mappings = 0;
     (void)state;
     for (int round = 0; round < ROUNDS; round++) {
