@@ -1,7 +1,7 @@
 /*
  * test_buddy.c - buddy/buddy.c, buddy/frames.c: what comes back and is free already
  */
-#include "support.h"
+#include "with_memory.h"
 
 #include "buddy/alloc.h"
 #include "buddy/buddy.h"
@@ -12,22 +12,12 @@
 
 #define FRAMES 256u
 
-static struct test_memory memory;
 static struct qy_zone *zone;
 
 static int build(void **state)
 {
-    (void)state;
-    test_memory_simple(&memory, 4 * GIB, 32 * MIB, true);
+    memory_begin(state);
     zone = qy_zone_of(memory.mm, memory.mm->start_pfn);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    test_rules(memory.mm);
-    test_memory_free(&memory);
     return 0;
 }
 
@@ -98,8 +88,8 @@ static void a_batch_gives_each_frame_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(no_block_is_free_twice, build, tear_down),
-        cmocka_unit_test_setup_teardown(a_batch_gives_each_frame_once, build, tear_down),
+        cmocka_unit_test_setup_teardown(no_block_is_free_twice, build, memory_end),
+        cmocka_unit_test_setup_teardown(a_batch_gives_each_frame_once, build, memory_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 /*
  * test_fit.c - slab/fit.c: a class that is asked for one size gets a cache of that size
  */
-#include "support.h"
+#include "with_memory.h"
 
 #include "slab/cache.h"
 #include "slab/kmalloc.h"
@@ -10,23 +10,7 @@
 
 #define BLOCKS 2000
 
-static struct test_memory memory;
 static unsigned char *blocks[BLOCKS];
-
-static int build(void **state)
-{
-    (void)state;
-    test_memory_simple(&memory, 4 * GIB, 64 * MIB, true);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    test_rules(memory.mm);
-    test_memory_free(&memory);
-    return 0;
-}
 
 static void fill(size_t bytes, size_t other_bytes, unsigned other_each)
 {
@@ -149,15 +133,14 @@ static void a_sixteenth_is_enough_and_the_name_says_the_size(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(one_size_gets_its_own, build, tear_down),
-        cmocka_unit_test_setup_teardown(a_few_others_do_not_matter, build, tear_down),
-        cmocka_unit_test_setup_teardown(sizes_that_the_class_suits_get_none, build, tear_down),
-        cmocka_unit_test_setup_teardown(small_sizes_have_their_classes_alone, build, tear_down),
-        cmocka_unit_test_setup_teardown(odd_sizes_get_what_they_ask_for, build, tear_down),
-        cmocka_unit_test_setup_teardown(sizes_in_turn_get_none, build, tear_down),
-        cmocka_unit_test_setup_teardown(a_few_blocks_get_none, build, tear_down),
-        cmocka_unit_test_setup_teardown(a_sixteenth_is_enough_and_the_name_says_the_size, build,
-                                        tear_down),
+        WITH_MEMORY(one_size_gets_its_own),
+        WITH_MEMORY(a_few_others_do_not_matter),
+        WITH_MEMORY(sizes_that_the_class_suits_get_none),
+        WITH_MEMORY(small_sizes_have_their_classes_alone),
+        WITH_MEMORY(odd_sizes_get_what_they_ask_for),
+        WITH_MEMORY(sizes_in_turn_get_none),
+        WITH_MEMORY(a_few_blocks_get_none),
+        WITH_MEMORY(a_sixteenth_is_enough_and_the_name_says_the_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

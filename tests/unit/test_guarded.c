@@ -3,7 +3,7 @@
  */
 #include "frames.h"
 #include "sim.h"
-#include "support.h"
+#include "with_memory.h"
 
 #include "buddy/alloc.h"
 #include "buddy/buddy.h"
@@ -21,8 +21,6 @@
 
 #define BASE (4 * GIB)
 
-static struct test_memory memory;
-
 static int build(void **state)
 {
     static const struct qy_range ranges[] = {
@@ -38,14 +36,6 @@ static int build(void **state)
     (void)state;
     qy_sim_reset();
     test_memory_build(&memory, &map, &options, BASE, 512 * MIB);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    test_rules(memory.mm);
-    test_memory_free(&memory);
     return 0;
 }
 
@@ -410,21 +400,21 @@ static void reports_name_what_was_done(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(both_ends_are_out_of_reach, build, tear_down),
-        cmocka_unit_test_setup_teardown(the_tail_is_looked_at, build, tear_down),
-        cmocka_unit_test_setup_teardown(reports_name_the_mistake, build, tear_down),
-        cmocka_unit_test_setup_teardown(sizes_are_exact, build, tear_down),
-        cmocka_unit_test_setup_teardown(freed_runs_are_out_of_reach, build, tear_down),
-        cmocka_unit_test_setup_teardown(memory_comes_back_clear, build, tear_down),
-        cmocka_unit_test_setup_teardown(quarantine_gives_way, build, tear_down),
-        cmocka_unit_test_setup_teardown(guards_move_with_the_end, build, tear_down),
-        cmocka_unit_test_setup_teardown(a_run_grows_where_it_lies, build, tear_down),
-        cmocka_unit_test_setup_teardown(a_run_that_moves_leaves_its_red_behind, build, tear_down),
-        cmocka_unit_test_setup_teardown(freed_memory_is_given_back, build, tear_down),
-        cmocka_unit_test_setup_teardown(guards_are_not_without_number, build, tear_down),
-        cmocka_unit_test_setup_teardown(realloc_survives_every_call_that_fails, build, tear_down),
-        cmocka_unit_test_setup_teardown(works_where_nothing_can_be_protected, build, tear_down),
-        cmocka_unit_test_setup_teardown(reports_name_what_was_done, build, tear_down),
+        cmocka_unit_test_setup_teardown(both_ends_are_out_of_reach, build, memory_end),
+        cmocka_unit_test_setup_teardown(the_tail_is_looked_at, build, memory_end),
+        cmocka_unit_test_setup_teardown(reports_name_the_mistake, build, memory_end),
+        cmocka_unit_test_setup_teardown(sizes_are_exact, build, memory_end),
+        cmocka_unit_test_setup_teardown(freed_runs_are_out_of_reach, build, memory_end),
+        cmocka_unit_test_setup_teardown(memory_comes_back_clear, build, memory_end),
+        cmocka_unit_test_setup_teardown(quarantine_gives_way, build, memory_end),
+        cmocka_unit_test_setup_teardown(guards_move_with_the_end, build, memory_end),
+        cmocka_unit_test_setup_teardown(a_run_grows_where_it_lies, build, memory_end),
+        cmocka_unit_test_setup_teardown(a_run_that_moves_leaves_its_red_behind, build, memory_end),
+        cmocka_unit_test_setup_teardown(freed_memory_is_given_back, build, memory_end),
+        cmocka_unit_test_setup_teardown(guards_are_not_without_number, build, memory_end),
+        cmocka_unit_test_setup_teardown(realloc_survives_every_call_that_fails, build, memory_end),
+        cmocka_unit_test_setup_teardown(works_where_nothing_can_be_protected, build, memory_end),
+        cmocka_unit_test_setup_teardown(reports_name_what_was_done, build, memory_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

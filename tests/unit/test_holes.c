@@ -2,7 +2,7 @@
  * test_holes.c - slab/holes.c: idle pages of partial slabs lose their memory, and nothing else
  */
 #include "frames.h"
-#include "support.h"
+#include "with_memory.h"
 
 #include "slab/cache.h"
 #include "slab/holes.h"
@@ -11,7 +11,6 @@
 #define BYTES (32 * MIB)
 #define OBJECTS 4000
 
-static struct test_memory memory;
 static unsigned char *objects[OBJECTS];
 
 static int build(void **state)
@@ -21,13 +20,6 @@ static int build(void **state)
     const struct qy_memmap map = {.ranges = &range, .nr_ranges = 1, .nr_nodes = 1};
     const struct qy_mm_options options = {.min_free_kbytes = 1, .lazy_backing = true};
     test_memory_build(&memory, &map, &options, BASE, BYTES);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    test_memory_free(&memory);
     return 0;
 }
 
@@ -162,11 +154,11 @@ static void without_lazy_backing_nothing_goes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(idle_pages_go_and_live_objects_stay, build, tear_down),
-        cmocka_unit_test_setup_teardown(constructed_objects_keep_what_they_hold, build, tear_down),
-        cmocka_unit_test_setup_teardown(checked_objects_keep_their_canaries, build, tear_down),
-        cmocka_unit_test_setup_teardown(idle_is_what_slabs_have_free, build, tear_down),
-        cmocka_unit_test_setup_teardown(without_lazy_backing_nothing_goes, build, tear_down),
+        cmocka_unit_test_setup_teardown(idle_pages_go_and_live_objects_stay, build, memory_end),
+        cmocka_unit_test_setup_teardown(constructed_objects_keep_what_they_hold, build, memory_end),
+        cmocka_unit_test_setup_teardown(checked_objects_keep_their_canaries, build, memory_end),
+        cmocka_unit_test_setup_teardown(idle_is_what_slabs_have_free, build, memory_end),
+        cmocka_unit_test_setup_teardown(without_lazy_backing_nothing_goes, build, memory_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

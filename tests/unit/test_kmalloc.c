@@ -1,7 +1,7 @@
 /*
  * test_kmalloc.c - slab/kmalloc.c: memory of any size
  */
-#include "support.h"
+#include "with_memory.h"
 
 #include "memory/mm.h"
 #include "slab/kmalloc.h"
@@ -10,23 +10,6 @@
 #include <quarry/slab.h>
 
 #include <errno.h>
-
-static struct test_memory memory;
-
-static int build(void **state)
-{
-    (void)state;
-    test_memory_simple(&memory, 4 * GIB, 64 * MIB, true);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    test_rules(memory.mm);
-    test_memory_free(&memory);
-    return 0;
-}
 
 static void refuse_free(void *block, const char *rule)
 {
@@ -303,18 +286,18 @@ static void runs_that_come_again_wait_for_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(every_size_has_its_bytes, build, tear_down),
-        cmocka_unit_test_setup_teardown(impossible_sizes_give_null, build, tear_down),
-        cmocka_unit_test_setup_teardown(every_alignment_is_kept, build, tear_down),
-        cmocka_unit_test_setup_teardown(nothing_is_something, build, tear_down),
-        cmocka_unit_test_setup_teardown(cleared_memory_is_clear, build, tear_down),
-        cmocka_unit_test_setup_teardown(what_grows_is_clear, build, tear_down),
-        cmocka_unit_test_setup_teardown(growing_blocks_move_seldom, build, tear_down),
-        cmocka_unit_test_setup_teardown(room_to_grow_is_not_insisted_on, build, tear_down),
-        cmocka_unit_test_setup_teardown(wrong_frees_are_named, build, tear_down),
-        cmocka_unit_test_setup_teardown(insides_and_sizes_are_seen, build, tear_down),
-        cmocka_unit_test_setup_teardown(sizes_are_compared_with_the_class, build, tear_down),
-        cmocka_unit_test_setup_teardown(runs_that_come_again_wait_for_it, build, tear_down),
+        WITH_MEMORY(every_size_has_its_bytes),
+        WITH_MEMORY(impossible_sizes_give_null),
+        WITH_MEMORY(every_alignment_is_kept),
+        WITH_MEMORY(nothing_is_something),
+        WITH_MEMORY(cleared_memory_is_clear),
+        WITH_MEMORY(what_grows_is_clear),
+        WITH_MEMORY(growing_blocks_move_seldom),
+        WITH_MEMORY(room_to_grow_is_not_insisted_on),
+        WITH_MEMORY(wrong_frees_are_named),
+        WITH_MEMORY(insides_and_sizes_are_seen),
+        WITH_MEMORY(sizes_are_compared_with_the_class),
+        WITH_MEMORY(runs_that_come_again_wait_for_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 /*
  * test_kmem_cache.c - slab/: caches, their options, and what they refuse
  */
-#include "support.h"
+#include "with_memory.h"
 
 #include "slab/cache.h"
 
@@ -11,25 +11,9 @@
 #include <errno.h>
 #include <pthread.h>
 
-#define MOST 4400
+#define MOST 8800
 
-static struct test_memory memory;
 static void *objects[MOST];
-
-static int build(void **state)
-{
-    (void)state;
-    test_memory_simple(&memory, 4 * GIB, 32 * MIB, true);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    test_rules(memory.mm);
-    test_memory_free(&memory);
-    return 0;
-}
 
 static struct qy_kmem_cache *create(size_t bytes, size_t align, uint32_t flags, qy_ctor_t ctor)
 {
@@ -433,29 +417,28 @@ static void memory_is_used_up_and_comes_back(void **state)
             assert_int_equal(qy_kmem_cache_free(cache, objects[i]), 0);
     }
     assert_int_equal(counts[0], counts[1]);
-    assert_true(counts[0] * 16384 >= 32 * MIB * 95 / 100);
+    assert_true(counts[0] * 16384 >= 64 * MIB * 95 / 100);
     assert_int_equal(qy_kmem_cache_destroy(cache, NULL), 0);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(bad_arguments_are_refused, build, tear_down),
-        cmocka_unit_test_setup_teardown(as_many_caches_as_promised, build, tear_down),
-        cmocka_unit_test_setup_teardown(slabs_move_between_the_three_lists, build, tear_down),
-        cmocka_unit_test_setup_teardown(slabs_fit_their_objects, build, tear_down),
-        cmocka_unit_test_setup_teardown(idle_slabs_are_few_bytes, build, tear_down),
-        cmocka_unit_test_setup_teardown(shrinking_says_what_it_gave, build, tear_down),
-        cmocka_unit_test_setup_teardown(a_thread_leaves_nothing_behind, build, tear_down),
-        cmocka_unit_test_setup_teardown(a_cache_with_live_objects_stays, build, tear_down),
-        cmocka_unit_test_setup_teardown(wrong_frees_are_named_at_once, build, tear_down),
-        cmocka_unit_test_setup_teardown(what_was_freed_last_is_not_freed_again, build, tear_down),
-        cmocka_unit_test_setup_teardown(a_double_free_is_found_at_the_slab_at_the_latest, build,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(stray_writes_are_found, build, tear_down),
-        cmocka_unit_test_setup_teardown(objects_come_constructed, build, tear_down),
-        cmocka_unit_test_setup_teardown(bulk_is_all_or_none, build, tear_down),
-        cmocka_unit_test_setup_teardown(memory_is_used_up_and_comes_back, build, tear_down),
+        WITH_MEMORY(bad_arguments_are_refused),
+        WITH_MEMORY(as_many_caches_as_promised),
+        WITH_MEMORY(slabs_move_between_the_three_lists),
+        WITH_MEMORY(slabs_fit_their_objects),
+        WITH_MEMORY(idle_slabs_are_few_bytes),
+        WITH_MEMORY(shrinking_says_what_it_gave),
+        WITH_MEMORY(a_thread_leaves_nothing_behind),
+        WITH_MEMORY(a_cache_with_live_objects_stays),
+        WITH_MEMORY(wrong_frees_are_named_at_once),
+        WITH_MEMORY(what_was_freed_last_is_not_freed_again),
+        WITH_MEMORY(a_double_free_is_found_at_the_slab_at_the_latest),
+        WITH_MEMORY(stray_writes_are_found),
+        WITH_MEMORY(objects_come_constructed),
+        WITH_MEMORY(bulk_is_all_or_none),
+        WITH_MEMORY(memory_is_used_up_and_comes_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -207,12 +207,10 @@ static unsigned nr_mappings(void)
 static void what_cannot_be_made_leaves_all_as_it_was(void **state)
 {
     const struct qy_linux_options options = {.limit_bytes = 16 * PAGE};
-    enum {
-        ROUNDS = 400
-    };
+    const int rounds = 400;
     unsigned mappings = 0;
     (void)state;
-    for (int round = 0; round < ROUNDS; round++) {
+    for (int round = 0; round < rounds; round++) {
         struct qy_mm *mm = qy_linux_mm_create(NULL, NULL);
         char *block = mm != NULL ? qy_kmalloc(mm, 1000, QY_GFP_KERNEL) : NULL;
         assert_non_null(block);
@@ -222,7 +220,7 @@ static void what_cannot_be_made_leaves_all_as_it_was(void **state)
         qy_linux_mm_destroy(mm);
         mappings = round == 0 ? nr_mappings() : mappings;
     }
-    assert_true(nr_mappings() < mappings + ROUNDS / 2);
+    assert_true(nr_mappings() < mappings + (unsigned)rounds / 2);
 }
 
 static uint64_t frames_in_use(struct qy_mm *mm)

@@ -1,7 +1,7 @@
 /*
  * test_magazine.c - slab/magazine.c: what lies between a cache's users and its slabs
  */
-#include "support.h"
+#include "with_memory.h"
 
 #include "slab/magazine.h"
 
@@ -9,23 +9,14 @@
 
 #define OBJECTS 5000
 
-static struct test_memory memory;
 static struct qy_kmem_cache *cache;
 static void *objects[OBJECTS];
 
 static int build(void **state)
 {
-    (void)state;
-    test_memory_simple(&memory, 4 * GIB, 64 * MIB, true);
+    memory_begin(state);
     cache = qy_kmem_cache_create(memory.mm, "test", 64, 0, 0, NULL, NULL);
     return cache == NULL;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    test_memory_free(&memory);
-    return 0;
 }
 
 /** The only slot. */
@@ -283,13 +274,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_magazine_is_empty_and_full),
         cmocka_unit_test(objects_come_back_last_first),
-        cmocka_unit_test_setup_teardown(a_loaded_magazine_ends_in_null, build, tear_down),
-        cmocka_unit_test_setup_teardown(frees_need_no_memory, build, tear_down),
-        cmocka_unit_test_setup_teardown(depots_hold_full_magazines, build, tear_down),
-        cmocka_unit_test_setup_teardown(a_slot_keeps_more_of_what_comes_again, build, tear_down),
-        cmocka_unit_test_setup_teardown(a_depot_keeps_more_of_what_goes_round, build, tear_down),
-        cmocka_unit_test_setup_teardown(the_first_fills_are_small, build, tear_down),
-        cmocka_unit_test_setup_teardown(a_shrink_empties_all_of_them, build, tear_down),
+        cmocka_unit_test_setup_teardown(a_loaded_magazine_ends_in_null, build, memory_end),
+        cmocka_unit_test_setup_teardown(frees_need_no_memory, build, memory_end),
+        cmocka_unit_test_setup_teardown(depots_hold_full_magazines, build, memory_end),
+        cmocka_unit_test_setup_teardown(a_slot_keeps_more_of_what_comes_again, build, memory_end),
+        cmocka_unit_test_setup_teardown(a_depot_keeps_more_of_what_goes_round, build, memory_end),
+        cmocka_unit_test_setup_teardown(the_first_fills_are_small, build, memory_end),
+        cmocka_unit_test_setup_teardown(a_shrink_empties_all_of_them, build, memory_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

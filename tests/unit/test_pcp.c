@@ -2,7 +2,7 @@
  * test_pcp.c - buddy/pcp.c: a slot's lists of free frames
  */
 #include "sim.h"
-#include "support.h"
+#include "with_memory.h"
 
 #include "buddy/pcp.h"
 
@@ -10,22 +10,7 @@
 
 #define FRAMES 6000
 
-static struct test_memory memory;
 static qy_pfn_t taken[FRAMES];
-
-static int build(void **state)
-{
-    (void)state;
-    test_memory_simple(&memory, 4 * GIB, 64 * MIB, false);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    test_memory_free(&memory);
-    return 0;
-}
 
 /** The only slot's lists of the only zone. */
 static struct qy_pcp *lists(void)
@@ -244,16 +229,16 @@ static void company_lasts_a_few_visits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_frame_in_a_list_is_nowhere_else, build, tear_down),
+        WITH_MEMORY(a_frame_in_a_list_is_nowhere_else),
         cmocka_unit_test(no_list_holds_more_than_its_places),
-        cmocka_unit_test_setup_teardown(batches_start_at_one_and_grow, build, tear_down),
-        cmocka_unit_test_setup_teardown(the_last_frame_in_is_the_first_out, build, tear_down),
-        cmocka_unit_test_setup_teardown(a_drain_gives_everything_back, build, tear_down),
+        WITH_MEMORY(batches_start_at_one_and_grow),
+        WITH_MEMORY(the_last_frame_in_is_the_first_out),
+        WITH_MEMORY(a_drain_gives_everything_back),
         cmocka_unit_test_setup_teardown(slots_in_company_work_in_pageblocks_of_their_own,
-                                        build_large, tear_down),
+                                        build_large, memory_end),
         cmocka_unit_test_setup_teardown(what_goes_back_ends_with_a_pageblock, build_large,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(company_lasts_a_few_visits, build_large, tear_down),
+                                        memory_end),
+        cmocka_unit_test_setup_teardown(company_lasts_a_few_visits, build_large, memory_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
