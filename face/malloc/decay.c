@@ -46,12 +46,10 @@ struct held {
 
 static struct held look(const struct qy_mm *mm)
 {
-    struct held held = {0, 0};
+    struct held held = {.used = qy_used_frames(mm), .backed = 0};
     const struct qy_zone *zone;
-    qy_for_each_zone (zone, mm, 0) {
-        held.used += zone->managed - atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
+    qy_for_each_zone (zone, mm, 0)
         held.backed += qy_zone_backed(mm, zone);
-    }
     uint64_t kept = qy_run_depot_frames(mm);
     held.used -= kept < held.used ? kept : held.used;
     held.backed += kept;

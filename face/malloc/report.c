@@ -102,16 +102,6 @@ static struct qy_usage usage_now(void)
     };
 }
 
-/** Frames that are not free. */
-static uint64_t used_frames(const struct qy_mm *mm)
-{
-    const struct qy_zone *zone;
-    uint64_t used = 0;
-    qy_for_each_zone (zone, mm, 0)
-        used += zone->managed - atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
-    return used;
-}
-
 /* ---- pictures ---- */
 
 struct place {
@@ -151,7 +141,7 @@ static void draw(struct qy_board *board, const struct qy_usage *usage, struct qy
 {
     uint64_t nr = atomic_load_explicit(&board->nr_pictures, memory_order_relaxed);
     struct place place = {.bytes = (char *)board + QY_PAGE_BYTES + nr % 2 * QY_PICTURE_BYTES};
-    uint64_t used = mm != NULL ? used_frames(mm) : 0;
+    uint64_t used = mm != NULL ? qy_used_frames(mm) : 0;
     drawn_used = used;
     if (write_picture(&place, board, usage, mm) != 0)
         return;
@@ -246,7 +236,7 @@ void qy_malloc_report_call(struct qy_mm *mm)
     struct qy_board *board = qy_malloc_board;
     if (board == NULL)
         return; /* a child, since the caller looked */
-    uint64_t used = used_frames(mm);
+    uint64_t used = qy_used_frames(mm);
     atomic_store_explicit(&board->used, used, memory_order_relaxed);
     atomic_store_explicit(&board->peak, atomic_load_explicit(&mm->peak, memory_order_relaxed),
                           memory_order_relaxed);
@@ -268,7 +258,7 @@ void qy_malloc_report_end(struct qy_mm *mm, enum qy_end end)
         return;
     int saved = errno;
     if (mm != NULL) {
-        atomic_store(&board->used, used_frames(mm));
+        atomic_store(&board->used, qy_used_frames(mm));
         atomic_store(&board->peak, atomic_load(&mm->peak));
     }
     /* Who is drawing may be this very thread, which a signal's handler has taken here. */

@@ -229,11 +229,10 @@ static qy_pfn_t take_from_slot(struct qy_mm *mm, struct qy_cpu *cpu,
 
 void qy_note_peak(struct qy_mm *mm)
 {
-    uint64_t used = atomic_load_explicit(&mm->managed, memory_order_relaxed) - qy_free_frames(mm);
+    uint64_t used = qy_used_frames(mm);
     uint64_t peak = atomic_load_explicit(&mm->peak, memory_order_relaxed);
-    while (used > peak && used < mm->nr_frames &&
-           !atomic_compare_exchange_weak_explicit(&mm->peak, &peak, used, memory_order_relaxed,
-                                                  memory_order_relaxed))
+    while (used > peak && !atomic_compare_exchange_weak_explicit(
+                              &mm->peak, &peak, used, memory_order_relaxed, memory_order_relaxed))
         ;
 }
 

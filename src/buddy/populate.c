@@ -37,8 +37,7 @@ QY_RACY static bool is_hardly_touched(const struct qy_pageblock *pb)
 
 static bool is_large(const struct qy_mm *mm)
 {
-    uint64_t managed = atomic_load_explicit(&mm->managed, memory_order_relaxed);
-    return managed >= LEAST_USED && managed - qy_free_frames(mm) >= LEAST_USED;
+    return qy_used_frames(mm) >= LEAST_USED;
 }
 
 /** All free frames of the pageblock have memory from now on. */

@@ -35,14 +35,13 @@ QY_RACY static uint64_t frames_in_slot(const struct qy_mm *mm, const struct qy_c
 void qy_mm_stat(struct qy_mm *mm, struct qy_mm_stat *stat)
 {
     *stat = (struct qy_mm_stat){
+        .free = qy_free_frames(mm),
         .limit = mm->options.limit_pages,
         .meta_bytes = atomic_load_explicit(&mm->meta_bytes, memory_order_relaxed),
         .peak = atomic_load_explicit(&mm->peak, memory_order_relaxed),
     };
-    for (unsigned i = 0; i < qy_nr_zones(mm); i++) {
+    for (unsigned i = 0; i < qy_nr_zones(mm); i++)
         add_zone(stat, mm, &mm->zones[i]);
-        stat->free += atomic_load_explicit(&mm->zones[i].nr_free, memory_order_relaxed);
-    }
     qy_lock(&mm->cpus_lock);
     qy_list_for_each (link, &mm->cpus)
         stat->pcp += frames_in_slot(mm, qy_list_entry(link, struct qy_cpu, link));

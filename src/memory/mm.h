@@ -271,6 +271,14 @@ static inline uint64_t qy_free_frames(const struct qy_mm *mm)
     return frames;
 }
 
+/** Frames of all zones that are not free: in use, or on a list. Racy, as they are. */
+static inline uint64_t qy_used_frames(const struct qy_mm *mm)
+{
+    uint64_t managed = atomic_load_explicit(&mm->managed, memory_order_relaxed);
+    uint64_t nr_free = qy_free_frames(mm);
+    return managed > nr_free ? managed - nr_free : 0; /* memory has come online meanwhile */
+}
+
 /** Free frames of a zone whose memory is still held; where none is ever given to the system
  *  nobody asks, and it is 0. Racy. */
 static inline uint64_t qy_zone_backed(const struct qy_mm *mm, const struct qy_zone *zone)

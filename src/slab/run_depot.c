@@ -188,8 +188,7 @@ void qy_run_depot_make_way(struct qy_mm *mm, uint64_t nr_frames)
 {
     if (qy_run_depot_frames(mm) == 0)
         return;
-    uint64_t used = atomic_load_explicit(&mm->managed, memory_order_relaxed) - qy_free_frames(mm);
-    if (used + nr_frames > atomic_load_explicit(&mm->peak, memory_order_relaxed))
+    if (qy_used_frames(mm) + nr_frames > atomic_load_explicit(&mm->peak, memory_order_relaxed))
         qy_run_depot_drain(mm);
 }
 
