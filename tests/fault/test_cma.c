@@ -12,7 +12,6 @@
 
 #include <quarry/buddy.h>
 #include <quarry/cma.h>
-#include <quarry/slab.h>
 
 #include <errno.h>
 #include <sys/mman.h>
@@ -52,22 +51,12 @@ static void use(struct qy_mm *mm, struct qy_cma *cma, struct borrower *borrower)
     borrower_check(borrower);
 }
 
-/** Frames that are online and not free, once all is given back. */
-static uint64_t count_used(struct qy_mm *mm)
-{
-    struct qy_mm_stat stat;
-    qy_kmem_cache_shrink_all(mm);
-    qy_drain_all_pages(mm);
-    qy_mm_stat(mm, &stat);
-    return stat.managed - stat.free;
-}
-
 static void live(struct qy_mm *mm)
 {
     const struct qy_cma_options options = {
         .name = "camera", .ranges = {{QY_PFN_NONE, 2048}}, .nr_ranges = 1, .policy = QY_CMA_EAGER};
     struct qy_error error = {0};
-    uint64_t used = count_used(mm);
+    uint64_t used = test_frames_in_use(mm);
     struct qy_cma *cma = qy_cma_create(mm, &options, &error);
     if (cma == NULL) {
         assert_int_equal(error.code, -ENOMEM);
@@ -78,8 +67,7 @@ static void live(struct qy_mm *mm)
         borrower_destroy(borrower);
         assert_int_equal(qy_cma_destroy(cma), 0);
     }
-    test_rules(mm);
-    assert_true(count_used(mm) <= used + 16); /* slabs of the region's own may stay */
+    assert_true(test_frames_in_use(mm) <= used + 16); /* slabs of the region's own may stay */
 }
 
 /** One life in which the @nth call fails; false: there were not so many. */

@@ -15,9 +15,6 @@
 #include "reclaim/file.h"
 #include "space/space.h"
 
-#include <quarry/buddy.h>
-#include <quarry/slab.h>
-
 #include <sys/mman.h>
 
 #define BASE (4 * GIB)
@@ -156,15 +153,6 @@ static void live(struct qy_mm *mm)
     test_rules(mm);
 }
 
-static uint64_t used_frames(struct qy_mm *mm)
-{
-    struct qy_mm_stat stat;
-    qy_kmem_cache_shrink_all(mm);
-    qy_drain_all_pages(mm);
-    qy_mm_stat(mm, &stat);
-    return stat.managed - stat.free;
-}
-
 /* Wrong if it failed: a host that refuses something once would cost the program a write, or
  * frames. */
 static void nothing_is_lost(void **state)
@@ -184,8 +172,8 @@ static void nothing_is_lost(void **state)
         failed = nth == 0 || qy_sim_failed();
         qy_sim_fail(0);
         live(mm);
-        used = nth == 0 ? used_frames(mm) : used;
-        assert_int_equal(used_frames(mm), used);
+        used = nth == 0 ? test_frames_in_use(mm) : used;
+        assert_int_equal(test_frames_in_use(mm), used);
         munmap(meta, meta_bytes);
         munmap(frames, BYTES + 4 * MIB);
     }

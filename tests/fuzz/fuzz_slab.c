@@ -8,7 +8,6 @@
 
 #include "memory/mm.h"
 
-#include <quarry/buddy.h>
 #include <quarry/slab.h>
 
 #include <errno.h>
@@ -154,16 +153,6 @@ static void destroy(struct input *input, int which)
     create(input, which);
 }
 
-static uint64_t frames_in_use(void)
-{
-    struct qy_mm_stat stat;
-    qy_kmem_cache_shrink_all(memory.mm);
-    qy_drain_all_pages(memory.mm);
-    test_rules(memory.mm);
-    qy_mm_stat(memory.mm, &stat);
-    return stat.managed - stat.free;
-}
-
 static void step(struct input *input)
 {
     unsigned what = next(input);
@@ -189,7 +178,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     stamps = 0;
     test_memory_simple(&memory, 4 * GIB, FRAMES_BYTES, true);
     test_make_classes(memory.mm);
-    uint64_t before = frames_in_use();
+    uint64_t before = test_frames_in_use(memory.mm);
     for (int i = 0; i < NR_CACHES; i++)
         create(&input, i);
     for (unsigned i = 0; input.at < input.end && i < 500; i++) {
@@ -202,7 +191,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     for (int i = 0; i < NR_CACHES; i++)
         if (caches[i] && qy_kmem_cache_destroy(caches[i], NULL) != 0)
             test_fail("cache %d: objects are left over", i);
-    uint64_t after = frames_in_use();
+    uint64_t after = test_frames_in_use(memory.mm);
     if (after != before)
         test_fail("%lld frames were lost", (long long)(after - before));
     if (memory.mm->nr_faults != 0)

@@ -9,7 +9,6 @@
 
 #include "memory/mm.h"
 
-#include <quarry/buddy.h>
 #include <quarry/slab.h>
 
 #include <errno.h>
@@ -270,16 +269,6 @@ static void step(unsigned percent_taken)
         kind < 20 ? give_objects() : give(random_below(&rng, nr_lives));
 }
 
-static uint64_t frames_in_use(void)
-{
-    struct qy_mm_stat stat;
-    qy_kmem_cache_shrink_all(memory.mm);
-    qy_drain_all_pages(memory.mm);
-    test_rules(memory.mm);
-    qy_mm_stat(memory.mm, &stat);
-    return stat.managed - stat.free;
-}
-
 static void live_through(unsigned steps)
 {
     static const unsigned tides[] = {70, 50, 35, 55, 10};
@@ -290,7 +279,7 @@ static void live_through(unsigned steps)
     memset(live_of, 0, sizeof(live_of));
     test_memory_simple(&memory, BASE, BYTES, true);
     test_make_classes(memory.mm);
-    uint64_t initial = frames_in_use();
+    uint64_t initial = test_frames_in_use(memory.mm);
     for (unsigned kind = 0; kind < NR_KINDS; kind++)
         create(kind);
     for (unsigned i = 0; i < steps; i++) {
@@ -304,7 +293,7 @@ static void live_through(unsigned steps)
         assert_int_equal(live_of[kind], 0);
         assert_int_equal(qy_kmem_cache_destroy(caches[kind], NULL), 0);
     }
-    assert_int_equal(frames_in_use(), initial);
+    assert_int_equal(test_frames_in_use(memory.mm), initial);
     assert_int_equal(memory.mm->nr_faults, 0);
     test_memory_free(&memory);
 }

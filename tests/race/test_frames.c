@@ -149,20 +149,10 @@ static void *disturb(void *unused)
     return NULL;
 }
 
-static uint64_t free_frames(void)
-{
-    struct qy_mm_stat stat;
-    qy_kmem_cache_shrink_all(world.mm);
-    qy_drain_all_pages(world.mm);
-    test_rules(world.mm);
-    qy_mm_stat(world.mm, &stat);
-    return stat.managed - stat.free;
-}
-
 static void run(void *(*beside)(void *))
 {
     pthread_t workers[WORKERS], other;
-    uint64_t before = free_frames();
+    uint64_t before = test_frames_in_use(world.mm);
 
     atomic_store(&world.over, false);
     pthread_mutex_init(&world.mail_lock, NULL);
@@ -175,7 +165,7 @@ static void run(void *(*beside)(void *))
     pthread_join(other, NULL);
     while (world.nr_mail > 0)
         give(&world.mail[--world.nr_mail], UINT8_MAX);
-    assert_int_equal(free_frames(), before);
+    assert_int_equal(test_frames_in_use(world.mm), before);
     for (size_t i = 0; i < MOST_FRAMES; i++)
         assert_int_equal(world.owner[i], 0);
     assert_int_equal(world.mm->nr_faults, 0);

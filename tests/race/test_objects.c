@@ -182,13 +182,8 @@ static void *disturb(void *unused)
 
 static uint64_t frames_in_use(void)
 {
-    struct qy_mm_stat stat;
     qy_guarded_drain(world.mm);
-    qy_kmem_cache_shrink_all(world.mm);
-    qy_drain_all_pages(world.mm);
-    test_rules(world.mm);
-    qy_mm_stat(world.mm, &stat);
-    return stat.managed - stat.free;
+    return test_frames_in_use(world.mm);
 }
 
 static void live_together(uint32_t kmalloc_flags, int rounds)

@@ -3,6 +3,7 @@
  */
 #include "memory.h"
 
+#include <quarry/buddy.h>
 #include <quarry/slab.h>
 #include <quarry/view.h>
 
@@ -102,6 +103,18 @@ void test_memory_free(struct test_memory *memory)
         munmap(memory->meta, memory->meta_bytes);
     if (memory->frames)
         munmap(memory->frames, memory->frames_bytes);
+}
+
+uint64_t test_frames_in_use(struct qy_mm *mm)
+{
+    struct qy_mm_stat stat;
+    qy_kmem_cache_shrink_all(mm);
+    qy_drain_all_pages(mm);
+    test_rules(mm);
+    qy_mm_stat(mm, &stat);
+    if (stat.pcp != 0)
+        test_fail("%llu frames stay on lists that were drained", (unsigned long long)stat.pcp);
+    return stat.managed - stat.free;
 }
 
 void test_rules(struct qy_mm *mm)

@@ -42,6 +42,9 @@ void test_memory_free(struct test_memory *memory);
 /** Ask kmalloc for every size once: the caches behind it, made at the first request, stay. */
 void test_make_classes(struct qy_mm *mm);
 
+/** Frames in use once caches have given back what is idle in them, and lists what is on them. */
+uint64_t test_frames_in_use(struct qy_mm *mm);
+
 /** Every rule of every layer holds, or the test ends here. */
 void test_rules(struct qy_mm *mm);
 

@@ -16,9 +16,7 @@
 #include "memory/mm.h"
 #include "support.h"
 
-#include <quarry/buddy.h>
 #include <quarry/linux.h>
-#include <quarry/slab.h>
 
 #include <pthread.h>
 #include <unistd.h>
@@ -181,17 +179,13 @@ static bool is_free(const struct qy_mm *mm, uint64_t frame)
 static struct balance take_balance(void)
 {
     struct qy_mm *mm = world.mm;
-    struct balance balance = {0};
-    struct qy_mm_stat stat;
-    qy_kmem_cache_shrink_all(mm);
-    qy_drain_all_pages(mm);
-    qy_mm_stat(mm, &stat);
-    balance.used = stat.managed - stat.free;
-    for (uint64_t frame = 0; frame < stat.managed; frame += QY_SECTION_FRAMES) {
+    struct balance balance = {.used = test_frames_in_use(mm)};
+    uint64_t managed = atomic_load(&mm->managed);
+    for (uint64_t frame = 0; frame < managed; frame += QY_SECTION_FRAMES) {
         uint64_t i = frame; /* memory came online from frame 0 on; the last section in part */
-        while (i < stat.managed && i < frame + QY_SECTION_FRAMES && is_free(mm, i))
+        while (i < managed && i < frame + QY_SECTION_FRAMES && is_free(mm, i))
             i++;
-        balance.sections += i < stat.managed && i < frame + QY_SECTION_FRAMES;
+        balance.sections += i < managed && i < frame + QY_SECTION_FRAMES;
     }
     return balance;
 }

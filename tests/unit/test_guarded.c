@@ -66,14 +66,11 @@ static bool stops(char *at)
     return WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV;
 }
 
-/** Frames that are in use, when nothing waits and nothing is in a slot. */
+/** When nothing waits in quarantine. */
 static uint64_t frames_in_use(void)
 {
-    struct qy_mm_stat stat;
     memory.mm->reclaim(memory.mm, QY_GFP_KERNEL, 0);
-    qy_drain_all_pages(memory.mm);
-    qy_mm_stat(memory.mm, &stat);
-    return stat.managed - stat.free;
+    return test_frames_in_use(memory.mm);
 }
 
 static void expect_bytes(const char *block, size_t from, size_t to, char byte)
@@ -205,9 +202,7 @@ static void quarantine_gives_way(void **state)
     assert_true(memory.mm->reclaim(memory.mm, QY_GFP_KERNEL, 0) >= 300 * MIB / PAGE);
     assert_int_equal(memory.mm->quarantine.nr_runs, 0);
     assert_int_equal(atomic_load(&memory.mm->quarantine.nr_protected), 0);
-    qy_drain_all_pages(memory.mm);
-    qy_mm_stat(memory.mm, &stat);
-    assert_true(stat.managed - stat.free < 200);
+    assert_true(test_frames_in_use(memory.mm) < 200);
 }
 
 /* Wrong if it failed: realloc would lose bytes, or leave the old end guarded and the new one

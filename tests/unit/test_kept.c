@@ -8,9 +8,6 @@
 #include "slab/kept.h"
 #include "slab/run_depot.h"
 
-#include <quarry/buddy.h>
-#include <quarry/slab.h>
-
 static struct test_memory memory;
 static struct qy_cpu *cpu;
 
@@ -67,13 +64,6 @@ static uint64_t new_run(uint64_t frames)
     return qy_frame_index(memory.mm, pfn);
 }
 
-static uint64_t free_frames(void)
-{
-    struct qy_mm_stat stat;
-    qy_mm_stat(memory.mm, &stat);
-    return stat.free;
-}
-
 /* Wrong if it failed: a request would get a run that is too short, or waste much of a long one,
  * or a kept run never be found again. */
 static void a_run_serves_requests_a_little_shorter(void **state)
@@ -98,13 +88,13 @@ static void a_run_serves_requests_a_little_shorter(void **state)
 /* Wrong if it failed: R2: a slot would hold more than it may, or not know how much. */
 static void a_slot_keeps_so_much_and_no_more(void **state)
 {
-    uint64_t before = free_frames(), index, got;
+    uint64_t before = qy_free_frames(memory.mm), index, got;
     (void)state;
     for (unsigned i = 0; i < 100; i++) {
         uint64_t frames = 20 + i * 2;
         qy_kept_give(cpu, new_run(frames), frames);
         assert_true(cpu->kept->frames <= QY_KEPT_MOST);
-        assert_int_equal(free_frames(), before - cpu->kept->frames);
+        assert_int_equal(qy_free_frames(memory.mm), before - cpu->kept->frames);
     }
     qy_kept_give(cpu, new_run(3 * QY_KEPT_MOST), 3 * QY_KEPT_MOST); /* one may be longer, alone */
     assert_int_equal(cpu->kept->frames, 3 * QY_KEPT_MOST);
@@ -112,14 +102,14 @@ static void a_slot_keeps_so_much_and_no_more(void **state)
     qy_kept_give(cpu, index, got);
     qy_kept_drain(cpu);
     assert_int_equal(cpu->kept->frames, 0);
-    assert_int_equal(free_frames(), before);
+    assert_int_equal(qy_free_frames(memory.mm), before);
 }
 
 /* Wrong if it failed: a full stack would write over the next one, or drop a run; what it
  * hands to the depot would not be found again. */
 static void a_full_stack_hands_on_its_oldest(void **state)
 {
-    uint64_t runs[QY_KEPT_PLACES + 1], index, got, before = free_frames();
+    uint64_t runs[QY_KEPT_PLACES + 1], index, got, before = qy_free_frames(memory.mm);
     (void)state;
     memory.mm->run_depot.most = QY_RUN_BATCH * 30;
     for (unsigned i = 0; i < COUNT_OF(runs); i++)
@@ -136,7 +126,7 @@ static void a_full_stack_hands_on_its_oldest(void **state)
         qy_give_run(memory.mm, memory.mm->start_pfn + index, got, false);
     }
     assert_false(take(30, &index, &got));
-    assert_int_equal(free_frames(), before);
+    assert_int_equal(qy_free_frames(memory.mm), before);
 }
 
 /** New runs, handed to the depot. */
@@ -156,7 +146,7 @@ static void hand_in(uint64_t frames, unsigned count)
 static void the_depot_has_room_for_what_comes_again(void **state)
 {
     struct qy_run_depot *depot = &memory.mm->run_depot;
-    uint64_t before = free_frames();
+    uint64_t before = qy_free_frames(memory.mm);
     (void)state;
     hand_in(20, 8);
     assert_int_equal(depot->frames, 0);
@@ -166,7 +156,7 @@ static void the_depot_has_room_for_what_comes_again(void **state)
     assert_int_equal(depot->most, 8 * 20);
     hand_in(20, 8);
     assert_int_equal(depot->frames, 8 * 20);
-    assert_int_equal(free_frames(), before - 8 * 20);
+    assert_int_equal(qy_free_frames(memory.mm), before - 8 * 20);
     hand_in(50, 1); /* turned away, and its room with it: the others were pushed out */
     assert_int_equal(depot->most, 8 * 20 - 50);
     assert_int_equal(depot->frames, 0);
@@ -178,7 +168,7 @@ static void the_depot_has_room_for_what_comes_again(void **state)
     assert_int_equal(depot->most, 16 * 20 - 50); /* too long to be worth it */
     qy_run_depot_drain(memory.mm);
     assert_int_equal(depot->most, 0);
-    assert_int_equal(free_frames(), before);
+    assert_int_equal(qy_free_frames(memory.mm), before);
 }
 
 /* Wrong if it failed: what found no room for the most part would be forgotten, or the room that
@@ -186,7 +176,7 @@ static void the_depot_has_room_for_what_comes_again(void **state)
 static void the_depot_remembers_what_it_turned_away(void **state)
 {
     struct qy_run_depot *depot = &memory.mm->run_depot;
-    uint64_t before = free_frames();
+    uint64_t before = qy_free_frames(memory.mm);
     (void)state;
     depot->most = 6 * 20;
     hand_in(20, 8); /* two find no room: their room goes, and the six are turned away as well */
@@ -198,14 +188,14 @@ static void the_depot_remembers_what_it_turned_away(void **state)
     depot->most = 20;
     hand_in(50, 1); /* more than all there was */
     assert_int_equal(depot->most, 0);
-    assert_int_equal(free_frames(), before);
+    assert_int_equal(qy_free_frames(memory.mm), before);
 }
 
 /* Wrong if it failed: a run would stay where the search for old ones ends. */
 static void the_depot_is_emptied_wherever_it_begins(void **state)
 {
     struct qy_run_depot *depot = &memory.mm->run_depot;
-    uint64_t before = free_frames();
+    uint64_t before = qy_free_frames(memory.mm);
     (void)state;
     for (unsigned next = 0; next < QY_RUN_CLASSES; next++) {
         depot->most = 20;
@@ -214,7 +204,7 @@ static void the_depot_is_emptied_wherever_it_begins(void **state)
         depot->next = next;
         qy_run_depot_drain(memory.mm);
         assert_int_equal(depot->frames, 0);
-        assert_int_equal(free_frames(), before);
+        assert_int_equal(qy_free_frames(memory.mm), before);
     }
 }
 
@@ -231,9 +221,7 @@ static void the_depot_makes_way(void **state)
     assert_int_equal(qy_run_depot_frames(memory.mm), 0);
     memory.mm->run_depot.most = 200;
     hand_in(200, 1);
-    struct qy_mm_stat stat;
-    qy_mm_stat(memory.mm, &stat);
-    atomic_store(&memory.mm->peak, stat.managed - stat.free);
+    atomic_store(&memory.mm->peak, qy_used_frames(memory.mm));
     assert_int_equal(qy_slab_grow(qy_cache_of_magazines(memory.mm), cpu), 0);
     assert_int_equal(qy_run_depot_frames(memory.mm), 0); /* for a slab, too */
 }
@@ -277,13 +265,13 @@ static void every_length_has_one_class(void **state)
 /* Wrong if it failed: a run that nobody may keep would be kept, and its memory held for ever. */
 static void too_long_a_run_goes_back_at_once(void **state)
 {
-    uint64_t before = free_frames();
+    uint64_t before = qy_free_frames(memory.mm);
     (void)state;
     uint64_t run = new_run(QY_RUN_CLASS_LONGEST + 1);
     assert_false(try_give(run, QY_RUN_CLASS_LONGEST + 1));
     qy_kept_give(cpu, run, QY_RUN_CLASS_LONGEST + 1);
     assert_int_equal(cpu->kept->frames, 0);
-    assert_int_equal(free_frames(), before);
+    assert_int_equal(qy_free_frames(memory.mm), before);
 }
 
 /* Wrong if it failed: lengths that nobody asks for any more would stay for ever. */

@@ -223,15 +223,6 @@ static void what_cannot_be_made_leaves_all_as_it_was(void **state)
     assert_true(nr_mappings() < mappings + (unsigned)rounds / 2);
 }
 
-static uint64_t frames_in_use(struct qy_mm *mm)
-{
-    struct qy_mm_stat stat;
-    qy_kmem_cache_shrink_all(mm);
-    qy_drain_all_pages(mm);
-    qy_mm_stat(mm, &stat);
-    return stat.managed - stat.free;
-}
-
 /* Wrong if it failed: a large block would be moved where it could grow where it is; or when it
  * moves its bytes or the memory that it leaves would be lost. */
 static void large_blocks_grow_where_they_are_or_move(void **state)
@@ -239,7 +230,7 @@ static void large_blocks_grow_where_they_are_or_move(void **state)
     (void)state;
     struct qy_mm *mm = create(0);
     assert_int_equal(qy_kfree(mm, qy_kmalloc(mm, 512 * MIB, QY_GFP_KERNEL)), 0);
-    uint64_t before = frames_in_use(mm);
+    uint64_t before = test_frames_in_use(mm);
     for (size_t bytes = 2 * MIB; bytes <= 32 * MIB; bytes *= 4) {
         unsigned char *block = qy_kmalloc(mm, bytes, QY_GFP_KERNEL);
         for (size_t at = 0; at < bytes; at += 64)
@@ -257,7 +248,7 @@ static void large_blocks_grow_where_they_are_or_move(void **state)
         test_rules(mm);
         qy_give_run(mm, behind, 1, false);
         assert_int_equal(qy_kfree(mm, moved), 0);
-        assert_int_equal(frames_in_use(mm), before);
+        assert_int_equal(test_frames_in_use(mm), before);
     }
     qy_linux_mm_destroy(mm);
 }
