@@ -281,24 +281,39 @@ static void cut_while_used(void **state)
 
 /* ---- moving ---- */
 
-static qy_pfn_t isolated;
+static struct {
+    struct qy_mapping *mapping;
+    uint32_t page;
+    qy_pfn_t pfn;
+} isolated;
+
+static void isolate(struct qy_mapping *mapping, uint32_t page, qy_pfn_t pfn)
+{
+    isolated.mapping = mapping;
+    isolated.page = page;
+    isolated.pfn = pfn;
+    assert_int_equal(mapping->ops->isolate(mapping, page, pfn, 1), 1);
+}
+
+/** The page goes back to where it was, while a file's is read, an area's unmapped. */
+static void put_back_and_use(int cpu, void *argument)
+{
+    struct qy_mapping *mapping = isolated.mapping;
+    (void)argument;
+    qy_sim_point();
+    if (cpu == 0)
+        results[0] = mapping->ops->putback(mapping, isolated.page, isolated.pfn, isolated.pfn, 1);
+    else if (mapping == &file->mapping)
+        results[1] = qy_file_read(file, buffers[1], 3 * PAGE, PAGE);
+    else
+        results[1] = qy_space_unmap(space, area, 16 * PAGE);
+}
 
 static void prepare_moved(void)
 {
     prepare_read();
     memset(buffers, 0, sizeof(buffers));
-    isolated = memory.mm->start_pfn + qy_index_get(&file->index, 1);
-    assert_int_equal(file->mapping.ops->isolate(&file->mapping, 1, isolated, 1), 1);
-}
-
-static void put_back_and_read(int cpu, void *argument)
-{
-    (void)argument;
-    qy_sim_point();
-    if (cpu == 0)
-        results[0] = file->mapping.ops->putback(&file->mapping, 1, isolated, isolated, 1);
-    else
-        results[1] = qy_file_read(file, buffers[1], 3 * PAGE, PAGE);
+    isolate(&file->mapping, 1, memory.mm->start_pfn + qy_index_get(&file->index, 1));
 }
 
 static void check_moved(void)
@@ -313,10 +328,8 @@ static void check_moved(void)
 static void read_while_moved(void **state)
 {
     (void)state;
-    in_every_order(prepare_moved, put_back_and_read, check_moved);
+    in_every_order(prepare_moved, put_back_and_use, check_moved);
 }
-
-/* ---- areas ---- */
 
 static void prepare_area(void)
 {
@@ -324,18 +337,7 @@ static void prepare_area(void)
     area = area != NULL ? area : qy_space_map(space, 16 * PAGE, QY_PROT_WRITE, 0, NULL);
     assert_non_null(area);
     assert_int_equal(qy_space_fault(space, area, true), 0);
-    isolated = qy_space_translate(space, area);
-    assert_int_equal(space->mapping.ops->isolate(&space->mapping, 0, isolated, 1), 1);
-}
-
-static void put_back_and_unmap(int cpu, void *argument)
-{
-    (void)argument;
-    qy_sim_point();
-    if (cpu == 0)
-        results[0] = space->mapping.ops->putback(&space->mapping, 0, isolated, isolated, 1);
-    else
-        results[1] = qy_space_unmap(space, area, 16 * PAGE);
+    isolate(&space->mapping, 0, qy_space_translate(space, area));
 }
 
 static void check_unmapped(void)
@@ -354,7 +356,7 @@ static void check_unmapped(void)
 static void unmap_while_moved(void **state)
 {
     (void)state;
-    in_every_order(prepare_area, put_back_and_unmap, check_unmapped);
+    in_every_order(prepare_area, put_back_and_use, check_unmapped);
 }
 
 int main(void)
