@@ -11,6 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 CORE = ("src",)
 PRODUCT = ("include", "src", "port", "model", "face")
+TREE = (*PRODUCT, "bench", "examples", "tests")
 _count = 0
 
 

@@ -55,19 +55,17 @@ static void row(const char *name, double began, uint64_t operations)
     printf("%s %.1f ns\n", name, (now_ns() - began) / (double)operations);
 }
 
-static void cost(const char *path)
+static void write_all(struct qy_file *file)
 {
-    struct qy_mm *mm = memory(128);
-    struct qy_file *file = qy_linux_file_open(mm, path, O_RDWR | O_CREAT | O_TRUNC, NULL);
-    int fd = open(path, O_RDWR);
-    uint64_t state = 1;
-    if (file == NULL || fd < 0)
-        exit(1);
     for (uint64_t i = 0; i < FILE_PAGES; i++)
         qy_file_write(file, buffer, PAGE, i * PAGE);
-    if (qy_file_sync(file) != 0)
-        exit(1);
+}
+
+/* All pages are there. */
+static void cost_of_hits(struct qy_file *file, int fd)
+{
     const uint64_t many = 1000000;
+    uint64_t state = 1;
     double began = now_ns();
     for (uint64_t i = 0; i < many; i++)
         qy_file_read(file, buffer, PAGE, next_random(&state) % 64 * PAGE);
@@ -98,10 +96,13 @@ static void cost(const char *path)
         qy_file_unpin(file, page);
     }
     row("pin-unpin-random", began, many);
+}
 
+static void cost_of_misses(struct qy_file *file)
+{
     for (unsigned round = 0; round < 2; round++) {
         qy_file_drop(file);
-        began = now_ns();
+        double began = now_ns();
         for (uint64_t i = 0; i < FILE_PAGES; i++)
             qy_file_read(file, buffer, PAGE, i * PAGE);
         if (round > 0)
@@ -113,15 +114,26 @@ static void cost(const char *path)
         if (round > 0)
             row("miss-scattered", began, FILE_PAGES);
     }
-    began = now_ns();
+}
+
+static void cost(const char *path)
+{
+    struct qy_mm *mm = memory(128);
+    struct qy_file *file = qy_linux_file_open(mm, path, O_RDWR | O_CREAT | O_TRUNC, NULL);
+    int fd = open(path, O_RDWR);
+    if (file == NULL || fd < 0)
+        exit(1);
+    write_all(file);
+    if (qy_file_sync(file) != 0)
+        exit(1);
+    cost_of_hits(file, fd);
+    cost_of_misses(file);
+    double began = now_ns();
     uint64_t dropped = qy_file_drop(file);
     row("drop", began, dropped);
     began = now_ns();
-    for (uint64_t i = 0; i < FILE_PAGES; i++)
-        qy_file_write(file, buffer, PAGE, i * PAGE);
+    write_all(file);
     row("write-new-page", began, FILE_PAGES);
-    struct qy_file_stat stat;
-    qy_file_stat(file, &stat);
     if (qy_file_close(file) != 0)
         exit(1);
     close(fd);

@@ -1,17 +1,18 @@
 /*
  * ageing.c - does placement keep blocks of 2 MiB whole?
  *
- * The workload of the LLFree paper (Wrenger et al. 2023): nine tenths of the memory are taken as single frames, half of them are given back at
- * random, and then, a hundred times, a random tenth of what is taken is given back and taken again. Of the 2 MiB blocks
- * that the free frames could make up, how many are wholly free, and how many order-9 requests succeed?
- * The benchmark keeps its own book of who has which frame; it does not ask the allocator. Only what the instance
- * has for itself from the start (a few frames for its own caches) it must be told.
+ * The workload of the LLFree paper (Wrenger et al. 2023): nine tenths of the memory are taken as
+ * single frames, half of them given back at random; then, a hundred times, a random tenth of what
+ * is taken is given back and taken again. Of the 2 MiB blocks that the free frames could make up,
+ * how many are wholly free, and how many order-9 requests succeed? The benchmark keeps its own book
+ * of who has which frame. All that it asks the allocator is which few frames are its own.
  *
- * A frame that was never given back in all the rounds keeps its block, and no allocator that leaves frames where they
+ * A frame that was never given back keeps its block, and no allocator that leaves frames where they
  * are can know beforehand which it will be: what that costs is printed beside the rest.
  *
- *   ageing ROUNDS SEED   prints whole and got (shares of the possible, 1.00 is all), before and after, the share lost to
- *                     frames never given back (pinned), and the time of a give + take
+ *   ageing ROUNDS SEED   prints whole and got (shares of the possible, 1.00 is all), before and
+ *                        after, the share lost to frames never given back (pinned), and the time
+ *                        of a give + take
  */
 #include "frames.h"
 

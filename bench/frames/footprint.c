@@ -1,9 +1,9 @@
 /*
  * footprint.c - what the book-keeping costs in memory
  *
- *   meta-free   resident memory that an instance adds, for each byte that it describes, all 4 GiB free
+ *   meta-free   resident memory that an instance adds, for each byte described, all 4 GiB free
  *   meta-full   the same when every frame has been taken singly
- *   idle-1T     resident memory that an idle instance with a terabyte-wide range adds to the process
+ *   idle-1T     resident memory that an idle instance with a terabyte-wide range adds
  */
 #include "frames.h"
 

@@ -1,9 +1,9 @@
 /*
  * frames.h - a memory of frames for the benchmark, and the shape of its rows
  *
- * It has 4 GiB, brought online at once, and nothing touches its frames: the allocator's own cost is measured, and no
- * page fault. It keeps next to nothing back for urgent requests (min_free_kbytes: Linux's formula would keep 10 MB),
- * for the workloads are those of allocators that have no such reserve: all that is free can be had.
+ * It has 4 GiB, brought online at once, and nothing touches its frames: what is measured is the
+ * allocator's own cost, no page fault. It holds next to nothing back for urgent requests
+ * (min_free_kbytes; Linux's formula would say 10 MB): the peers have no such reserve either.
  * A row is printed as in bench.h: NAME UNIT VALUE CPU CHECKSUM.
  */
 #ifndef FRAMES_H

@@ -1,13 +1,15 @@
 /*
  * speed.c - one thread takes and gives frames
  *
- *   speed pair      order 0 in turn: what the per-CPU list makes of the shortest path; also order 3, 9 and 10
- *   speed bulk      all of a quarter of the memory at order 0, then all back in the same order; the same with
- *                   qy_alloc_pages_bulk, 64 at a time; the same at order 9
- *   speed random    half of the memory at order 0, given back in random order: frames come home one by one, to
- *                   pageblocks all over the memory, so the per-CPU list can only pass them on
+ *   speed pair      order 0 in turn: what the per-CPU list makes of the shortest path; also order
+ *                   3, 9 and 10
+ *   speed bulk      a quarter of the memory at order 0, then all back in the same order; the same
+ *                   with qy_alloc_pages_bulk, 64 at a time; the same at order 9
+ *   speed random    half of the memory at order 0, given back in random order: frames come home one
+ *                   by one, to pageblocks all over, so the per-CPU list can only pass them on
  *   speed churn     three quarters full; a random frame is given and one taken, at order 0
- *   speed mixed     orders 0 .. 10, the small ones likelier, up to half of the memory, random replacement
+ *   speed mixed     orders 0 .. 10, the small ones likelier, up to half of the memory, random
+ *                   replacement
  */
 #include "frames.h"
 
@@ -27,7 +29,7 @@ static void pair(struct qy_mm *mm, const char *name, unsigned order, uint64_t co
     report_ns(name, start, count, 0);
 }
 
-/* Time that adds up over rounds: report_ns() wants a beginning, so begin as long ago as was used. */
+/* Time that adds up over rounds: report_ns() wants a beginning, so begin as long ago as that. */
 static void report_used(const char *name, struct stopwatch used, uint64_t ops)
 {
     struct stopwatch now = stopwatch_start();

@@ -6,17 +6,19 @@
  *   two remote    each thread takes 4,096 frames, and gives back those that the other took
  *                 (alone: those that it took itself)
  *
- * All at order 0 from one memory. Then each thread with a memory of its own ("-apart"): what two keep that share nothing
- * but the machine. Then the same loops without an allocator: a number is counted up for a frame taken,
- * and nothing done for one given back. That is what handing frame numbers over costs ("-floor"), and from it what an
- * allocator that itself loses nothing to the other thread would keep ("-best").
+ * All at order 0, first from one memory; then ("-apart") from a memory for each thread: what two
+ * keep that share nothing but the machine. Then the same loops without an allocator ("-floor"): a
+ * number is counted up for a frame taken, nothing is done for one given back. That is the cost of
+ * handing frame numbers over, and from it follows what an allocator that itself loses nothing to
+ * the other thread would keep ("-best").
  *
- * Alone and together alternate in trials so short that the cores are now and then free for all of one; the shortest
- * counts, since other load can only lengthen it. Of two threads a trial counts only if they really ran side by side:
- * one that starts late has part of it for itself. Before each comes a turn of the same work, untimed, for
- * what goes on in the long run, not what a thread begins with. Prints the time per give + take and
- * thread together, and the share of the rate alone that each thread keeps (1.00: all): by the clock, and by the CPU time of
- * the threads ("-cpu"), which leaves out what others took of the cores, but also where a thread slept.
+ * Alone and together alternate in trials so short that the cores are now and then free for all of
+ * one; the shortest counts, since other load can only lengthen it. A trial of two counts only if
+ * they really ran side by side: one that starts late has part of it for itself. An untimed turn of
+ * the same work precedes each: what goes on is asked, not what a thread begins with. Prints the
+ * time per give + take and thread together, and the share of its rate alone that each thread keeps
+ * (1.00: all): by the clock, and by the CPU time of the threads ("-cpu"), which leaves out what
+ * others took of the cores, but also where a thread slept.
  */
 #include "frames.h"
 #include <pthread.h>
@@ -39,8 +41,8 @@ static uint64_t ops; /* in a trial: some turns */
 static char what;
 static unsigned threads;
 static _Alignas(4096) qy_pfn_t held_by[2][HELD];
-/* [round parity][thread]: frames from origin on. Half as wide as a frame number, and fetched ahead: what is
- * measured is the allocator, so handing over is to cost as little as it can. */
+/* [round parity][thread]: frames from origin on. Half as wide as a frame number, and fetched ahead:
+ * handing over is to cost as little as it can, for the allocator is what is measured. */
 static _Alignas(64) int32_t handed[2][2][HANDED];
 static qy_pfn_t origin;
 static _Alignas(64) _Atomic uint64_t arrived;

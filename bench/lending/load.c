@@ -1,5 +1,7 @@
-/* Requests under load, beside the first fit as Linux has it; how much of a region is in use when memory is nearly full;
- * what pinned pages do; and what compaction brings together. */
+/*
+ * load.c - requests under load, beside the first fit as Linux has it; how much of a region is in
+ *          use when memory is nearly full; what pinned pages do; what compaction brings together
+ */
 #include "lending.h"
 
 #include <pthread.h>
@@ -106,7 +108,7 @@ static void requests(enum qy_cma_policy policy, uint32_t flags, uint64_t count)
     world_free(&world);
 }
 
-/* An area takes 45 % of memory, the file as much, read twice over: how much of the region is lent? */
+/* An area takes 45 % of memory, a file read twice over as much: how much of the region is lent? */
 static void use(enum qy_cma_policy policy)
 {
     struct world world = world_new(policy, REGION);
@@ -175,8 +177,8 @@ static double share_got(struct qy_mm *mm)
     return (double)got / ((double)stat.free / QY_PAGEBLOCK_FRAMES) * 100;
 }
 
-/* All memory is used page by page; pages are then unmapped at random, three quarters as many as there are: half of them are
- * free in the end. */
+/* All memory is used page by page; then pages are unmapped at random, three quarters as often as
+ * there are pages: half of them are free in the end. */
 static void compaction(void)
 {
     struct world world = world_new(QY_CMA_LINUX, 0);

@@ -1,6 +1,10 @@
-/* A region of 64 MiB, all lent, is taken in buffers of 4 MiB by one, two or four threads at once, and released by
- * them: what do they wait for each other? Lent to clean pages of one file, or of sixteen; to an area of one space,
- * or of sixteen. */
+/*
+ * parallel.c - how long threads that ask one region for buffers wait for each other
+ *
+ * A region of 64 MiB, all lent, is taken in buffers of 4 MiB by one, two or four threads at once,
+ * and released by them. It is lent to clean pages of one file, or of sixteen; or to an area of one
+ * space, or of sixteen.
+ */
 #include "lending.h"
 
 #include <pthread.h>

@@ -1,13 +1,17 @@
-/* 64 MiB of a region, all lent, are taken back in one request: from clean pages of a file, and from an area
- * that nobody touches meanwhile, beside a cold copy of as many bytes. */
+/*
+ * takeback.c - what it costs to take all of a region back in one request
+ *
+ * 64 MiB are lent: to clean pages of a file, or to an area that nobody touches meanwhile. Beside it
+ * stands a cold copy of as many bytes.
+ */
 #include "lending.h"
 
 #include <sys/mman.h>
 
 #define ROUNDS 15
 
-/* Nothing here waits, and this thread does all of it, the host's work included: so its processor time is the time
- * it takes where nothing else runs. */
+/* Nothing here waits, and this thread does all of it, the host's work included: its processor time
+ * is what it would take where nothing else runs. */
 static uint64_t now(void)
 {
     return clock_ns(CLOCK_THREAD_CPUTIME_ID);
@@ -85,8 +89,9 @@ static int take_tables(char *from, char *to)
            MAP_FAILED;
 }
 
-/* What the host asks for the same moves, without a copy: each 2 MiB is closed to writers, then put on other pages. These
- * are mapped a second time, and their tables go to and fro between the two; or they are filled anew. */
+/* What the host asks for the same moves, without a copy: each 2 MiB is closed to writers, then put
+ * on other pages. These are mapped a second time, and their tables go to and fro between the two;
+ * or they are filled anew. */
 static uint64_t remap(int fill)
 {
     int fd = memfd_create("remap", 0);

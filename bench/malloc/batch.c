@@ -1,8 +1,9 @@
 /*
  * batch.c - N blocks of one size, then all of them freed
  *
- * Stands for a request that builds a structure and drops it whole: a parse tree, a row set. More than a small cache
- * in front of the allocator holds, so its second storey is measured too. Freed in the order of allocation.
+ * Stands for a request that builds a structure and drops it whole: a parse tree, a row set. It is
+ * more than a small cache in front of the allocator holds, so the second storey is measured too.
+ * Freed in the order of allocation.
  *
  *   batch SIZE OPS N TOUCH     an operation is one malloc + one free
  */

@@ -1,10 +1,10 @@
 /*
- * bench.h - what every workload shares: arguments, clocks, random numbers, touching, one line of result
+ * bench.h - what every workload shares: arguments, clocks, random numbers, touching, results
  *
  * A workload prints one line a row:   NAME UNIT VALUE CPU CHECKSUM
- *   ns   VALUE is wall time, CPU is the process's CPU time (user + system), both in ns per operation
+ *   ns   wall time and the process's CPU time (user + system), both in ns per operation
  *   KiB  VALUE is an amount of memory; CPU is 0
- * CHECKSUM depends on the work alone, never on addresses, so it must be the same on every allocator.
+ * CHECKSUM depends on the work alone, never on addresses: it is the same on every allocator.
  */
 #ifndef BENCH_H
 #define BENCH_H

@@ -1,9 +1,10 @@
 /*
  * factor.c - number theory with a fresh heap cell for every number
  *
- * Stands for interpreters and algebra systems whose values are small heap cells (cfrac is the classic): the continued
- * fraction of sqrt(N) gives pairs (A, Q) with A^2 = Q mod N, and each Q is divided by small primes. Each result is a new cell of 16 or 32
- * bytes that is written whole, and dies after one or two uses; a few pairs stay.
+ * Stands for interpreters and algebra systems whose values are small heap cells (cfrac is the
+ * classic): the continued fraction of sqrt(N) gives pairs (A, Q) with A^2 = Q mod N, and each Q is
+ * divided by small primes. Each result is a new cell of 16 or 32 bytes, written whole, and dead
+ * after one or two uses; a few pairs stay.
  *
  *   factor TERMS     an operation is one term of the continued fraction (about 125 cells)
  */

@@ -1,14 +1,14 @@
 /*
  * grow.c - buffers that grow by realloc
  *
- * Stands for string builders, vectors, and readers that do not know how much will come. Every appended byte is written
- * (memset), so the cost of moving the old bytes stands beside an honest cost of the new ones. The checksum reads one byte
- * of each page at the end.
+ * Stands for string builders, vectors, and readers that do not know how much will come. Every
+ * appended byte is written (memset), so the cost of moving the old bytes stands beside an honest
+ * cost of the new ones. The checksum reads one byte of each page at the end.
  *
  *   grow double LIMIT COUNT STRINGS   capacity doubles from 16 to LIMIT
  *   grow add STEP LIMIT COUNT STRINGS capacity grows by STEP each time
- *     STRINGS buffers grow in turn, so none can rely on the free memory behind it; COUNT times over;
- *     an operation is one realloc
+ *     STRINGS buffers grow in turn, so none can rely on the free memory behind it; COUNT times
+ *     over; an operation is one realloc
  */
 #include "bench.h"
 

@@ -1,10 +1,11 @@
 /*
  * idle.c - how much memory stays with a process that has freed most of it
  *
- * Stands for a service after its busy hour. LIVE bytes of blocks of 16 .. 4,096 bytes (small ones likelier), all written, are made;
- * then the share FREED (percent) is freed at random, then the program rests two seconds in one of three ways, then
- * its resident memory is read. "sleep" makes no call at all; "tick" mallocs and frees 64 bytes every 10 ms, as a
- * waiting service does; "trim" calls malloc_trim(0) first and then sleeps.
+ * Stands for a service after its busy hour. Blocks of 16 .. 4,096 bytes (small ones likelier), LIVE
+ * bytes in all, are made and written; FREED percent of them are freed at random; the program rests
+ * two seconds in one of three ways; then its resident memory is read. "sleep" makes no call at all;
+ * "tick" mallocs and frees 64 bytes every 10 ms, as a waiting service does; "trim" calls
+ * malloc_trim(0) first and then sleeps.
  *
  *   idle LIVE FREED sleep|tick|trim
  */

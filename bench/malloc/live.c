@@ -1,9 +1,10 @@
 /*
  * live.c - a large live set whose objects are replaced in random order
  *
- * Stands for a cache or an index that has grown big: each operation picks one of N objects at random, reads its first
- * 8 bytes, frees it and puts a new one there, writing its first 8 bytes. The object is cold: cache and TLB misses
- * count more than instructions. With "stay" the same reads and writes go to objects that stay: the floor.
+ * Stands for a cache or an index that has grown big: each operation picks one of N objects at
+ * random, reads its first 8 bytes, frees it and puts a new one there, writing its first 8 bytes.
+ * The object is cold: cache and TLB misses count more than instructions. With "stay" the same reads
+ * and writes go to objects that stay: the floor.
  *
  *   live LOW HIGH OPS N       sizes LOW .. HIGH; an operation is one free + one malloc
  *   live LOW HIGH OPS N stay  no malloc or free in the timed part

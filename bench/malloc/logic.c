@@ -1,9 +1,10 @@
 /*
  * logic.c - minimising logic: lists of bit sets that are split, complemented and joined
  *
- * Stands for optimisers and compilers that build and drop many short lists (espresso is the classic). The complement of
- * a random cover is found by splitting on a variable, again and again; each level makes new lists and new sets, and drops the
- * old ones. Sets are 16 bytes plus a link; lists die last-in first-out by the dozen or thousand. All bytes are written and read.
+ * Stands for optimisers and compilers that build and drop many short lists (espresso is the
+ * classic). The complement of a random cover is found by splitting on a variable, again and again;
+ * each level makes new lists and new sets, and drops the old ones. Sets are 16 bytes plus a link;
+ * lists die last-in first-out by the dozen or thousand. All bytes are written and read.
  *
  *   logic COUNT VARIABLES CUBES     an operation is one cover complemented and checked
  */

@@ -1,13 +1,14 @@
 /*
  * measure.c - run one program and say what it cost
  *
- * A small static launcher between bench/run and the program. Python would do, but Linux counts the launcher's own memory
- * into the ru_maxrss of what it starts, and Python's is larger than many of the programs measured here.
- * The allocator is loaded into the program only. All other output is the program's.
+ * A small static launcher between bench/run and the program. Python would do, but Linux counts the
+ * launcher's own memory into the ru_maxrss of what it starts, and Python has more than many of the
+ * programs measured here. The allocator is loaded into the program only. All other output is the
+ * program's.
  *
  *   measure RESULT CPU LIBRARY PROGRAM [ARGUMENT...]
- *     RESULT is a file that gets one line: wall and CPU in ns, peak RSS in KiB, exit status (or 128 + signal)
- *     CPU is a core to stay on, or -; LIBRARY is a preload, or -
+ *     RESULT is a file that gets one line: wall and CPU in ns, peak RSS in KiB, exit status (or
+ *     128 + signal); CPU is a core to stay on, or -; LIBRARY is a preload, or -
  */
 #include "bench.h"
 #include <sched.h>

@@ -1,9 +1,10 @@
 /*
  * mixed.c - threads that hold a changing mix of sizes
  *
- * Stands for a multi-threaded application at work, each thread on its own data: a table of 3,000 places, half of the operations
- * fill a run of neighbouring places with blocks of 16 .. 8,192 bytes (small ones much likelier), half empty a run forwards or
- * backwards. First 8 bytes written and read.
+ * Stands for a multi-threaded application at work, each thread on its own data: a table of 3,000
+ * places. Half of the operations fill a run of neighbouring places with blocks of 16 .. 8,192 bytes
+ * (small ones much likelier), half empty a run forwards or backwards. First 8 bytes written and
+ * read.
  *
  *   mixed OPS THREADS     an operation is one malloc + one free; OPS is the sum over the threads
  */

@@ -1,8 +1,9 @@
 /*
  * pair.c - one block in turn: malloc, touch, free, again
  *
- * Stands for the temporary buffer of a function that is called often. The allocator may give the same block
- * each time, so this is its shortest path; for large blocks it shows who keeps freed memory and who gives it back at once.
+ * Stands for the temporary buffer of a function that is called often. The allocator may give the
+ * same block each time, so this is its shortest path; large blocks show who keeps freed memory and
+ * who gives it back at once.
  *
  *   pair SIZE COUNT TOUCH     an operation is one malloc + one free
  */

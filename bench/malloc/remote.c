@@ -1,9 +1,10 @@
 /*
  * remote.c - one thread allocates, another frees
  *
- * Stands for a pipeline: a reader thread makes messages, a worker uses and drops them. The producer writes 8 bytes of the
- * block, the consumer reads them and frees it; blocks travel through a ring in groups of 16, so the ring costs little. SIZE 0
- * sends the same traffic without malloc and free: the floor.
+ * Stands for a pipeline: a reader thread makes messages, a worker uses and drops them. The producer
+ * writes 8 bytes of the block, the consumer reads them and frees it; blocks travel through a ring
+ * in groups of 16, so the ring costs little. SIZE 0 sends the same traffic without malloc and free:
+ * the floor.
  *
  *   remote SIZE COUNT RING TOUCH     an operation is one malloc, one hand-over, one free
  */

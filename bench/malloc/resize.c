@@ -1,9 +1,9 @@
 /*
  * resize.c - large blocks that change size up and down
  *
- * Stands for image and matrix buffers and for hash tables that shrink: N blocks, each operation reallocs a random one
- * to a random size between LOW and HIGH (small ones likelier) and writes 8 bytes in each page that it gained. The first 8
- * bytes must survive; they are the checksum.
+ * Stands for image and matrix buffers and for hash tables that shrink: each operation reallocs a
+ * random one of N blocks to a random size between LOW and HIGH (small ones likelier) and writes 8
+ * bytes in each page that it gained. The first 8 bytes must survive; they are the checksum.
  *
  *   resize LOW HIGH OPS N     an operation is one realloc
  */

@@ -1,13 +1,13 @@
 /*
  * scale.c - two threads on two cores against one
  *
- * Stands for the question whether a second core brings twice the work. Each thread works on blocks of its own. One thread runs
- * alone, then two run together, five times in turn; the shortest time of each counts, since other load on the machine
- * can only lengthen it. Prints the time per operation and thread with two, and that time over the time alone
- * (1.00: a second core costs nothing; 2.00: it brings nothing).
+ * Does a second core bring twice the work? Each thread works on blocks of its own. One thread runs
+ * alone, then two run together, five times in turn; the shortest time of each counts, since other
+ * load on the machine can only lengthen it. Prints the time per operation and thread with two, and
+ * that time over the time alone (1.00: a second core costs nothing; 2.00: it brings nothing).
  *
- *   scale WORK OPS SIZE       WORK is pair (in turn), batch (300 at a time) or random (10,000 live, random replace);
- *                             OPS for each thread; first 8 bytes written and read
+ *   scale WORK OPS SIZE       WORK is pair (in turn), batch (300 at a time) or random (10,000 live,
+ *                             random replace); OPS for each thread; first 8 bytes written and read
  */
 #include "bench.h"
 #include <pthread.h>

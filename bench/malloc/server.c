@@ -1,10 +1,11 @@
 /*
  * server.c - a server whose threads come and go and pass their objects on
  *
- * Stands for a thread-per-connection server: CHAINS chains of threads run side by side. A thread owns SLOTS objects
- * of 16 .. 1,024 bytes, replaces random ones PASSES times, then starts its successor, leaves it the objects and ends. So many
- * objects are freed by another thread than the one that made them, and thread caches must be emptied and filled again.
- * The first 8 bytes of an object are written when it is made and read when it is freed.
+ * Stands for a thread-per-connection server: CHAINS chains of threads run side by side. A thread
+ * owns SLOTS objects of 16 .. 1,024 bytes, replaces random ones PASSES times, then starts its
+ * successor, leaves it the objects and ends. So many objects are freed by another thread than the
+ * one that made them, and thread caches must be emptied and filled again. The first 8 bytes of an
+ * object are written when it is made and read when it is freed.
  *
  *   server OPS CHAINS SLOTS PASSES     an operation is one free + one malloc
  */

@@ -1,8 +1,9 @@
 /*
  * simple.c - one thread, mixed sizes, three orders of freeing
  *
- * Stands for ordinary single-threaded code: groups of 25, 100, 400 and 1,600 blocks of 16 .. 1,024 bytes (small ones
- * likelier), freed first-in first-out, last-in first-out, or every second one first. First 8 bytes written and read.
+ * Stands for ordinary single-threaded code: groups of 25, 100, 400 and 1,600 blocks of 16 .. 1,024
+ * bytes (small ones likelier), freed first-in first-out, last-in first-out, or every second one
+ * first. First 8 bytes written and read.
  *
  *   simple OPS     an operation is one malloc + one free
  */

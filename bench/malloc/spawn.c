@@ -1,12 +1,13 @@
 /*
  * spawn.c - start a program many times
  *
- * Stands for a shell loop. Starts PROGRAM by vfork and exec, COUNT times one after the other, and prints the time of one.
- * The allocator under test is loaded into the programs that are started (and into this one, which does not allocate).
+ * Stands for a shell loop. Starts PROGRAM by vfork and exec, COUNT times one after the other, and
+ * prints the time of one. The allocator under test is loaded into the programs that are started
+ * (and into this one, which does not allocate).
  *
- *   spawn COUNT PROGRAM [LIBRARY]   CPU is that of the started programs, the kernel's part of exec and exit included;
- *                                   with LIBRARY, that is loaded into them instead: an empty one gives the
- *                                   floor of anything that is preloaded
+ *   spawn COUNT PROGRAM [LIBRARY]   CPU is that of the started programs, the kernel's part of exec
+ *                                   and exit included; LIBRARY is loaded into them instead: an
+ *                                   empty one gives the floor of anything that is preloaded
  */
 #include "bench.h"
 #include <sys/resource.h>

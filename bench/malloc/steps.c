@@ -1,12 +1,13 @@
 /*
  * steps.c - count the instructions of malloc and free, one by one
  *
- * The program traces its own child (ptrace) and single-steps it through each call, so the count is exact and the same method serves every
- * allocator, whatever addresses it reserves. A call is counted from the function's first instruction to its return; a
- * system call counts as one. Not a timing: bench/instructions prints it.
+ * The program traces its own child (ptrace) and single-steps it through each call, so the count is
+ * exact, and the method the same for every allocator, whatever addresses it reserves. A call is
+ * counted from the function's first instruction to its return; a system call counts as one. Not a
+ * timing: bench/instructions prints it.
  *
- *   steps SIZE     prints: SIZE, malloc and free in turn (median of 101, warm), malloc and free in batches
- *                  of 300 (mean, all slow paths included)
+ *   steps SIZE     prints: SIZE, malloc and free in turn (median of 101, warm), malloc and free in
+ *                  batches of 300 (mean, all slow paths included)
  */
 #include "bench.h"
 #include <signal.h>

@@ -1,9 +1,10 @@
 /*
  * stl.cpp - the containers of C++
  *
- * Stands for C++ applications, through operator new and delete. map: a tree of integers to strings, random insert and
- * erase. hash: word counts in an unordered_map that grows from nothing and is dropped. strings: vectors of strings of 1 .. 100 characters, built, sorted,
- * copied and dropped. list: a list spliced and pruned. Every element is written; most are read.
+ * Stands for C++ applications, through operator new and delete. map: a tree of integers to strings,
+ * random insert and erase. hash: word counts in an unordered_map that grows from nothing and is
+ * dropped. strings: vectors of strings of 1 .. 100 characters, built, sorted, copied and dropped.
+ * list: a list spliced and pruned. Every element is written; most are read.
  *
  *   stl map|hash|strings|list OPS     an operation is one insertion
  */

@@ -1,9 +1,10 @@
 /*
  * threads.c - threads that start, do little, and end
  *
- * Stands for programs that start a thread per task. A thread makes OBJECTS objects of 16 .. 512 bytes,
- * writes their first 8 bytes, frees them all and ends; ALIVE threads run at a time. What an allocator sets up
- * and tears down for a thread decides. OBJECTS 0 is the floor: pthread_create and join alone.
+ * Stands for programs that start a thread per task. A thread makes OBJECTS objects of 16 .. 512
+ * bytes, writes their first 8 bytes, frees them all and ends; ALIVE threads run at a time. What
+ * decides is what an allocator sets up and tears down for a thread. OBJECTS 0 is the floor:
+ * pthread_create and join alone.
  *
  *   threads COUNT OBJECTS ALIVE     an operation is one thread
  */

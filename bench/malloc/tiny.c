@@ -1,8 +1,8 @@
 /*
  * tiny.c - a program that does almost nothing
  *
- * Stands for the small commands that scripts start by the thousand. Ten blocks, their first bytes written, all freed, the end.
- * What remains is the allocator's own start-up, in time and in memory.
+ * Stands for the small commands that scripts start by the thousand. Ten blocks, their first bytes
+ * written, all freed, the end. What remains is the allocator's start-up, in time and in memory.
  *
  *   tiny
  */

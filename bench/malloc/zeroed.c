@@ -1,9 +1,10 @@
 /*
  * zeroed.c - calloc of arrays, used sparsely or fully
  *
- * Stands for tables and bitmaps that must start at zero. Sparse: 8 bytes are read and written every 64 KiB. Full: every word is read
- * and written. Each array is freed before the next, so an allocator that keeps memory must clear it
- * again or know that it is clean; one that gives it back pays a fault a page. The reads prove that it is zero.
+ * Stands for tables and bitmaps that must start at zero. Sparse: 8 bytes are read and written every
+ * 64 KiB. Full: every word is. Each array is freed before the next, so an allocator that keeps
+ * memory must clear it again or know that it is clean; one that gives it back pays a fault a page.
+ * The reads prove that it is zero.
  *
  *   zeroed SIZE OPS sparse|full     an operation is one calloc + use + one free
  */

@@ -2,22 +2,25 @@
  * space.c - what a fault and a move cost, and by which means of the host
  *
  *   fault-4K .. -2M     a page of a space is touched: until the access returns, clearing included
- *   move-4K .. -2M      Quarry moves a run: isolate, copy, put back
- *                       (a page alone leaves a block whose tables went along: the core's side is filled first)
+ *   move-4K .. -2M      Quarry moves a run: isolate, copy, put back (a page alone leaves a block
+ *                       whose tables went along: the core's side is filled first)
  *   copy-4K .. -2M      the copy alone, of memory as cold: what a move cannot go below
- *   protect-, map-      mprotect() to read only, mmap() over it, tables filled: what a move needs where
- *                       tables cannot go along
+ *   protect-, map-      mprotect() to read only, mmap() over it, tables filled: what a move needs
+ *                       where tables cannot go along
  *   replace-, touch-    mmap() without filling tables; the same and a touch of each page
- *   wp-, wpmap-         the same by userfaultfd: write-protect; mmap() and registering what came, because a
- *                       mapping that is replaced is not registered any more
- *   signal              a write to a page that may not be written, and back: the whole way by SIGSEGV
+ *   wp-, wpmap-         the same by userfaultfd: write-protect; mmap() and registering what came,
+ *                       because a mapping that is replaced is not registered any more
+ *   signal              a write to a page that may not be written, and back: by SIGSEGV
  *   wait-wp             the same by userfaultfd: another thread lifts the protection at once
- *   file-read, host-read     a cached file by a pointer, page after page, per page: an area of Quarry's, mmap() of the
- *                       same file, both with all pages in memory
- *   file-write, host-write   the first write to each page of an eighth of it: few enough that nobody has to write back
- *   syscall-mprotect, syscall-wp   read(2) into a page that is being moved: 0 it waited, 14 (EFAULT) it failed
+ *   file-read, host-read     a cached file by a pointer, page after page, per page: an area of
+ *                       Quarry's, mmap() of the same file, both with all pages in memory
+ *   file-write, host-write   the first write to each page of an eighth of it: few enough that
+ *                       nobody has to write back
+ *   syscall-mprotect, syscall-wp   read(2) into a page that is being moved: 0 it waited, 14
+ *                       (EFAULT) it failed
  *
- * All in us, for a run; medians. Runs lie at random within 256 MiB, so mappings split and join as they do in use.
+ * All in us, for a run; medians. Runs lie at random within 256 MiB, so mappings split and join as
+ * they do in use.
  */
 #include "../malloc/bench.h"
 

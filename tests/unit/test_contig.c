@@ -213,7 +213,7 @@ static void a_run_does_not_span_what_is_taken(void **state)
         give(wall[i], 1024);
 }
 
-/* Wrong if it failed: of a memory that was full of long runs, and is free again, gaps would stay that
+/* Wrong if it failed: a memory that was full of long runs, and is free again, would keep gaps that
  * are shorter than a run. */
 static void long_runs_begin_where_free_frames_do(void **state)
 {
