@@ -13,30 +13,10 @@
 #include <quarry/buddy.h>
 #include <quarry/slab.h>
 
-#include <sys/mman.h>
-
-#define BASE (4 * GIB)
 #define BYTES (32 * MIB)
+#define LIMIT (12 * MIB)
 
 static struct backing backing;
-
-static struct qy_mm *create(char **frames, char **meta, size_t *meta_bytes)
-{
-    static const struct qy_range range = {.base = BASE, .bytes = BYTES, .type = QY_RANGE_HOTPLUG};
-    static const struct qy_memmap map = {.ranges = &range, .nr_ranges = 1, .nr_nodes = 1};
-    struct qy_mm_options options = {.grow = true,
-                                    .lazy_backing = true,
-                                    .meta_lazy = true,
-                                    .movable = true,
-                                    .limit_pages = 12 * MIB / PAGE};
-    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-    *meta_bytes = qy_mm_meta_bytes(&map, &options);
-    *meta = mmap(NULL, *meta_bytes, PROT_NONE, flags, -1, 0);
-    *frames = mmap(NULL, BYTES + 4 * MIB, PROT_NONE, flags, -1, 0);
-    options.meta = *meta;
-    options.virt_offset = (((uintptr_t)*frames + 4 * MIB - 1) & ~(4 * MIB - 1)) - BASE;
-    return qy_mm_create(&map, &options, NULL);
-}
 
 static void live(struct qy_mm *mm)
 {
@@ -81,21 +61,18 @@ static void nothing_is_lost(void **state)
     bool failed = true;
     (void)state;
     for (; failed; nth++) {
-        char *frames, *meta;
-        size_t meta_bytes;
+        struct test_memory memory;
         qy_sim_reset();
         qy_sim_cpu(0);
         qy_sim_fail(nth);
-        struct qy_mm *mm = create(&frames, &meta, &meta_bytes);
-        if (mm != NULL) {
-            live(mm);
+        if (test_memory_growing(&memory, BYTES, LIMIT / PAGE)) {
+            live(memory.mm);
             failed = nth == 0 || qy_sim_failed();
             qy_sim_fail(0);
-            live(mm);
+            live(memory.mm);
             assert_int_equal(qy_sim_lines(), 0);
         }
-        munmap(meta, meta_bytes);
-        munmap(frames, BYTES + 4 * MIB);
+        test_memory_free(&memory);
     }
     print_message("%llu calls failed, one at a time\n", (unsigned long long)nth - 2);
     assert_true(nth > 10);

@@ -14,17 +14,8 @@
 #include <quarry/cma.h>
 
 #include <errno.h>
-#include <sys/mman.h>
 
-#define BASE (4 * GIB)
 #define BYTES (32 * MIB)
-
-static char *reserve(size_t bytes)
-{
-    char *at = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    assert_true(at != MAP_FAILED);
-    return at;
-}
 
 /** Borrow, take back, give back, compact. */
 static void use(struct qy_mm *mm, struct qy_cma *cma, struct borrower *borrower)
@@ -73,25 +64,12 @@ static void live(struct qy_mm *mm)
 /** One life in which the @nth call fails; false: there were not so many. */
 static bool run(uint64_t nth)
 {
-    const struct qy_range range = {.base = BASE, .bytes = BYTES, .type = QY_RANGE_HOTPLUG};
-    const struct qy_memmap map = {.ranges = &range, .nr_ranges = 1, .nr_nodes = 1};
-    struct qy_mm_options options = {
-        .grow = true, .lazy_backing = true, .meta_lazy = true, .movable = true};
-    struct qy_error error = {0};
-    size_t meta_bytes = qy_mm_meta_bytes(&map, &options);
-    char *meta = reserve(meta_bytes), *window = reserve(BYTES + 4 * MIB);
-    options.meta = meta;
-    options.virt_offset = (((uintptr_t)window + 4 * MIB - 1) & ~(4 * MIB - 1)) - BASE;
+    struct test_memory memory;
     qy_sim_fail(nth);
-    struct qy_mm *mm = qy_mm_create(&map, &options, &error);
-    if (mm != NULL)
-        live(mm);
-    else
-        assert_int_equal(error.code, -ENOMEM);
+    if (test_memory_growing(&memory, BYTES, 0))
+        live(memory.mm);
     bool failed = qy_sim_failed();
-    munmap(meta, meta_bytes);
-    munmap(window, BYTES + 4 * MIB);
-    qy_sim_reset();
+    test_memory_free(&memory);
     return failed;
 }
 

@@ -137,12 +137,8 @@ static uint64_t one_space(struct life *life, uint64_t nth, uint64_t times)
 /* False: nothing was left that could fail. */
 static bool live(uint64_t nth, uint64_t times)
 {
-    const struct qy_range range = {.base = BASE, .bytes = BYTES};
-    const struct qy_memmap map = {
-        .ranges = &range, .nr_ranges = 1, .nr_nodes = 1, .dma32_end = 4 * GIB};
-    const struct qy_mm_options options = {.min_free_kbytes = 1, .movable = true};
     struct life life = {0};
-    test_memory_build(&life.memory, &map, &options, BASE, BYTES);
+    test_memory_lendable(&life.memory, BYTES, 1);
     make_region(life.memory.mm);
     qy_sim_cpu(-1);                                /* attaching is another test's */
     uint64_t free_before = one_space(&life, 0, 0); /* caches have their first slabs now */

@@ -226,7 +226,7 @@ static void run(bool failures, bool region)
 {
     struct random random = {test_seed() * 4 + failures * 2 + region};
     memset(&world, 0, sizeof(world));
-    backing_memory(&world.memory, region ? 8 * MIB : 4 * MIB, 1);
+    test_memory_lendable(&world.memory, region ? 8 * MIB : 4 * MIB, 1);
     if (region)
         make_guaranteed(world.memory.mm);
     backing_fill(&world.backing, 2 * MIB + 123);

@@ -22,15 +22,11 @@ struct fixture {
 
 static struct fixture set_up(enum qy_cma_policy policy)
 {
-    const struct qy_range range = {.base = BASE, .bytes = BYTES};
-    const struct qy_memmap map = {
-        .ranges = &range, .nr_ranges = 1, .nr_nodes = 1, .dma32_end = 4 * GIB};
-    const struct qy_mm_options options = {.min_free_kbytes = 1, .movable = true};
     const struct qy_cma_options region = {
         .name = "camera", .ranges = {{BASE / PAGE, FRAMES / 2}}, .nr_ranges = 1, .policy = policy};
     struct fixture fixture = {.random = {test_seed()}};
     struct qy_error error = {0};
-    test_memory_build(&fixture.memory, &map, &options, BASE, BYTES);
+    test_memory_lendable(&fixture.memory, BYTES, 1);
     fixture.cma = qy_cma_create(fixture.memory.mm, &region, &error);
     if (fixture.cma == NULL)
         test_fail("qy_cma_create: %s", error.text);

@@ -35,7 +35,7 @@ static void try_all(unsigned cpus, void (*begin)(void), void (*work)(int, void *
     do {
         schedule.preemptions = MOST_PREEMPTIONS;
         qy_sim_reset();
-        backing_memory(&memory, 8 * MIB, 256);
+        test_memory_lendable(&memory, 8 * MIB, 256);
         mm = memory.mm;
         begin();
         qy_sim_run(&schedule, cpus, work, NULL);
@@ -298,7 +298,7 @@ static void full_memory(bool region)
         .name = "camera", .ranges = {{QY_PFN_NONE, 1024}}, .nr_ranges = 1, .policy = QY_CMA_EAGER};
     int code;
     qy_sim_reset();
-    backing_memory(&memory, 8 * MIB, 64);
+    test_memory_lendable(&memory, 8 * MIB, 64);
     mm = memory.mm;
     cma = region ? qy_cma_create(mm, &options, NULL) : NULL;
     open_file(&backing_ops);

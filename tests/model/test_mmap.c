@@ -224,7 +224,7 @@ static void like_an_array(void **state)
 {
     struct random random = {test_seed()};
     (void)state;
-    backing_memory(&memory, 8 * MIB, 1);
+    test_memory_lendable(&memory, 8 * MIB, 1);
     mm = memory.mm;
     make_regions();
     length = 50 * PAGE + 77;

@@ -56,7 +56,7 @@ static int setup(void **state)
     ops.truncate = slow_truncate;
     memset(&backing, 0, sizeof(backing));
     backing_fill(&backing, BYTES);
-    backing_memory(&memory, 16 * MIB, 1);
+    test_memory_lendable(&memory, 16 * MIB, 1);
     file = qy_file_create(memory.mm, "array", &ops, &backing, BYTES, NULL);
     space = qy_space_create(memory.mm, "test", 4 * MIB, NULL);
     assert_true(file != NULL && space != NULL);

@@ -14,7 +14,7 @@ static struct qy_file *cached_file(struct test_memory *memory)
     static unsigned char buffer[8 * PAGE];
     memset(&backing, 0, sizeof(backing));
     backing_fill(&backing, MIB);
-    backing_memory(memory, 16 * MIB, 1);
+    test_memory_lendable(memory, 16 * MIB, 1);
     struct qy_file *file = qy_file_create(memory->mm, "array", &backing_ops, &backing, MIB, NULL);
     assert_non_null(file);
     assert_int_equal(qy_file_read(file, buffer, sizeof(buffer), 0), sizeof(buffer));

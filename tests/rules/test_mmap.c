@@ -22,7 +22,7 @@ static int setup(void **state)
     (void)state;
     memset(&backing, 0, sizeof(backing));
     backing_fill(&backing, MIB);
-    backing_memory(&memory, 16 * MIB, 1);
+    test_memory_lendable(&memory, 16 * MIB, 1);
     space = qy_space_create(memory.mm, "test", 64 * MIB, NULL);
     file = qy_file_create(memory.mm, "array", &backing_ops, &backing, MIB, NULL);
     at = qy_space_map_file(space, file, 2 * PAGE, 8 * PAGE, QY_PROT_WRITE, 0, NULL);

@@ -10,21 +10,15 @@
 
 #include <errno.h>
 
-#define BASE (4 * GIB)
-
 static struct test_memory memory;
 static struct qy_space *space;
 static char *at; /* an area of 24 pages; 16 + 1 of them have frames */
 
 static int setup(void **state)
 {
-    const struct qy_range range = {.base = BASE, .bytes = 16 * MIB};
-    const struct qy_memmap map = {
-        .ranges = &range, .nr_ranges = 1, .nr_nodes = 1, .dma32_end = 4 * GIB};
-    const struct qy_mm_options options = {.min_free_kbytes = 1, .movable = true};
     struct qy_error error;
     (void)state;
-    test_memory_build(&memory, &map, &options, BASE, 16 * MIB);
+    test_memory_lendable(&memory, 16 * MIB, 1);
     space = qy_space_create(memory.mm, "test", 64 * MIB, &error);
     assert_non_null(space);
     at = qy_space_map(space, 24 * PAGE, QY_PROT_WRITE, 0, &error);

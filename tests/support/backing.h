@@ -100,15 +100,4 @@ static inline void backing_fill(struct backing *backing, uint64_t bytes)
         backing->bytes[i] = (unsigned char)(i / PAGE * 31 + i % 251);
 }
 
-/** A memory whose frames can be lent: @bytes of zone Normal. */
-static inline void backing_memory(struct test_memory *memory, uint64_t bytes,
-                                  uint64_t min_free_kbytes)
-{
-    const struct qy_range range = {.base = 4 * GIB, .bytes = bytes};
-    const struct qy_memmap map = {
-        .ranges = &range, .nr_ranges = 1, .nr_nodes = 1, .dma32_end = 4 * GIB};
-    const struct qy_mm_options options = {.min_free_kbytes = min_free_kbytes, .movable = true};
-    test_memory_build(memory, &map, &options, 4 * GIB, bytes);
-}
-
 #endif

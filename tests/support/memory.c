@@ -7,6 +7,7 @@
 #include <quarry/slab.h>
 #include <quarry/view.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -32,25 +33,42 @@ void qy_sim_reset(void) __attribute__((weak));
 int qy_linux_slots_open(struct qy_mm *mm) __attribute__((weak));
 void qy_linux_slots_close(struct qy_mm *mm) __attribute__((weak));
 
-static void *map_bytes(uint64_t bytes)
+static void *map_bytes(uint64_t bytes, int protection)
 {
-    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *at = mmap(NULL, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (at == MAP_FAILED)
         test_fail("no address space for %llu bytes", (unsigned long long)bytes);
     return at;
 }
 
 /* Aligned as the physical addresses are, up to 64 MiB. */
-static char *map_frames(qy_phys_t base, uint64_t bytes)
+static char *map_frames(qy_phys_t base, uint64_t bytes, int protection)
 {
     const uint64_t slack = 64 * MIB;
-    char *at = map_bytes(bytes + slack);
+    char *at = map_bytes(bytes + slack, protection);
     uint64_t skip = (base - (uintptr_t)at) & (slack - 1);
     if (skip > 0)
         munmap(at, skip);
     munmap(at + skip + bytes, slack - skip);
     return at + skip;
+}
+
+/** Address space for what the options want, which then say where it is. */
+static void map_all(struct test_memory *memory, const struct qy_memmap *map,
+                    struct qy_mm_options *options, qy_phys_t virt_base, uint64_t virt_bytes,
+                    int protection)
+{
+    *memory = (struct test_memory){.frames_bytes = virt_bytes};
+    memory->meta_bytes = qy_mm_meta_bytes(map, options);
+    if (memory->meta_bytes == 0)
+        test_fail("the map is bad");
+    memory->meta = map_bytes(memory->meta_bytes, protection);
+    options->meta = memory->meta;
+    options->no_virt = virt_bytes == 0;
+    if (virt_bytes > 0) {
+        memory->frames = map_frames(virt_base, virt_bytes, protection);
+        options->virt_offset = (uintptr_t)memory->frames - virt_base;
+    }
 }
 
 void test_memory_build(struct test_memory *memory, const struct qy_memmap *map,
@@ -60,17 +78,7 @@ void test_memory_build(struct test_memory *memory, const struct qy_memmap *map,
     struct qy_error error = {0};
     struct qy_mm_options chosen = options ? *options : (struct qy_mm_options){0};
 
-    *memory = (struct test_memory){.frames_bytes = virt_bytes};
-    memory->meta_bytes = qy_mm_meta_bytes(map, options);
-    if (memory->meta_bytes == 0)
-        test_fail("the map is bad");
-    memory->meta = map_bytes(memory->meta_bytes);
-    chosen.meta = memory->meta;
-    chosen.no_virt = virt_bytes == 0;
-    if (virt_bytes > 0) {
-        memory->frames = map_frames(virt_base, virt_bytes);
-        chosen.virt_offset = (uintptr_t)memory->frames - virt_base;
-    }
+    map_all(memory, map, &chosen, virt_base, virt_bytes, PROT_READ | PROT_WRITE);
     memory->mm = qy_mm_create(map, &chosen, &error);
     if (!memory->mm)
         test_fail("qy_mm_create: %s", error.text);
@@ -91,6 +99,34 @@ void test_memory_simple(struct test_memory *memory, qy_phys_t base, uint64_t byt
     const struct qy_mm_options options = {.min_free_kbytes = 1};
 
     test_memory_build(memory, &map, &options, base, virt ? bytes : 0);
+}
+
+void test_memory_lendable(struct test_memory *memory, uint64_t bytes, uint64_t min_free_kbytes)
+{
+    const struct qy_range range = {.base = 4 * GIB, .bytes = bytes};
+    const struct qy_memmap map = {
+        .ranges = &range, .nr_ranges = 1, .nr_nodes = 1, .dma32_end = 4 * GIB};
+    const struct qy_mm_options options = {.min_free_kbytes = min_free_kbytes, .movable = true};
+
+    test_memory_build(memory, &map, &options, range.base, bytes);
+}
+
+bool test_memory_growing(struct test_memory *memory, uint64_t bytes, uint64_t limit_pages)
+{
+    const struct qy_range range = {.base = 4 * GIB, .bytes = bytes, .type = QY_RANGE_HOTPLUG};
+    const struct qy_memmap map = {.ranges = &range, .nr_ranges = 1, .nr_nodes = 1};
+    struct qy_mm_options options = {.grow = true,
+                                    .lazy_backing = true,
+                                    .meta_lazy = true,
+                                    .movable = true,
+                                    .limit_pages = limit_pages};
+    struct qy_error error = {0};
+
+    map_all(memory, &map, &options, range.base, bytes, PROT_NONE);
+    memory->mm = qy_mm_create(&map, &options, &error);
+    if (memory->mm == NULL && error.code != -ENOMEM)
+        test_fail("qy_mm_create: %s", error.text);
+    return memory->mm != NULL;
 }
 
 void test_memory_free(struct test_memory *memory)

@@ -37,6 +37,14 @@ void test_memory_build(struct test_memory *memory, const struct qy_memmap *map,
  *  below 16 MiB, DMA32 below 4 GiB, else NORMAL. No watermarks. */
 void test_memory_simple(struct test_memory *memory, qy_phys_t base, uint64_t bytes, bool virt);
 
+/** From 4 GiB on, of zone Normal, and its frames can be lent. */
+void test_memory_lendable(struct test_memory *memory, uint64_t bytes, uint64_t min_free_kbytes);
+
+/** The same, as a process has it: nothing is there until it is needed, metadata neither; at most
+ *  @limit_pages ever (0: all). False: a call that failed left no instance. */
+QY_MUST_CHECK bool test_memory_growing(struct test_memory *memory, uint64_t bytes,
+                                       uint64_t limit_pages);
+
 void test_memory_free(struct test_memory *memory);
 
 /** Ask kmalloc for every size once: the caches behind it, made at the first request, stay. */

@@ -23,13 +23,9 @@ static struct qy_space *space;
 
 static int setup(void **state)
 {
-    const struct qy_range range = {.base = BASE, .bytes = BYTES};
-    const struct qy_memmap map = {
-        .ranges = &range, .nr_ranges = 1, .nr_nodes = 1, .dma32_end = 4 * GIB};
-    const struct qy_mm_options options = {.min_free_kbytes = 1, .movable = true};
     struct qy_error error;
     (void)state;
-    test_memory_build(&memory, &map, &options, BASE, BYTES);
+    test_memory_lendable(&memory, BYTES, 1);
     mm = memory.mm;
     space = qy_space_create(mm, "test", PAGES * PAGE, &error);
     assert_non_null(space);

@@ -10,8 +10,7 @@
 
 #include <errno.h>
 
-#define BASE (4 * GIB)
-#define FIRST (BASE / PAGE)
+#define FIRST (4 * GIB / PAGE)
 #define FRAMES 6144u
 #define PART 1024u
 #define REGION (2 * PART)
@@ -38,16 +37,12 @@ static enum kind kinds[FRAMES];
 
 static void set_up(unsigned order)
 {
-    const struct qy_range range = {.base = BASE, .bytes = FRAMES * PAGE};
-    const struct qy_memmap map = {
-        .ranges = &range, .nr_ranges = 1, .nr_nodes = 1, .dma32_end = 4 * GIB};
-    const struct qy_mm_options options = {.min_free_kbytes = 1, .movable = true};
     const struct qy_cma_options region = {.name = "camera",
                                           .ranges = {{parts[0], PART}, {parts[1], PART}},
                                           .nr_ranges = 2,
                                           .order_per_bit = order,
                                           .policy = QY_CMA_EAGER};
-    test_memory_build(&memory, &map, &options, BASE, FRAMES * PAGE);
+    test_memory_lendable(&memory, FRAMES * PAGE, 1);
     order_per_bit = order;
     cma = qy_cma_create(memory.mm, &region, NULL);
     assert_non_null(cma);

@@ -16,8 +16,7 @@
 
 #include <errno.h>
 
-#define BASE (4 * GIB)
-#define FIRST (BASE / PAGE)
+#define FIRST (4 * GIB / PAGE)
 
 struct fixture {
     struct test_memory memory;
@@ -30,10 +29,6 @@ struct fixture {
 static struct fixture set_up(uint64_t bytes, uint64_t region, enum qy_cma_policy policy,
                              unsigned order_per_bit)
 {
-    const struct qy_range range = {.base = BASE, .bytes = bytes};
-    const struct qy_memmap map = {
-        .ranges = &range, .nr_ranges = 1, .nr_nodes = 1, .dma32_end = 4 * GIB};
-    const struct qy_mm_options options = {.min_free_kbytes = 1, .movable = true};
     const struct qy_cma_options region_options = {
         .name = "camera",
         .ranges = {{FIRST, region}},
@@ -43,7 +38,7 @@ static struct fixture set_up(uint64_t bytes, uint64_t region, enum qy_cma_policy
     };
     struct qy_error error = {0};
     struct fixture fixture;
-    test_memory_build(&fixture.memory, &map, &options, BASE, bytes);
+    test_memory_lendable(&fixture.memory, bytes, 1);
     fixture.mm = fixture.memory.mm;
     fixture.cma = qy_cma_create(fixture.mm, &region_options, &error);
     if (fixture.cma == NULL)

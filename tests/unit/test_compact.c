@@ -10,7 +10,6 @@
 #include <quarry/buddy.h>
 #include <quarry/cma.h>
 
-#define BASE (4 * GIB)
 #define BYTES (32 * MIB)
 #define FRAMES (BYTES / PAGE)
 
@@ -23,13 +22,9 @@ struct fixture {
 /** A memory of which every frame was lent, and then @percent given back at random. */
 static struct fixture set_up(unsigned percent)
 {
-    const struct qy_range range = {.base = BASE, .bytes = BYTES};
-    const struct qy_memmap map = {
-        .ranges = &range, .nr_ranges = 1, .nr_nodes = 1, .dma32_end = 4 * GIB};
-    const struct qy_mm_options options = {.min_free_kbytes = 1, .movable = true};
     struct random random = {.state = 11};
     struct fixture fixture;
-    test_memory_build(&fixture.memory, &map, &options, BASE, BYTES);
+    test_memory_lendable(&fixture.memory, BYTES, 1);
     fixture.mm = fixture.memory.mm;
     fixture.borrower = borrower_create(fixture.mm, "borrower");
     while (borrower_borrow(fixture.borrower, BORROWED_MOVABLE) != UINT32_MAX)

@@ -105,7 +105,7 @@ static void like_an_array(void **state)
 {
     struct random random = {test_seed()};
     (void)state;
-    backing_memory(&memory, 16 * MIB, 1);
+    test_memory_lendable(&memory, 16 * MIB, 1);
     for (unsigned round = 0; round < 8; round++) {
         choose_pages(&random);
         for (unsigned i = 0; i < 4000; i++) {
@@ -155,7 +155,7 @@ static void freed_whole(void **state)
 {
     uint64_t before = 0;
     (void)state;
-    backing_memory(&memory, 16 * MIB, 1);
+    test_memory_lendable(&memory, 16 * MIB, 1);
     test_make_classes(memory.mm);
     for (unsigned round = 0; round < 40; round++) {
         if (round == 1) /* what idles behind kmalloc is there now */

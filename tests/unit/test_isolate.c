@@ -12,8 +12,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-#define BASE (4 * GIB)
-#define FIRST (BASE / PAGE)
+#define FIRST (4 * GIB / PAGE)
 #define BYTES (16 * MIB)
 #define FRAMES (BYTES / PAGE)
 #define RANGE 1024u /* the frames that are asked for, from FIRST on */
@@ -41,11 +40,7 @@ static int late_drop(struct qy_mapping *mapping, uint32_t index, qy_pfn_t pfn, u
 static void set_up(bool (*keep)(qy_pfn_t pfn))
 {
     static struct qy_mapping_ops own;
-    const struct qy_range range = {.base = BASE, .bytes = BYTES};
-    const struct qy_memmap map = {
-        .ranges = &range, .nr_ranges = 1, .nr_nodes = 1, .dma32_end = 4 * GIB};
-    const struct qy_mm_options options = {.min_free_kbytes = 1, .movable = true};
-    test_memory_build(&memory, &map, &options, BASE, BYTES);
+    test_memory_lendable(&memory, BYTES, 1);
     mm = memory.mm;
     borrower = borrower_create(mm, "borrower");
     ops = *borrower->mapping.ops;

@@ -16,12 +16,8 @@
 
 static struct test_memory movable_memory(uint64_t bytes)
 {
-    const struct qy_range range = {.base = BASE, .bytes = bytes};
-    const struct qy_memmap map = {
-        .ranges = &range, .nr_ranges = 1, .nr_nodes = 1, .dma32_end = 4 * GIB};
-    const struct qy_mm_options options = {.min_free_kbytes = 1, .movable = true};
     struct test_memory memory;
-    test_memory_build(&memory, &map, &options, 0, 0);
+    test_memory_lendable(&memory, bytes, 1);
     return memory;
 }
 

@@ -14,7 +14,6 @@
 
 #include <errno.h>
 
-#define BASE (4 * GIB)
 #define BYTES (32 * MIB)
 #define PAGES 4096u /* of the space: 16 MiB */
 #define MOST 64     /* mappings */
@@ -28,12 +27,8 @@ static unsigned nr_taken;
 
 static void build(uint64_t most)
 {
-    const struct qy_range range = {.base = BASE, .bytes = BYTES};
-    const struct qy_memmap map = {
-        .ranges = &range, .nr_ranges = 1, .nr_nodes = 1, .dma32_end = 4 * GIB};
-    const struct qy_mm_options options = {.min_free_kbytes = 1, .movable = true};
     struct qy_error error;
-    test_memory_build(&memory, &map, &options, BASE, BYTES);
+    test_memory_lendable(&memory, BYTES, 1);
     mm = memory.mm;
     qy_sim_window_most(most);
     space = qy_space_create(mm, "test", PAGES * PAGE, &error);
@@ -223,12 +218,8 @@ static struct test_memory another;
  * the program where a call could have been refused. */
 static void memories_share_the_limit(void **state)
 {
-    const struct qy_range range = {.base = 8 * GIB, .bytes = 8 * MIB};
-    const struct qy_memmap map = {
-        .ranges = &range, .nr_ranges = 1, .nr_nodes = 1, .dma32_end = 4 * GIB};
-    const struct qy_mm_options options = {.min_free_kbytes = 1, .movable = true};
     (void)state;
-    test_memory_build(&another, &map, &options, 8 * GIB, 8 * MIB);
+    test_memory_lendable(&another, 8 * MIB, 1);
     struct qy_space *second = qy_space_create(another.mm, "second", 16 * MIB, NULL);
     assert_non_null(second);
     char *area = qy_space_map(space, MIB, QY_PROT_WRITE, QY_AREA_POPULATE, NULL);

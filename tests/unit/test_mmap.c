@@ -28,7 +28,7 @@ static int setup(void **state)
     (void)state;
     memset(&backing, 0, sizeof(backing));
     backing_fill(&backing, FILE_PAGES * PAGE);
-    backing_memory(&memory, 16 * MIB, 1);
+    test_memory_lendable(&memory, 16 * MIB, 1);
     mm = memory.mm;
     space = qy_space_create(mm, "one", 64 * MIB, NULL);
     other = qy_space_create(mm, "two", 64 * MIB, NULL);

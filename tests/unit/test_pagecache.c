@@ -18,7 +18,7 @@ static struct qy_file *open_file(uint64_t memory_bytes, uint64_t file_bytes)
     struct qy_error error = {0};
     memset(&backing, 0, sizeof(backing));
     backing_fill(&backing, file_bytes);
-    backing_memory(&memory, memory_bytes, 1);
+    test_memory_lendable(&memory, memory_bytes, 1);
     struct qy_file *file =
         qy_file_create(memory.mm, "array", &backing_ops, &backing, file_bytes, &error);
     assert_non_null(file);
@@ -200,7 +200,7 @@ static void several_pieces_at_once(void **state)
     (void)state;
     assert_int_equal(qy_file_close(open_file(32 * MIB, 1000000)), 0);
     test_memory_free(&memory);
-    backing_memory(&memory, 32 * MIB, 1);
+    test_memory_lendable(&memory, 32 * MIB, 1);
     backing.closes = 0;
     struct qy_file *file =
         qy_file_create(memory.mm, "vectors", &ops, &backing, 1000000, &(struct qy_error){0});
@@ -335,7 +335,7 @@ static void figures_while_written(void **state)
                                     .close = backing_close};
     (void)state;
     memset(&backing, 0, sizeof(backing));
-    backing_memory(&memory, 16 * MIB, 1);
+    test_memory_lendable(&memory, 16 * MIB, 1);
     looked_at = qy_file_create(memory.mm, "looked at", &ops, &backing, 0, NULL);
     assert_non_null(looked_at);
     memset(data, 5, sizeof(data));

@@ -51,7 +51,7 @@ static struct pattern pattern;
 
 static struct qy_file *long_file(uint64_t memory_bytes, uint64_t file_bytes)
 {
-    backing_memory(&memory, memory_bytes, 1);
+    test_memory_lendable(&memory, memory_bytes, 1);
     pattern = (struct pattern){0};
     struct qy_file *file =
         qy_file_create(memory.mm, "pattern", &pattern_ops, &pattern, file_bytes, NULL);
@@ -312,7 +312,7 @@ static void others_close_files(void **state)
  * it before. */
 static void background(void **state)
 {
-    backing_memory(&memory, 32 * MIB, 512); /* min 128 frames */
+    test_memory_lendable(&memory, 32 * MIB, 512); /* min 128 frames */
     pattern = (struct pattern){0};
     struct qy_file *file =
         qy_file_create(memory.mm, "pattern", &pattern_ops, &pattern, 128 * MIB, NULL);
@@ -361,7 +361,7 @@ static void reads_fill_a_guaranteed_region(void **state)
     static unsigned char page[PAGE];
     struct qy_cache_stat stat;
     (void)state;
-    backing_memory(&memory, 64 * MIB, 1);
+    test_memory_lendable(&memory, 64 * MIB, 1);
     pattern = (struct pattern){0};
     frames_make_region(memory.mm, 4 * GIB / PAGE, 4096, QY_MIGRATE_GUARANTEED);
     struct qy_file *file =
@@ -419,7 +419,7 @@ static void read_without_memory(void **state)
 static void guaranteed_region(void **state)
 {
     static unsigned char page[PAGE];
-    backing_memory(&memory, 32 * MIB, 1);
+    test_memory_lendable(&memory, 32 * MIB, 1);
     pattern = (struct pattern){0};
     frames_make_region(memory.mm, 4 * GIB / PAGE, 4096, QY_MIGRATE_GUARANTEED);
     struct qy_file *file =
@@ -469,7 +469,7 @@ static void guaranteed_region(void **state)
 static void region_ends(void **state)
 {
     static qy_pfn_t taken[8192];
-    backing_memory(&memory, 32 * MIB, 1);
+    test_memory_lendable(&memory, 32 * MIB, 1);
     pattern = (struct pattern){0};
     frames_make_region(memory.mm, 4 * GIB / PAGE, 4096, QY_MIGRATE_CMA);
     memory.mm->zones[QY_ZONE_NORMAL].lends_eagerly = true;
@@ -526,7 +526,7 @@ static void moves(void **state)
  * him, when they were free all the time, and kept from him by his watermark. */
 static void free_frames_are_no_news(void **state)
 {
-    backing_memory(&memory, 16 * MIB, 512);
+    test_memory_lendable(&memory, 16 * MIB, 512);
     pattern = (struct pattern){0};
     struct qy_file *file =
         qy_file_create(memory.mm, "pattern", &pattern_ops, &pattern, 128 * MIB, NULL);

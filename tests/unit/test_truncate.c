@@ -30,7 +30,7 @@ static struct qy_file *open_file(uint64_t bytes, bool can_truncate, bool can_wri
     truncates = 0;
     truncate_code = 0;
     backing_fill(&backing, bytes);
-    backing_memory(&memory, 16 * MIB, 1);
+    test_memory_lendable(&memory, 16 * MIB, 1);
     struct qy_file *file = qy_file_create(memory.mm, "array", &ops, &backing, bytes, NULL);
     assert_non_null(file);
     return file;

@@ -42,7 +42,7 @@ static int64_t write_nowhere(void *cookie, uint64_t offset, const void *buffer, 
 static void set_up(uint64_t bytes, uint64_t min_free_kbytes)
 {
     static const struct qy_file_ops ops = {.read = read_zeros, .write = write_nowhere};
-    backing_memory(&memory, bytes, min_free_kbytes);
+    test_memory_lendable(&memory, bytes, min_free_kbytes);
     mm = memory.mm;
     reads = written = 0;
     file = qy_file_create(mm, "zeros", &ops, NULL, GIB, NULL);
@@ -493,7 +493,7 @@ static void let_go(void)
 static void background(void **state)
 {
     (void)state;
-    backing_memory(&memory, 16 * MIB, 2048);
+    test_memory_lendable(&memory, 16 * MIB, 2048);
     mm = memory.mm;
     keep_until_free(10);
     assert_false(qy_reclaim_background(mm)); /* nobody has anything */
