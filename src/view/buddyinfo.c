@@ -15,16 +15,21 @@
 #include "base/text.h"
 #include "view/lens.h"
 
+void qy_text_zone(struct qy_text *text, const struct qy_zone_view *zone)
+{
+    qy_text_string(text, "Node ");
+    qy_text_u64(text, zone->node);
+    qy_text_string(text, ", zone ");
+    qy_text_string_right(text, zone->name, 8);
+}
+
 void qy_show_buddyinfo(const struct qy_lens *lens, struct qy_text *text)
 {
     struct qy_zone_view zone;
     for (size_t z = 0; qy_look_zone(lens, z, &zone); z++) {
         if (!zone.populated)
             continue;
-        qy_text_string(text, "Node ");
-        qy_text_u64(text, zone.node);
-        qy_text_string(text, ", zone ");
-        qy_text_string_right(text, zone.name, 8);
+        qy_text_zone(text, &zone);
         qy_text_char(text, ' ');
         for (unsigned order = 0; order < QY_NR_ORDERS; order++) {
             qy_text_u64_right(text, zone.nr_free[order], 6);

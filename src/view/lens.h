@@ -178,6 +178,8 @@ void qy_text_below_us(struct qy_text *text, uint64_t below_us, unsigned width);
 /** @percent of a region's requests took less than so many microseconds; 0: there were none. */
 uint64_t qy_region_latency_us(const struct qy_region_view *region, unsigned percent);
 
+/** "Node 0, zone   Normal": what such lists of zones begin with. */
+void qy_text_zone(struct qy_text *text, const struct qy_zone_view *zone);
 /** The names that pagetypeinfo uses: "Unmovable", "Movable" ... */
 const char *qy_migratetype_name(unsigned migratetype);
 

@@ -77,10 +77,7 @@ static void pageblocks(const struct qy_lens *lens, const struct qy_memory_view *
     for (size_t z = 0; qy_look_zone(lens, z, &zone); z++) {
         if (!zone.populated)
             continue;
-        qy_text_string(text, "Node ");
-        qy_text_u64(text, zone.node);
-        qy_text_string(text, ", zone ");
-        qy_text_string_right(text, zone.name, 8);
+        qy_text_zone(text, &zone);
         qy_text_char(text, ' ');
         for (unsigned type = 0; type < QY_NR_MIGRATETYPES; type++) {
             if (!has_type(memory, type))

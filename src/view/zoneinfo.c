@@ -74,9 +74,7 @@ void qy_show_zoneinfo(const struct qy_lens *lens, struct qy_text *text)
 {
     struct qy_zone_view zone;
     for (size_t z = 0; qy_look_zone(lens, z, &zone); z++) {
-        labelled(text, "Node ", zone.node);
-        qy_text_string(text, ", zone ");
-        qy_text_string_right(text, zone.name, 8);
+        qy_text_zone(text, &zone);
         items(lens, QY_ITEMS_NODE, z, "\n  per-node stats", text);
         frames(&zone, text);
         if (zone.populated) {
