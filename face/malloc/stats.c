@@ -134,7 +134,7 @@ QY_API void malloc_stats(void)
     qy_text_char(&text, '\n');
     if (mm != NULL)
         qy_print_meminfo(mm, &text);
-    qy_port_write(buffer, text.length < sizeof(buffer) ? text.length : sizeof(buffer) - 1);
+    qy_text_report(&text);
 }
 
 /* glibc has deprecated mallinfo; programs still call it. */

@@ -90,7 +90,7 @@ static void end_for_lack_of_mappings(struct qy_space *space, const void *address
     qy_text_string(&text, ": the limit is vm.max_map_count, ");
     qy_text_u64(&text, qy_linux_most_mappings());
     qy_text_string(&text, "; raise it (sysctl), or use larger areas, QY_AREA_HUGE\n");
-    qy_port_write(line, text.length < sizeof(line) ? text.length : sizeof(line) - 1);
+    qy_text_report(&text);
     struct sigaction action = {.sa_handler = SIG_DFL};
     sigaction(SIGSEGV, &action, NULL); /* the access faults again */
 }

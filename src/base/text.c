@@ -1,7 +1,7 @@
 /*
  * text.c - text.h's few functions
  *
- * WHAT    Everything ends in qy_text_char(), the one place that knows the buffer's end.
+ * WHAT    Whatever is written ends in qy_text_char(), the one place that fills the buffer.
  *
  * RULES   none: the caller owns the buffer.
  *
@@ -10,6 +10,8 @@
  * COST    A comparison a character.
  */
 #include "base/text.h"
+
+#include "base/port.h"
 
 void qy_text_init(struct qy_text *text, char *buffer, size_t bytes)
 {
@@ -89,6 +91,11 @@ void qy_text_string_left(struct qy_text *text, const char *string, unsigned widt
 {
     qy_text_string(text, string);
     blanks(text, string_length(string), width);
+}
+
+void qy_text_report(const struct qy_text *text)
+{
+    qy_port_write(text->buffer, text->length < text->bytes ? text->length : text->bytes - 1);
 }
 
 bool qy_text_equal(const char *one, const char *other)

@@ -23,6 +23,8 @@ void qy_text_hex(struct qy_text *text, uint64_t number, unsigned digits);
 void qy_text_u64_right(struct qy_text *text, uint64_t number, unsigned width);
 void qy_text_string_right(struct qy_text *text, const char *string, unsigned width);
 void qy_text_string_left(struct qy_text *text, const char *string, unsigned width);
+/** What the buffer holds goes to whoever reads reports, as one piece. */
+void qy_text_report(const struct qy_text *text);
 /** Whether two strings are the same. */
 bool qy_text_equal(const char *one, const char *other);
 

@@ -51,7 +51,7 @@ int qy_fault_report(struct qy_mm *mm, const struct qy_fault *fault)
         qy_text_string(&text, fault->note);
     }
     qy_text_char(&text, '\n');
-    qy_port_write(line, text.length < sizeof(line) ? text.length : sizeof(line) - 1);
+    qy_text_report(&text);
     __atomic_store_n(&mm->last_fault, fault->rule, __ATOMIC_RELAXED);
     atomic_fetch_add_explicit(&mm->nr_faults, 1, memory_order_relaxed);
     if (mm->panic_on_fault)

@@ -128,7 +128,7 @@ static void say_lost(const struct qy_file *file, int code)
     qy_text_string(&text, ": its last area went, and what was written there is lost: error ");
     qy_text_u64(&text, (uint64_t)-code);
     qy_text_char(&text, '\n');
-    qy_port_write(line, text.length < sizeof(line) ? text.length : sizeof(line) - 1);
+    qy_text_report(&text);
 }
 
 void qy_file_put(struct qy_file *file)

@@ -125,7 +125,7 @@ static void say_unreadable(struct qy_file *file, uint64_t index, int code)
     qy_text_string(&text, " was touched and cannot be read: error ");
     qy_text_u64(&text, (uint64_t)-code);
     qy_text_char(&text, '\n');
-    qy_port_write(line, text.length < sizeof(line) ? text.length : sizeof(line) - 1);
+    qy_text_report(&text);
 }
 
 /** Read the page, with those of its 64 KiB that are not there; who comes here and there, and seldom

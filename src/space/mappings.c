@@ -174,7 +174,7 @@ int qy_space_no_mappings_locked(struct qy_space *space)
     qy_text_u64(&text, space->charged);
     qy_text_string(&text, " mappings, and the host allows no more (vm.max_map_count); ");
     qy_text_string(&text, "larger areas, or QY_AREA_HUGE, need fewer\n");
-    qy_port_write(line, text.length < sizeof(line) ? text.length : sizeof(line) - 1);
+    qy_text_report(&text);
     return -QY_ENOMEM;
 }
 
