@@ -279,16 +279,6 @@ static uint64_t place(struct qy_space *space, struct qy_file *file, struct qy_ma
     return page;
 }
 
-/** Every page that the file has gets its entry. */
-static int populate(struct qy_space *space, uint64_t page, uint64_t count)
-{
-    struct qy_want want = {.need = QY_PROT_NONE};
-    int code = 0;
-    for (uint64_t at = page; at < page + count && code == 0; at++)
-        code = qy_space_fill(space, at, &want);
-    return code == -QY_EFAULT ? 0 : code; /* the file ends there */
-}
-
 void *qy_space_map_file(struct qy_space *space, struct qy_file *file, uint64_t offset, size_t bytes,
                         uint32_t prot, uint32_t flags, struct qy_error *error)
 {
@@ -314,8 +304,8 @@ void *qy_space_map_file(struct qy_space *space, struct qy_file *file, uint64_t o
     if (page == QY_TREE_NO_GAP)
         return refused(error, -QY_ENOMEM, why, count);
     void *address = qy_space_address(space, page);
-    code = flags & QY_AREA_POPULATE ? populate(space, page, count) : 0;
-    if (code != 0) {
+    code = flags & QY_AREA_POPULATE ? qy_space_populate(space, page, count) : 0;
+    if (code != 0 && code != -QY_EFAULT) { /* -EFAULT: the file ends there */
         qy_space_unmap(space, address, count << QY_PAGE_SHIFT);
         return refused(error, code,
                        "the file cannot be read, or there are no frames, for pages: ", count);

@@ -253,6 +253,15 @@ int qy_space_fill(struct qy_space *space, uint64_t page, struct qy_want *want)
     return code;
 }
 
+int qy_space_populate(struct qy_space *space, uint64_t page, uint64_t count)
+{
+    struct qy_want want = {.need = QY_PROT_NONE};
+    int code = 0;
+    for (uint64_t at = page; at < page + count && code == 0; at++)
+        code = qy_space_fill(space, at, &want);
+    return code;
+}
+
 int qy_space_touch(struct qy_space *space, const void *address, bool write, enum qy_lack *lack)
 {
     struct qy_want want = {.need = write ? QY_PROT_WRITE : QY_PROT_READ};

@@ -262,16 +262,6 @@ static void *refused(struct qy_error *error, int code, const char *text, uint64_
     return NULL;
 }
 
-/** Every page of it gets its frame. */
-static int populate(struct qy_space *space, uint64_t page, uint64_t count)
-{
-    struct qy_want want = {.need = QY_PROT_NONE};
-    int code = 0;
-    for (uint64_t at = page; at < page + count && code == 0; at++)
-        code = qy_space_fill(space, at, &want);
-    return code;
-}
-
 void *qy_space_map(struct qy_space *space, size_t bytes, uint32_t prot, uint32_t flags,
                    struct qy_error *error)
 {
@@ -301,7 +291,7 @@ void *qy_space_map(struct qy_space *space, size_t bytes, uint32_t prot, uint32_t
     if (page == QY_TREE_NO_GAP)
         return refused(error, -QY_ENOMEM, why, count);
     void *address = qy_space_address(space, page);
-    if ((flags & QY_AREA_POPULATE) && populate(space, page, count) != 0) {
+    if ((flags & QY_AREA_POPULATE) && qy_space_populate(space, page, count) != 0) {
         qy_space_unmap(space, address, count << QY_PAGE_SHIFT);
         return refused(error, -QY_ENOMEM, "no frames, or no mappings, for pages: ", count);
     }

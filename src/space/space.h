@@ -204,6 +204,8 @@ struct qy_want {
 /** See that a page has a frame: as the page of a block. No lock is held. Errors as
  *  qy_space_fault(). */
 QY_MUST_CHECK int qy_space_fill(struct qy_space *space, uint64_t page, struct qy_want *want);
+/** The same for each page of a run, up to the first that cannot have one. */
+QY_MUST_CHECK int qy_space_populate(struct qy_space *space, uint64_t page, uint64_t count);
 
 /** qy_space_fault(), and of what there is a lack. */
 QY_MUST_CHECK int qy_space_touch(struct qy_space *space, const void *address, bool write,
