@@ -46,41 +46,28 @@ static void mark_online(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t pfn, ui
     }
 }
 
-/** Frames of one zone, whose memory is there, become free. grow_lock held. */
-static void online(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t pfn, uint64_t nr_frames)
+/** Frames of one zone, whose memory is there, become free; reserved ones are never handed out, and
+ *  the zone counts them as present only. grow_lock held. */
+static void online(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t pfn, uint64_t nr_frames,
+                   bool reserved)
 {
     qy_lock(&zone->lock);
     mark_online(mm, zone, pfn, nr_frames);
-    qy_zone_extend(mm, zone, pfn, nr_frames, nr_frames);
-    qy_buddy_give_range_locked(mm, zone, pfn, nr_frames, mm->options.lazy_backing);
+    qy_zone_extend(mm, zone, pfn, nr_frames, reserved ? 0 : nr_frames);
+    if (!reserved)
+        qy_buddy_give_range_locked(mm, zone, pfn, nr_frames, mm->options.lazy_backing);
     qy_unlock(&zone->lock);
 }
 
 /** The same for frames of one node that may lie in several zones. */
-static void online_span(struct qy_mm *mm, struct qy_span span)
+static void online_span(struct qy_mm *mm, struct qy_span span, bool reserved)
 {
     while (span.start < span.end) {
         struct qy_zone *zone = qy_zone_for(mm, span.start, span.node);
         qy_pfn_t end = mm->zone_end[zone->type] >> QY_PAGE_SHIFT;
         if (end > span.end)
             end = span.end;
-        online(mm, zone, span.start, end - span.start);
-        span.start = end;
-    }
-}
-
-/** Frames that exist and are never handed out: the zone counts them as present only. */
-static void online_reserved(struct qy_mm *mm, struct qy_span span)
-{
-    while (span.start < span.end) {
-        struct qy_zone *zone = qy_zone_for(mm, span.start, span.node);
-        qy_pfn_t end = mm->zone_end[zone->type] >> QY_PAGE_SHIFT;
-        if (end > span.end)
-            end = span.end;
-        qy_lock(&zone->lock);
-        mark_online(mm, zone, span.start, end - span.start);
-        qy_zone_extend(mm, zone, span.start, end - span.start, 0);
-        qy_unlock(&zone->lock);
+        online(mm, zone, span.start, end - span.start, reserved);
         span.start = end;
     }
 }
@@ -96,11 +83,11 @@ static void online_hotplug(struct qy_mm *mm, struct qy_span span)
             reserved.start = span.start;
         if (reserved.end > span.end)
             reserved.end = span.end;
-        online_span(mm, (struct qy_span){span.start, reserved.start, span.node});
-        online_reserved(mm, reserved);
+        online_span(mm, (struct qy_span){span.start, reserved.start, span.node}, false);
+        online_span(mm, reserved, true);
         span.start = reserved.end;
     }
-    online_span(mm, span);
+    online_span(mm, span, false);
 }
 
 static const struct qy_span *hotplug_holding(const struct qy_mm *mm, qy_pfn_t pfn,
@@ -128,10 +115,10 @@ int qy_online_ram(struct qy_mm *mm, const struct qy_layout *layout, struct qy_er
     if (code == 0)
         code = qy_mm_charge(mm, frames);
     for (unsigned i = 0; i < layout->nr_ram && code == 0; i++)
-        online_span(mm, layout->ram[i]);
+        online_span(mm, layout->ram[i], false);
     for (unsigned i = 0; i < layout->nr_reserved && code == 0; i++)
         if (hotplug_holding(mm, layout->reserved[i].start, 1) == NULL)
-            online_reserved(mm, layout->reserved[i]);
+            online_span(mm, layout->reserved[i], true);
     qy_unlock(&mm->grow_lock);
     if (code != 0)
         qy_error_set(error, code, "no room for the map's RAM under the limit: frames ", frames, "");
@@ -189,7 +176,7 @@ int qy_mm_online(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames)
 /** Move on to the next section that is not online; false: there is none. */
 static bool seek_offline(struct qy_mm *mm)
 {
-    for (; mm->grow_range < mm->nr_hotplug;) {
+    while (mm->grow_range < mm->nr_hotplug) {
         const struct qy_span *range = &mm->hotplug[mm->grow_range];
         if (mm->grow_pfn < range->start)
             mm->grow_pfn = range->start;
