@@ -19,8 +19,6 @@
 
 #include "slab/kmalloc.h"
 
-#include <quarry/slab.h>
-
 #include <dlfcn.h>
 #include <stdlib.h>
 

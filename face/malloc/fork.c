@@ -19,7 +19,6 @@
 #include "malloc.h"
 
 #include "../../port/linux/linux.h"
-#include "slab/cache.h"
 
 #include <pthread.h>
 

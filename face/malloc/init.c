@@ -19,7 +19,6 @@
 
 #include "../../port/linux/linux.h"
 
-#include <quarry/buddy.h>
 #include <quarry/slab.h>
 
 #include <errno.h>

@@ -3,8 +3,6 @@
  */
 #include "tool.h"
 
-#include <quarry/linux.h>
-
 #include <argp.h>
 #include <errno.h>
 #include <stdarg.h>

@@ -8,7 +8,6 @@
  *
  * COST    Per page 0.3 us where memcpy(3) takes 0.45, neither side being in a cache.
  */
-#include "linux.h"
 
 #include "memory/mm.h"
 

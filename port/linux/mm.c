@@ -17,7 +17,6 @@
 #include "memory/mm.h"
 #include "move/compact.h"
 #include "slab/boot.h"
-#include "slab/cache.h"
 #include "slab/magazine.h"
 
 #include <errno.h>

@@ -16,7 +16,6 @@
  * COST    Beyond order 10 a pass over the zone's pageblock headers: 32 bytes for 2 MiB.
  */
 #include "base/assert.h"
-#include "base/errno.h"
 #include "buddy/alloc.h"
 #include "buddy/buddy.h"
 #include "memory/fault.h"

@@ -23,12 +23,9 @@
 
 #include "base/assert.h"
 #include "base/errno.h"
-#include "buddy/alloc.h"
 #include "buddy/lend.h"
 #include "memory/fault.h"
 #include "move/move.h"
-
-#include <quarry/slab.h>
 
 #define MAX_ALIGN_ORDER 18
 

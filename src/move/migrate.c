@@ -17,7 +17,6 @@
  */
 #include "move/move.h"
 
-#include "base/assert.h"
 #include "base/errno.h"
 #include "buddy/lend.h"
 

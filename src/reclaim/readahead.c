@@ -23,7 +23,6 @@
  * COST    One call of the backing for a window, if it can take pieces; else one for each run of
  *         frames that lie side by side. A copy of each page that comes into a guaranteed region.
  */
-#include "base/assert.h"
 #include "base/errno.h"
 #include "buddy/alloc.h"
 #include "buddy/buddy.h"

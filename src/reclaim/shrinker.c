@@ -12,9 +12,7 @@
  *
  * COST    A call of count() for each shrinker, and one of scan() for those that have something.
  */
-#include "base/assert.h"
 #include "base/errno.h"
-#include "buddy/alloc.h"
 #include "reclaim/file.h"
 
 #include <quarry/slab.h>

@@ -14,7 +14,6 @@
  *
  * COST    A step for each page that goes.
  */
-#include "base/assert.h"
 #include "base/errno.h"
 #include "reclaim/file.h"
 

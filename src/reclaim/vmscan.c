@@ -26,7 +26,6 @@
  *         one file.
  */
 #include "base/assert.h"
-#include "buddy/alloc.h"
 #include "reclaim/file.h"
 
 #include <quarry/buddy.h>

@@ -21,7 +21,6 @@
  *
  * COST    The next dirty page is found by the index's marks.
  */
-#include "base/assert.h"
 #include "base/errno.h"
 #include "reclaim/file.h"
 

@@ -27,7 +27,6 @@
  */
 #include "slab/guarded.h"
 
-#include "base/assert.h"
 #include "buddy/alloc.h"
 #include "memory/fault.h"
 #include "slab/cache.h"

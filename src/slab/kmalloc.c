@@ -22,7 +22,6 @@
 #include "slab/kmalloc.h"
 
 #include "base/assert.h"
-#include "base/errno.h"
 #include "memory/fault.h"
 #include "slab/guarded.h"
 #include "slab/magazine.h"

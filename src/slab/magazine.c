@@ -29,7 +29,6 @@
 
 #include "base/assert.h"
 #include "base/errno.h"
-#include "memory/fault.h"
 
 #define FIRST_FILL 4
 /** Empty slabs that a cache keeps at least. */

@@ -15,9 +15,7 @@
  */
 #include "slab/runs.h"
 
-#include "base/assert.h"
 #include "buddy/alloc.h"
-#include "buddy/buddy.h"
 #include "slab/run_depot.h"
 
 #include <quarry/slab.h>

@@ -19,7 +19,6 @@
 #include "base/assert.h"
 #include "base/errno.h"
 #include "memory/fault.h"
-#include "slab/magazine.h"
 #include "slab/run_depot.h"
 
 /** Full slabs of a cache from which on new ones are filled with memory at once. */

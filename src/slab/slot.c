@@ -12,7 +12,6 @@
  * COST    Attach: a lock pair and 2 KiB of pointers; the second stops the first for a moment.
  *         Pages of the lists are touched as used.
  */
-#include "base/assert.h"
 #include "base/round.h"
 #include "buddy/pcp.h"
 #include "slab/kept.h"

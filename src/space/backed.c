@@ -19,8 +19,6 @@
 #include "base/errno.h"
 #include "space/space.h"
 
-#include <quarry/slab.h>
-
 /* ---- mappers ---- */
 
 struct qy_touch qy_area_touch(const struct qy_area *area, uint64_t page, uint32_t need)

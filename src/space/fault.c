@@ -19,7 +19,6 @@
  * COST    A frame's memory, a call of the port, a folio of 32 bytes a page. No slot is entered:
  *         the access that faults may be one of a thread that is in its own.
  */
-#include "base/assert.h"
 #include "base/errno.h"
 #include "buddy/alloc.h"
 #include "buddy/lend.h"

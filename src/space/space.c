@@ -16,8 +16,6 @@
 
 #include "base/assert.h"
 #include "base/errno.h"
-#include "base/round.h"
-#include "buddy/lend.h"
 #include "memory/fault.h"
 
 #include <quarry/slab.h>

@@ -14,7 +14,6 @@
  * COST    A cache: a walk along the slots. All items: a pass over all caches; an item by itself,
  *         where nobody has room for the totals, as much.
  */
-#include "base/text.h"
 #include "reclaim/vmscan.h"
 #include "slab/magazine.h"
 #include "view/live.h"

@@ -21,7 +21,6 @@
 #include "base/text.h"
 #include "buddy/pcp.h"
 #include "memory/pageblock.h"
-#include "slab/magazine.h"
 
 /* ---- saying it ---- */
 

@@ -10,7 +10,6 @@
  * COST    Every pageblock's bits, and a byte for each frame.
  */
 #include "view/rules.h"
-#include "base/text.h"
 #include "buddy/pcp.h"
 #include "memory/pageblock.h"
 #include "slab/runs.h"

@@ -12,7 +12,6 @@
  * COST    Every byte of every checked object that is free, and a byte for each frame.
  */
 #include "view/rules.h"
-#include "base/text.h"
 #include "slab/guarded.h"
 #include "slab/magazine.h"
 

@@ -11,7 +11,6 @@
  * COST    Every slab header, and every object that lies in a magazine.
  */
 #include "view/rules.h"
-#include "base/text.h"
 #include "slab/kept.h"
 #include "slab/kmalloc.h"
 #include "slab/magazine.h"
