@@ -18,6 +18,8 @@
 
 #define SPINS 100
 
+_Static_assert(QY_NR_RANKS <= 32, "a thread's held ranks are bits of a word");
+
 void qy_lock_init(struct qy_lock *lock, enum qy_lock_rank rank)
 {
     atomic_init(&lock->word, 0);

@@ -182,23 +182,6 @@ uint64_t qy_unclaim(struct qy_mm *mm, uint32_t number, qy_pfn_t pfn, uint64_t nr
     return claim.freed;
 }
 
-static void lend_part(struct qy_mm *mm, struct qy_zone *zone, uint64_t index, uint64_t end,
-                      void *context)
-{
-    const struct claim *claim = context;
-    (void)zone;
-    for (; index < end; index++) {
-        qy_assert(holds(mm, index, claim->number), "T5");
-        mm->folios[index].state = QY_FOLIO_LENT;
-    }
-}
-
-void qy_claim_lend(struct qy_mm *mm, uint32_t number, qy_pfn_t pfn, uint64_t nr_frames)
-{
-    struct claim claim = {.number = number};
-    for_each_part(mm, pfn, nr_frames, lend_part, &claim);
-}
-
 static void check_part(struct qy_mm *mm, struct qy_zone *zone, uint64_t index, uint64_t end,
                        void *context)
 {

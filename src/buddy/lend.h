@@ -66,9 +66,6 @@ void qy_claim(struct qy_mm *mm, uint32_t claim, qy_pfn_t pfn, uint64_t nr_frames
  *  frames of the range are left alone. Returns how many became free. */
 uint64_t qy_unclaim(struct qy_mm *mm, uint32_t claim, qy_pfn_t pfn, uint64_t nr_frames);
 
-/** A frame HELD by the claim becomes LENT in no mapping: the target of a move. */
-void qy_claim_lend(struct qy_mm *mm, uint32_t claim, qy_pfn_t pfn, uint64_t nr_frames);
-
 /** Is the whole range HELD by this claim? */
 bool qy_claim_holds(struct qy_mm *mm, uint32_t claim, qy_pfn_t pfn, uint64_t nr_frames);
 

@@ -60,11 +60,6 @@ static inline uint32_t qy_pte_flags(qy_pte_t pte)
     return (uint32_t)pte & QY_PTE_FLAGS;
 }
 
-static inline bool qy_pte_may_read(qy_pte_t pte)
-{
-    return pte & QY_PTE_READ;
-}
-
 static inline bool qy_pte_may_write(qy_pte_t pte)
 {
     return pte & QY_PTE_WRITE;

@@ -168,13 +168,6 @@ static void given_up(void **state)
     assert_int_equal(qy_unclaim(mm, claim, FIRST, 2048), 2040);
     qy_lend_return(mm, lent, 8);
     assert_int_equal(qy_free_frames(mm), 2048);
-
-    found = (struct qy_claimed){0};
-    qy_claim(mm, claim, FIRST, 16, &found);
-    qy_claim_lend(mm, claim, FIRST, 8);
-    assert_int_equal(qy_unclaim(mm, claim, FIRST, 16), 8);
-    qy_lend_return(mm, FIRST, 8);
-    assert_int_equal(qy_free_frames(mm), 2048);
     test_rules(mm);
     test_memory_free(&memory);
 }
