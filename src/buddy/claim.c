@@ -39,12 +39,6 @@ static void for_each_part(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames, qy
     }
 }
 
-static bool is_free(const struct qy_mm *mm, uint64_t index)
-{
-    return qy_bits_test(&mm->free_bits[index / QY_PAGEBLOCK_FRAMES],
-                        (unsigned)(index % QY_PAGEBLOCK_FRAMES));
-}
-
 /** Frames [index, end) become free, as one range. */
 static void set_free_locked(struct qy_mm *mm, struct qy_zone *zone, uint64_t index, uint64_t end)
 {
@@ -133,7 +127,7 @@ static void claim_part(struct qy_mm *mm, struct qy_zone *zone, uint64_t index, u
 {
     while (index < end) {
         uint64_t next = index;
-        while (next < end && is_free(mm, next))
+        while (next < end && qy_frame_is_free(mm, next))
             next++;
         if (next > index) {
             hold_free_locked(mm, zone, index, next, context);

@@ -262,6 +262,13 @@ QY_RACY static inline bool qy_frame_online(const struct qy_mm *mm, uint64_t inde
            (mm->blocks[index >> QY_PAGEBLOCK_ORDER].flags & QY_BLOCK_ONLINE);
 }
 
+/** The frame's bit is set; index: of a frame that has one. */
+QY_RACY static inline bool qy_frame_is_free(const struct qy_mm *mm, uint64_t index)
+{
+    const struct qy_bits512 *bits = &mm->free_bits[index / QY_PAGEBLOCK_FRAMES];
+    return bits->word[index % QY_PAGEBLOCK_FRAMES / QY_WORD_BITS] >> index % QY_WORD_BITS & 1;
+}
+
 /** Free frames of all zones. Racy: zone after zone. */
 static inline uint64_t qy_free_frames(const struct qy_mm *mm)
 {

@@ -132,7 +132,7 @@ static void name_stuck(struct qy_move *move, qy_pfn_t pfn, uint64_t nr_frames)
 {
     uint64_t index = qy_frame_index(move->mm, pfn);
     for (uint64_t i = index; i < index + nr_frames; i++) {
-        if (!qy_move_is_free(move->mm, i) &&
+        if (!qy_frame_is_free(move->mm, i) &&
             !qy_claim_holds(move->mm, move->claim, move->mm->start_pfn + i, 1))
             qy_move_stuck(move, move->mm->start_pfn + i, qy_move_reason(move->mm, i));
     }

@@ -43,9 +43,6 @@ QY_MUST_CHECK int qy_isolate(struct qy_move *move, qy_pfn_t pfn, uint64_t nr_fra
  *  slept as often as it may; -ETIME. */
 QY_MUST_CHECK int qy_move_nap(struct qy_move *move, unsigned before);
 
-/** Racy. */
-bool qy_move_is_free(const struct qy_mm *mm, uint64_t index);
-
 /** Why a frame that is not free cannot be had just now. */
 enum qy_cma_reason qy_move_reason(struct qy_mm *mm, uint64_t index);
 

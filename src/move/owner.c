@@ -14,16 +14,10 @@
 
 #include "slab/cache.h"
 
-QY_RACY bool qy_move_is_free(const struct qy_mm *mm, uint64_t index)
-{
-    const struct qy_bits512 *bits = &mm->free_bits[index / QY_PAGEBLOCK_FRAMES];
-    return bits->word[index % QY_PAGEBLOCK_FRAMES / QY_WORD_BITS] >> index % QY_WORD_BITS & 1;
-}
-
 QY_RACY enum qy_folio_cost qy_move_cost(const struct qy_mm *mm, uint64_t index)
 {
     if (qy_tag_get(&mm->tags[index]) != QY_TAG_FOLIO)
-        return qy_move_is_free(mm, index) ? QY_COST_FREE : QY_COST_NEVER;
+        return qy_frame_is_free(mm, index) ? QY_COST_FREE : QY_COST_NEVER;
     const struct qy_folio *folio = &mm->folios[index];
     if (folio->state != QY_FOLIO_LENT)
         return QY_COST_NEVER;
@@ -45,7 +39,7 @@ static uint8_t tag_before(const struct qy_mm *mm, uint64_t index)
     uint64_t reach = 0;
     uint8_t tag = qy_tag_get(&mm->tags[index]);
     while (tag == QY_TAG_NONE && index > 0 && reach++ < QY_RUN_CLASS_LONGEST &&
-           !qy_move_is_free(mm, index))
+           !qy_frame_is_free(mm, index))
         tag = qy_tag_get(&mm->tags[--index]);
     return tag;
 }

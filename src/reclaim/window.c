@@ -50,9 +50,7 @@ QY_RACY static bool serves(const struct qy_mm *mm, uint64_t index, bool mixed)
 /** What it takes to have the frame. mm->grace is entered. */
 QY_RACY static uint64_t cost_of(const struct qy_mm *mm, uint64_t index)
 {
-    if (mm->free_bits[index / QY_PAGEBLOCK_FRAMES].word[index % QY_PAGEBLOCK_FRAMES / 64] >>
-            (index % 64) &
-        1)
+    if (qy_frame_is_free(mm, index))
         return 0;
     if (mm->tags[index] != QY_TAG_FOLIO)
         return IMPOSSIBLE;

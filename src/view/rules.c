@@ -81,12 +81,6 @@ bool qy_frame_is_online(const struct qy_mm *mm, uint64_t frame)
            (mm->blocks[frame / QY_PAGEBLOCK_FRAMES].flags & QY_BLOCK_ONLINE);
 }
 
-bool qy_frame_is_free(const struct qy_mm *mm, uint64_t frame)
-{
-    return qy_bits_test(&mm->free_bits[frame / QY_PAGEBLOCK_FRAMES],
-                        (unsigned)(frame % QY_PAGEBLOCK_FRAMES));
-}
-
 /* ---- memory ---- */
 
 static void check_spans(struct qy_ruling *ruling)

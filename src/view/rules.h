@@ -38,7 +38,6 @@ void qy_check_guarded(struct qy_ruling *ruling);
 
 /** A frame of the span whose pageblock is online. */
 bool qy_frame_is_online(const struct qy_mm *mm, uint64_t frame);
-bool qy_frame_is_free(const struct qy_mm *mm, uint64_t frame);
 
 /** All pageblocks that zones reach to: one past the last. Metadata reaches no further. */
 uint32_t qy_last_block(const struct qy_mm *mm);

@@ -105,8 +105,7 @@ void oracle_adopt(struct oracle *oracle, struct qy_mm *mm)
     qy_drain_all_pages(mm);
     for (qy_pfn_t pfn = oracle->start_pfn; pfn < oracle->end_pfn; pfn++) {
         uint64_t index = qy_frame_index(mm, pfn);
-        if (oracle_has_frame(oracle, pfn) &&
-            !qy_bits_test(&mm->free_bits[index / QY_PAGEBLOCK_FRAMES], index % QY_PAGEBLOCK_FRAMES))
+        if (oracle_has_frame(oracle, pfn) && !qy_frame_is_free(mm, index))
             oracle_took(oracle, pfn, 0, QY_GFP_HIGHUSER_MOVABLE);
     }
 }

@@ -170,12 +170,6 @@ struct balance {
     uint64_t sections; /* that are not one free block */
 };
 
-static bool is_free(const struct qy_mm *mm, uint64_t frame)
-{
-    return qy_bits_test(&mm->free_bits[frame / QY_PAGEBLOCK_FRAMES],
-                        (unsigned)(frame % QY_PAGEBLOCK_FRAMES));
-}
-
 static struct balance take_balance(void)
 {
     struct qy_mm *mm = world.mm;
@@ -183,7 +177,7 @@ static struct balance take_balance(void)
     uint64_t managed = atomic_load(&mm->managed);
     for (uint64_t frame = 0; frame < managed; frame += QY_SECTION_FRAMES) {
         uint64_t i = frame; /* memory came online from frame 0 on; the last section in part */
-        while (i < managed && i < frame + QY_SECTION_FRAMES && is_free(mm, i))
+        while (i < managed && i < frame + QY_SECTION_FRAMES && qy_frame_is_free(mm, i))
             i++;
         balance.sections += i < managed && i < frame + QY_SECTION_FRAMES;
     }

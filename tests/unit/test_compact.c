@@ -168,8 +168,7 @@ static void tear_down_zones(struct fixture *fixture, struct qy_cma *cma)
 
 static bool is_free(const struct qy_mm *mm, qy_pfn_t pfn)
 {
-    uint64_t index = pfn - mm->start_pfn;
-    return mm->free_bits[index / 512].word[index % 512 / 64] >> index % 64 & 1;
+    return qy_frame_is_free(mm, qy_frame_index(mm, pfn));
 }
 
 /** Aligned blocks outside of the region that are free. */

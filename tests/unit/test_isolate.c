@@ -54,7 +54,8 @@ static void set_up(bool (*keep)(qy_pfn_t pfn))
         if (!keep(pfn) && qy_folio_of(mm, pfn)->state == QY_FOLIO_LENT)
             borrower_return(borrower, qy_folio_of(mm, pfn)->index);
     for (qy_pfn_t pfn = FIRST; pfn < FIRST + RANGE; pfn++)
-        if (qy_tag_get(&mm->tags[pfn - FIRST]) != QY_TAG_FOLIO && !qy_move_is_free(mm, pfn - FIRST))
+        if (qy_tag_get(&mm->tags[pfn - FIRST]) != QY_TAG_FOLIO &&
+            !qy_frame_is_free(mm, pfn - FIRST))
             test_fail("frame %llu is not the test's", (unsigned long long)(pfn - FIRST));
 }
 

@@ -45,7 +45,7 @@ static void a_frame_in_a_list_is_nowhere_else(void **state)
     assert_true(qy_pcp_list_count(list) >= 40);
     for (unsigned i = 0; i < qy_pcp_list_count(list); i++) {
         uint64_t frame = list->frame[i] & ~QY_FRAME_FRESH;
-        assert_false(qy_bits_test(&mm->free_bits[frame / 512], frame % 512));
+        assert_false(qy_frame_is_free(mm, frame));
         assert_int_equal(mm->tags[frame], QY_TAG_NONE);
     }
     test_rules(mm);

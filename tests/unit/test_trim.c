@@ -162,7 +162,7 @@ static uint64_t used_and_free(const bool *written)
 {
     uint64_t count = 0;
     for (uint64_t i = 0; i < BYTES / PAGE; i++)
-        count += written[i] && qy_bits_test(&memory.mm->free_bits[i / 512], i % 512);
+        count += written[i] && qy_frame_is_free(memory.mm, i);
     return count;
 }
 
