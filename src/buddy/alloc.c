@@ -123,17 +123,6 @@ qy_pfn_t qy_zone_take_locked(struct qy_mm *mm, struct qy_zone *zone,
     return pfn;
 }
 
-/** How many frames the zone has above a watermark. */
-QY_RACY static uint64_t room_above(const struct qy_zone *zone, const struct qy_request *request,
-                                   uint64_t mark)
-{
-    uint64_t keep = mark + zone->lowmem_reserve[request->highest];
-    if (!request->lends)
-        keep += zone->nr_free_of[QY_MIGRATE_CMA] + zone->nr_free_of[QY_MIGRATE_GUARANTEED];
-    uint64_t nr_free = atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
-    return nr_free > keep ? nr_free - keep : 0;
-}
-
 QY_RACY static bool may_use(const struct qy_zone *zone, const struct qy_request *request)
 {
     if (!qy_zone_populated(zone))
@@ -151,14 +140,30 @@ QY_RACY static uint64_t mark_of(const struct qy_zone *zone, const struct qy_requ
     return request->gfp & QY_GFP_HIGH && watermark == QY_WMARK_MIN ? mark / 2 : mark;
 }
 
+QY_RACY uint64_t qy_zone_room(const struct qy_zone *zone, const struct qy_request *request,
+                              enum qy_watermark watermark)
+{
+    if (!may_use(zone, request))
+        return 0;
+    uint64_t keep = mark_of(zone, request, watermark) + zone->lowmem_reserve[request->highest];
+    if (!request->lends)
+        keep += zone->nr_free_of[QY_MIGRATE_CMA] + zone->nr_free_of[QY_MIGRATE_GUARANTEED];
+    uint64_t nr_free = atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
+    return nr_free > keep ? nr_free - keep : 0;
+}
+
+bool qy_zone_may_serve(const struct qy_zone *zone, const struct qy_request *request,
+                       uint64_t nr_frames)
+{
+    return qy_zone_room(zone, request, QY_WMARK_LOW) >= nr_frames;
+}
+
 static qy_pfn_t take_from_zones(struct qy_mm *mm, const struct qy_request *request,
                                 enum qy_watermark watermark, bool *fresh)
 {
     struct qy_zone *zone;
     qy_for_each_zone (zone, mm, request->node) {
-        if (!may_use(zone, request) ||
-            room_above(zone, request, mark_of(zone, request, watermark)) < UINT64_C(1)
-                                                                               << request->order)
+        if (qy_zone_room(zone, request, watermark) < UINT64_C(1) << request->order)
             continue;
         qy_lock(&zone->lock);
         qy_pfn_t pfn = qy_zone_take_locked(mm, zone, request, fresh);
@@ -172,19 +177,6 @@ static qy_pfn_t take_from_zones(struct qy_mm *mm, const struct qy_request *reque
 qy_pfn_t qy_take_from_zones(struct qy_mm *mm, const struct qy_request *request, bool *fresh)
 {
     return take_from_zones(mm, request, QY_WMARK_LOW, fresh);
-}
-
-QY_RACY uint64_t qy_zone_room(const struct qy_zone *zone, const struct qy_request *request,
-                              enum qy_watermark watermark)
-{
-    return may_use(zone, request) ? room_above(zone, request, mark_of(zone, request, watermark))
-                                  : 0;
-}
-
-bool qy_zone_may_serve(const struct qy_zone *zone, const struct qy_request *request,
-                       uint64_t nr_frames)
-{
-    return qy_zone_room(zone, request, QY_WMARK_LOW) >= nr_frames;
 }
 
 /* ---- through the slot ---- */
@@ -204,8 +196,7 @@ static struct qy_zone *preferred_zone(struct qy_mm *mm, const struct qy_request 
 static bool refill(struct qy_mm *mm, struct qy_cpu *cpu, struct qy_zone *zone,
                    const struct qy_request *request)
 {
-    uint64_t above = room_above(zone, request, mark_of(zone, request, QY_WMARK_LOW));
-    uint64_t most = above >> request->order;
+    uint64_t most = qy_zone_room(zone, request, QY_WMARK_LOW) >> request->order;
     return qy_pcp_places(request->order) != 0 && most != 0 &&
            qy_pcp_refill(mm, cpu, zone, request, most);
 }
