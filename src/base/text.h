@@ -16,11 +16,11 @@
 void qy_text_init(struct qy_text *text, char *buffer, size_t bytes);
 void qy_text_char(struct qy_text *text, char c);
 void qy_text_string(struct qy_text *text, const char *string);
-void qy_text_u64(struct qy_text *text, uint64_t number);
+void qy_text_u64(struct qy_text *text, uint64_t value);
 /** With 0x in front, at least @digits digits. */
-void qy_text_hex(struct qy_text *text, uint64_t number, unsigned digits);
+void qy_text_hex(struct qy_text *text, uint64_t value, unsigned digits);
 /** In a column of @width, flush right or left; what is wider goes over the edge uncut. */
-void qy_text_u64_right(struct qy_text *text, uint64_t number, unsigned width);
+void qy_text_u64_right(struct qy_text *text, uint64_t value, unsigned width);
 void qy_text_string_right(struct qy_text *text, const char *string, unsigned width);
 void qy_text_string_left(struct qy_text *text, const char *string, unsigned width);
 /** What the buffer holds goes to whoever reads reports, as one piece. */

@@ -90,8 +90,8 @@ static bool worth_taking_over(const struct qy_pageblock *pb, enum qy_migratetype
     return migratetype != QY_MIGRATE_MOVABLE && pb->order >= QY_PAGEBLOCK_ORDER / 2;
 }
 
-void qy_zone_claim_locked(struct qy_mm *mm, struct qy_zone *zone, enum qy_migratetype migratetype,
-                          unsigned order)
+void qy_zone_take_over_locked(struct qy_mm *mm, struct qy_zone *zone,
+                              enum qy_migratetype migratetype, unsigned order)
 {
     qy_assert_held(&zone->lock);
     if (zone->nonempty[migratetype] >> order != 0)
@@ -115,7 +115,7 @@ qy_pfn_t qy_zone_take_locked(struct qy_mm *mm, struct qy_zone *zone,
                              const struct qy_request *request, bool *fresh)
 {
     qy_assert_held(&zone->lock);
-    qy_zone_claim_locked(mm, zone, request->migratetype, request->order);
+    qy_zone_take_over_locked(mm, zone, request->migratetype, request->order);
     qy_pfn_t pfn = qy_buddy_take_locked(mm, zone, request->migratetype, request->order, fresh);
     for (unsigned i = 0; i < NR_FALLBACKS && pfn == QY_PFN_NONE; i++)
         pfn = qy_buddy_take_locked(mm, zone, fallbacks[request->migratetype][i], request->order,

@@ -98,8 +98,8 @@ QY_MUST_CHECK bool qy_take_behind(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_fr
 
 /** See that a request of this migratetype finds a pageblock of its own: if none of its lists
  *  serves, take one over from another migratetype. zone->lock held. */
-void qy_zone_claim_locked(struct qy_mm *mm, struct qy_zone *zone, enum qy_migratetype migratetype,
-                          unsigned order);
+void qy_zone_take_over_locked(struct qy_mm *mm, struct qy_zone *zone,
+                              enum qy_migratetype migratetype, unsigned order);
 
 /** Bring at least @nr_frames contiguous frames online that the request may use. No zone's lock
  *  is held. 0, or -ENOMEM. */

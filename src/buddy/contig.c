@@ -209,7 +209,7 @@ static qy_pfn_t find_in_a_block_locked(struct qy_mm *mm, struct qy_zone *zone,
     unsigned migratetype = request->migratetype;
     if (nr_frames > QY_PAGEBLOCK_FRAMES)
         return QY_PFN_NONE;
-    qy_zone_claim_locked(mm, zone, request->migratetype, order);
+    qy_zone_take_over_locked(mm, zone, request->migratetype, order);
     for (unsigned k = order > 1 ? order - 2 : 0; k <= QY_MAX_ORDER; k++) {
         uint32_t block = zone->list[migratetype][k].first;
         for (int tries = 0; tries < MOST_TRIES && block != QY_BLOCK_NONE; tries++) {
@@ -231,7 +231,7 @@ static qy_pfn_t find_before_a_block_locked(struct qy_mm *mm, struct qy_zone *zon
 {
     if (nr_frames <= QY_PAGEBLOCK_FRAMES || order_of(nr_frames) > QY_MAX_ORDER)
         return QY_PFN_NONE;
-    qy_zone_claim_locked(mm, zone, request->migratetype, QY_MAX_ORDER);
+    qy_zone_take_over_locked(mm, zone, request->migratetype, QY_MAX_ORDER);
     uint32_t block = zone->list[request->migratetype][QY_MAX_ORDER].first;
     if (block == QY_BLOCK_NONE)
         return QY_PFN_NONE;

@@ -59,18 +59,18 @@ struct qy_claimed {
 
 /** Claim the frames [pfn, pfn + nr_frames), which are online and in one zone; again and again if
  *  need be. */
-void qy_claim(struct qy_mm *mm, uint32_t claim, qy_pfn_t pfn, uint64_t nr_frames,
+void qy_claim(struct qy_mm *mm, uint32_t number, qy_pfn_t pfn, uint64_t nr_frames,
               struct qy_claimed *found);
 
 /** Let go: frames HELD by the claim are free again, those that it wants are lent as before. Other
  *  frames of the range are left alone. Returns how many became free. */
-uint64_t qy_unclaim(struct qy_mm *mm, uint32_t claim, qy_pfn_t pfn, uint64_t nr_frames);
+uint64_t qy_unclaim(struct qy_mm *mm, uint32_t number, qy_pfn_t pfn, uint64_t nr_frames);
 
 /** Is the whole range HELD by this claim? */
-bool qy_claim_holds(struct qy_mm *mm, uint32_t claim, qy_pfn_t pfn, uint64_t nr_frames);
+bool qy_claim_holds(struct qy_mm *mm, uint32_t number, qy_pfn_t pfn, uint64_t nr_frames);
 
 /** Frames that were taken from the buddy and carry no tag become HELD. */
-void qy_claim_adopt(struct qy_mm *mm, uint32_t claim, qy_pfn_t pfn, uint64_t nr_frames);
+void qy_claim_adopt(struct qy_mm *mm, uint32_t number, qy_pfn_t pfn, uint64_t nr_frames);
 
 /** The pageblocks of a range are kept for another use from now on, whoever has their frames. */
 void qy_lend_set_type(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames,

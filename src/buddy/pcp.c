@@ -150,7 +150,7 @@ bool qy_pcp_refill(struct qy_mm *mm, struct qy_cpu *cpu, struct qy_zone *zone,
     qy_lock(&zone->lock);
     raise_batch(zone, list, order, visit(zone, cpu));
     batch = batch < list->batch ? batch : list->batch;
-    qy_zone_claim_locked(mm, zone, type, order);
+    qy_zone_take_over_locked(mm, zone, type, order);
     unsigned count = order == 0 ? take_frames(mm, zone, pcp, type, batch, room)
                                 : take_blocks(mm, zone, type, order,
                                               batch < room ? batch : (unsigned)room, list->frame);

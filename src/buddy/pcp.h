@@ -84,10 +84,10 @@ static inline unsigned qy_pcp_places(unsigned order)
 /** Lists of a slot that is about to be opened: all are empty. @places: one a zone. */
 void qy_pcp_init(const struct qy_mm *mm, struct qy_cpu *cpu, struct qy_pcp_places *places);
 
-/** Refill the empty list that the request takes from, by @most blocks if that is less than a
+/** Refill the empty list that the request takes from, by @room blocks if that is less than a
  *  batch. False: the zone has nothing of this type. */
 bool qy_pcp_refill(struct qy_mm *mm, struct qy_cpu *cpu, struct qy_zone *zone,
-                   const struct qy_request *request, uint64_t most);
+                   const struct qy_request *request, uint64_t room);
 
 /** Make room in a list that has reached its high mark: half of it goes back to its zone. */
 void qy_pcp_make_room(struct qy_mm *mm, struct qy_cpu *cpu, struct qy_zone *zone,

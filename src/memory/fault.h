@@ -27,9 +27,9 @@ int qy_fault_report(struct qy_mm *mm, const struct qy_fault *fault);
 /** Of calls that qy_port_inherited() refuses. */
 #define QY_INHERITED "a child of fork() has none of its parent's files, spaces and regions"
 
-/** Fill in an error, which may be NULL: text, number unless it is UINT64_MAX, rest.
+/** Fill in an error, which may be NULL: message, number unless it is UINT64_MAX, rest.
  *  Returns code. */
-int qy_error_set(struct qy_error *error, int code, const char *text, uint64_t number,
+int qy_error_set(struct qy_error *error, int code, const char *message, uint64_t number,
                  const char *rest);
 
 #endif

@@ -18,6 +18,7 @@
  */
 #include "base/assert.h"
 #include "base/errno.h"
+#include "base/round.h"
 #include "memory/fault.h"
 #include "memory/mm.h"
 
@@ -204,7 +205,7 @@ int qy_layout_read(struct qy_layout *layout, struct qy_span *spans, const struct
     for (unsigned i = 0; i < nr_ram; i++)
         cut_reserved(layout, ram[i]);
     layout->start &= ~(QY_SECTION_FRAMES - 1);
-    layout->end = (layout->end + QY_SECTION_FRAMES - 1) & ~(QY_SECTION_FRAMES - 1);
+    layout->end = qy_round_up(layout->end, QY_SECTION_FRAMES);
     qy_assert(layout_is_sound(layout), "M1");
     return 0;
 }

@@ -204,7 +204,7 @@ struct qy_mm *qy_memory_build(struct qy_layout *layout, const struct qy_memmap *
     struct qy_mm *mm = (struct qy_mm *)window;
     uint64_t own_bytes = offset[QY_META_BLOCKS];
     if (options->meta_lazy) /* at once with the first pageblocks, which lie behind */
-        own_bytes += least(COMMIT_STEP, offset[QY_META_BLOCKS + 1] - own_bytes);
+        own_bytes += least(COMMIT_STEP, offset[QY_META_FREE_BITS] - own_bytes);
     if (options->meta_lazy && qy_port_commit(NULL, window, own_bytes) != 0) {
         qy_error_set(error, -QY_ENOMEM, "no memory for struct qy_mm: ", own_bytes, " bytes");
         return NULL;
