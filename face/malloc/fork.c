@@ -66,8 +66,7 @@ static void before(void)
     if (in_slow_half)
         return;
     was_busy = atomic_exchange(&qy_malloc_cpu.busy, 0);
-    qy_lock(&mm->cpus_lock);
-    qy_cpus_stop(&mm->cpus);
+    qy_slots_stop(mm);
     for_each_lock(mm, take);
 }
 
@@ -77,8 +76,7 @@ static void in_parent(void)
     if (in_slow_half)
         return;
     for_each_lock(mm, release);
-    qy_cpus_resume(&mm->cpus, qy_described_frames(mm), mm->small_bytes);
-    qy_unlock(&mm->cpus_lock);
+    qy_slots_resume(mm);
     atomic_store(&qy_malloc_cpu.busy, was_busy);
 }
 
@@ -87,8 +85,7 @@ static void reset_all(struct qy_mm *mm)
     for_each_lock(mm, reset);
     qy_linux_barrier_init();
     qy_linux_slots_after_fork(mm);
-    qy_cpus_resume(&mm->cpus, qy_described_frames(mm), mm->small_bytes);
-    qy_unlock(&mm->cpus_lock);
+    qy_slots_resume(mm);
     qy_malloc_decay_in_child();
     atomic_store(&qy_malloc_cpu.busy, was_busy);
 }

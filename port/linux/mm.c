@@ -191,8 +191,7 @@ int qy_linux_mm_open(struct qy_mm *mm)
 
 void qy_linux_mm_close(struct qy_mm *mm)
 {
-    qy_lock(&mm->cpus_lock);
-    qy_cpus_stop(&mm->cpus);
+    qy_slots_stop(mm);
     while (!qy_list_empty(&mm->cpus)) {
         struct qy_cpu *cpu = qy_list_entry(mm->cpus.next, struct qy_cpu, link);
         qy_list_remove(&cpu->link);

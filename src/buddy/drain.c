@@ -17,12 +17,10 @@
 
 void qy_for_each_stopped_cpu(struct qy_mm *mm, void (*work)(struct qy_mm *, struct qy_cpu *))
 {
-    qy_lock(&mm->cpus_lock);
-    qy_cpus_stop(&mm->cpus);
+    qy_slots_stop(mm);
     qy_list_for_each (link, &mm->cpus)
         work(mm, qy_list_entry(link, struct qy_cpu, link));
-    qy_cpus_resume(&mm->cpus, qy_described_frames(mm), mm->small_bytes);
-    qy_unlock(&mm->cpus_lock);
+    qy_slots_resume(mm);
 }
 
 static void drain_pages(struct qy_mm *mm, struct qy_cpu *cpu)

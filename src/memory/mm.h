@@ -255,6 +255,20 @@ static inline struct qy_cpu *qy_slot_enter(struct qy_mm *mm)
     return qy_slot_enter_slow(mm, cpu);
 }
 
+/** Every slot is stopped, and none comes or goes, until qy_slots_resume(). The caller is in no
+ *  slot. */
+static inline void qy_slots_stop(struct qy_mm *mm)
+{
+    qy_lock(&mm->cpus_lock);
+    qy_cpus_stop(&mm->cpus);
+}
+
+static inline void qy_slots_resume(struct qy_mm *mm)
+{
+    qy_cpus_resume(&mm->cpus, qy_described_frames(mm), mm->small_bytes);
+    qy_unlock(&mm->cpus_lock);
+}
+
 /** The frame's pageblock is online; index: of the span, any number. */
 QY_RACY static inline bool qy_frame_online(const struct qy_mm *mm, uint64_t index)
 {

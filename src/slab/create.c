@@ -302,8 +302,7 @@ int qy_kmem_cache_destroy(struct qy_kmem_cache *cache, size_t *live)
 {
     struct qy_mm *mm = cache->mm;
     struct qy_kmem_cache *caches = mm->cache_of[TAG_OF_CACHES];
-    qy_lock(&mm->cpus_lock);
-    qy_cpus_stop(&mm->cpus);
+    qy_slots_stop(mm);
     drain_stopped(mm, cache);
     qy_lock(&mm->chain_lock);
     size_t still = count_live(cache);
@@ -313,8 +312,7 @@ int qy_kmem_cache_destroy(struct qy_kmem_cache *cache, size_t *live)
         mm->cache_of[cache->tag] = NULL;
     }
     qy_unlock(&mm->chain_lock);
-    qy_cpus_resume(&mm->cpus, qy_described_frames(mm), mm->small_bytes);
-    qy_unlock(&mm->cpus_lock);
+    qy_slots_resume(mm);
     if (live != NULL)
         *live = still;
     if (still != 0 || permanent)
@@ -327,11 +325,9 @@ int qy_kmem_cache_destroy(struct qy_kmem_cache *cache, size_t *live)
 size_t qy_kmem_cache_shrink(struct qy_kmem_cache *cache)
 {
     struct qy_mm *mm = cache->mm;
-    qy_lock(&mm->cpus_lock);
-    qy_cpus_stop(&mm->cpus);
+    qy_slots_stop(mm);
     drain_stopped(mm, cache);
-    qy_cpus_resume(&mm->cpus, qy_described_frames(mm), mm->small_bytes);
-    qy_unlock(&mm->cpus_lock);
+    qy_slots_resume(mm);
     return qy_slab_release(cache, NULL, 0);
 }
 

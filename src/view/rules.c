@@ -217,7 +217,6 @@ size_t qy_check_rules(struct qy_mm *mm, struct qy_text *text)
     qy_unlock(&mm->chain_lock);
     if (fold_slots(mm) != before)
         qy_broken(&ruling, "C1", "slots", mm->nr_cpus, "one changed while it was stopped");
-    qy_cpus_resume(&mm->cpus, qy_described_frames(mm), mm->small_bytes);
-    qy_unlock(&mm->cpus_lock);
+    qy_slots_resume(mm);
     return ruling.broken;
 }
