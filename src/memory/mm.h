@@ -233,6 +233,12 @@ static inline void *qy_frame_address(const struct qy_mm *mm, qy_pfn_t pfn)
     return (void *)(mm->base + (qy_frame_index(mm, pfn) << QY_PAGE_SHIFT));
 }
 
+/** How many frames hold so many bytes, at least one. */
+static inline uint64_t qy_frames_for(size_t bytes)
+{
+    return (uint64_t)((bytes - 1) >> QY_PAGE_SHIFT) + 1;
+}
+
 /** [pfn, pfn + nr_frames) lies within the span. */
 static inline bool qy_in_span(const struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames)
 {

@@ -14,6 +14,7 @@
  */
 #include "base/assert.h"
 #include "base/errno.h"
+#include "base/text.h"
 #include "buddy/alloc.h"
 #include "buddy/buddy.h"
 #include "buddy/lend.h"
@@ -28,14 +29,6 @@
 #define PART_ORDER QY_MAX_ORDER
 #define PART_FRAMES (UINT64_C(1) << PART_ORDER)
 
-static bool same_name(const char *a, const char *b)
-{
-    unsigned i = 0;
-    while (i < QY_CMA_NAME && a[i] == b[i] && a[i] != '\0')
-        i++;
-    return i < QY_CMA_NAME && a[i] == b[i];
-}
-
 static bool name_is_good(const char *name)
 {
     unsigned length = 0;
@@ -48,7 +41,7 @@ static bool name_is_good(const char *name)
 static struct qy_cma *find_locked(const struct qy_mm *mm, const char *name)
 {
     struct qy_cma *cma = atomic_load_explicit(&mm->regions, memory_order_acquire);
-    while (cma != NULL && !same_name(cma->name, name))
+    while (cma != NULL && !qy_text_equal(cma->name, name))
         cma = atomic_load_explicit(&cma->next, memory_order_acquire);
     return cma;
 }

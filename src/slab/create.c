@@ -17,6 +17,7 @@
 #include "base/assert.h"
 #include "base/errno.h"
 #include "base/round.h"
+#include "base/text.h"
 #include "memory/fault.h"
 #include "slab/kmalloc.h"
 #include "slab/magazine.h"
@@ -165,13 +166,6 @@ void qy_slab_boot(struct qy_mm *mm, uint32_t kmalloc_flags)
 
 /* ---- create ---- */
 
-static bool same_name(const char *a, const char *b)
-{
-    while (*a != '\0' && *a == *b)
-        a++, b++;
-    return *a == *b;
-}
-
 static int check_name(struct qy_mm *mm, const char *name, struct qy_error *error)
 {
     size_t bytes = 0;
@@ -184,12 +178,12 @@ static int check_name(struct qy_mm *mm, const char *name, struct qy_error *error
         return qy_error_set(error, -QY_EINVAL, "kmem_cache: name must have 1 to ",
                             QY_CACHE_NAME_BYTES - 1, " bytes");
     for (unsigned class = 0; class < QY_KMALLOC_CLASSES; class ++)
-        if (same_name(name, qy_kmalloc_class_name(class)))
+        if (qy_text_equal(name, qy_kmalloc_class_name(class)))
             return qy_error_set(error, -QY_EEXIST, "kmem_cache: a class of kmalloc is called ",
                                 UINT64_MAX, name);
     qy_list_for_each (link, &mm->chain) {
         const struct qy_kmem_cache *other = qy_list_entry(link, struct qy_kmem_cache, chain);
-        if (same_name(name, other->name))
+        if (qy_text_equal(name, other->name))
             return qy_error_set(error, -QY_EEXIST, "kmem_cache: there is a cache called ",
                                 UINT64_MAX, name);
     }

@@ -49,11 +49,6 @@ static char *address_of(const struct qy_mm *mm, uint64_t index)
     return (char *)(mm->base + (index << QY_PAGE_SHIFT));
 }
 
-static uint64_t frames_for(size_t bytes)
-{
-    return (uint64_t)((bytes - 1) >> QY_PAGE_SHIFT) + 1;
-}
-
 /** The frame behind a run. */
 static uint64_t behind(const struct qy_mm *mm, uint64_t index)
 {
@@ -276,7 +271,7 @@ void *qy_guarded_alloc(struct qy_mm *mm, size_t bytes, unsigned align_order, qy_
     struct qy_request request;
     bool fresh = false;
     uint64_t lead = UINT64_C(1) << align_order; /* the last of these is the guard before */
-    uint64_t nr_frames = frames_for(bytes);
+    uint64_t nr_frames = qy_frames_for(bytes);
     uint64_t all = lead + nr_frames + 1;
     if (all > mm->nr_frames || !qy_request_read(&request, 0, gfp, 0))
         return NULL;
@@ -328,7 +323,7 @@ bool qy_guarded_resize(struct qy_mm *mm, void *block, size_t bytes)
 {
     uint64_t index = qy_address_index(mm, block);
     uint64_t have = mm->pages[index].run_frames;
-    uint64_t want = frames_for(bytes);
+    uint64_t want = qy_frames_for(bytes);
     if (!qy_guarded_whole(mm, index))
         report(mm, index, "overflow", "D1");
     if (want < have || (want > have && !extend(mm, index, want)))
@@ -340,7 +335,7 @@ bool qy_guarded_resize(struct qy_mm *mm, void *block, size_t bytes)
 void *qy_guarded_move(struct qy_mm *mm, void *block, size_t bytes, qy_gfp_t gfp)
 {
     uint64_t have = mm->pages[qy_address_index(mm, block)].run_frames;
-    if (!mm->options.lazy_backing || have < LEAST_DROPPED || frames_for(bytes) < have)
+    if (!mm->options.lazy_backing || have < LEAST_DROPPED || qy_frames_for(bytes) < have)
         return NULL;
     void *to = qy_guarded_alloc(mm, bytes, 0, gfp);
     if (to == NULL)

@@ -116,7 +116,7 @@ static int refuse(struct qy_mm *mm, const void *block, bool asked)
     };
     uint64_t index = qy_address_index(mm, block);
     uint8_t tag = qy_frame_online(mm, index) ? qy_tag_get(&mm->tags[index]) : QY_TAG_NONE;
-    if (tag >= mm->kmalloc_tag && tag < QY_TAG_RUN_CLASS)
+    if (is_object(mm, tag))
         return qy_slab_refuse(mm->cache_of[tag], block, asked);
     enum fault_kind kind = kind_of(mm, block);
     return qy_fault_report(
@@ -135,21 +135,16 @@ int qy_kfree_refuse(struct qy_mm *mm, const void *block)
 
 /* ---- allocate ---- */
 
-static uint64_t frames_for(size_t bytes)
-{
-    return (uint64_t)((bytes - 1) >> QY_PAGE_SHIFT) + 1;
-}
-
 static void *alloc_run_once(struct qy_mm *mm, size_t bytes, unsigned align_order, qy_gfp_t gfp)
 {
     return mm->quarantine.on ? qy_guarded_alloc(mm, bytes, align_order, gfp)
-                             : qy_run_alloc(mm, frames_for(bytes), align_order, gfp);
+                             : qy_run_alloc(mm, qy_frames_for(bytes), align_order, gfp);
 }
 
 static void *alloc_run(struct qy_mm *mm, size_t bytes, unsigned align_order, qy_gfp_t gfp)
 {
     void *block = alloc_run_once(mm, bytes, align_order, gfp);
-    unsigned order = 64 - (unsigned)__builtin_clzll((frames_for(bytes) - 1) | 1);
+    unsigned order = 64 - (unsigned)__builtin_clzll((qy_frames_for(bytes) - 1) | 1);
     unsigned rounds = 0;
     while (block == NULL && qy_reclaim_again(mm, gfp, order, &rounds))
         block = alloc_run_once(mm, bytes, align_order, gfp);
@@ -329,7 +324,7 @@ static bool resize_in_place(struct qy_mm *mm, void *block, size_t old_bytes, siz
     if (qy_tag_is_run(tag) && mm->quarantine.on)
         return qy_guarded_resize(mm, block, bytes);
     if (qy_tag_is_run(tag))
-        return bytes > mm->largest_class_bytes && qy_run_resize(mm, block, frames_for(bytes));
+        return bytes > mm->largest_class_bytes && qy_run_resize(mm, block, qy_frames_for(bytes));
     if (mm->cache_of[tag]->flags & QY_SLAB_CHECKED)
         return false;
     return bytes <= old_bytes && bytes <= QY_KMALLOC_LARGEST && bytes > old_bytes / 2 && bytes != 0;
@@ -339,7 +334,7 @@ static bool resize_in_place(struct qy_mm *mm, void *block, size_t old_bytes, siz
 static void *grow(struct qy_mm *mm, void *block, size_t old_bytes, size_t bytes, qy_gfp_t gfp)
 {
     if (!mm->quarantine.on)
-        return qy_run_grow(mm, block, old_bytes, frames_for(bytes), gfp);
+        return qy_run_grow(mm, block, old_bytes, qy_frames_for(bytes), gfp);
     bool is_run = qy_tag_is_run(mm->tags[qy_address_index(mm, block)]);
     return is_run ? qy_guarded_move(mm, block, bytes, gfp) : NULL;
 }
