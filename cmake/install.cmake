@@ -16,7 +16,7 @@ endforeach()
 # Manual pages are written as docs/man/NAME.SECTION.scd.
 file(GLOB pages CONFIGURE_DEPENDS docs/man/*.scd)
 find_program(SCDOC scdoc)
-if(pages AND SCDOC)
+if(SCDOC)
     foreach(page ${pages})
         get_filename_component(name ${page} NAME_WLE)
         get_filename_component(title ${name} NAME_WE)

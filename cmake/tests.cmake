@@ -140,9 +140,6 @@ endforeach()
 file(GLOB sources CONFIGURE_DEPENDS ${tests}/contract/*.c ${tests}/contract/*.cpp)
 foreach(source ${sources})
     get_filename_component(name ${source} NAME_WE)
-    if(NOT TARGET quarry-malloc)
-        break()
-    endif()
     # What the program says is what happens: no malloc is folded away.
     add_executable(contract-${name} ${source})
     target_compile_options(contract-${name} PRIVATE -O1 -fno-builtin)
@@ -167,9 +164,6 @@ endforeach()
 file(GLOB sources CONFIGURE_DEPENDS ${tests}/whole/*.c)
 foreach(source ${sources})
     get_filename_component(name ${source} NAME_WE)
-    if(NOT TARGET quarry-whole)
-        break()
-    endif()
     add_executable(whole-${name} ${source})
     target_compile_options(whole-${name} PRIVATE -O1 -fno-builtin)
     target_link_libraries(whole-${name} PRIVATE quarry-whole Threads::Threads)
@@ -190,11 +184,8 @@ endforeach()
 
 set(script_environment
     "BUILD_DIR=${PROJECT_BINARY_DIR}"
-    "CC=${CMAKE_C_COMPILER}" "CXX=${CMAKE_CXX_COMPILER}")
-if(TARGET quarry-tool AND TARGET quarry-malloc)
-    list(APPEND script_environment
-        "QUARRY_BIN=$<TARGET_FILE:quarry-tool>" "QUARRY_MALLOC_LIB=$<TARGET_FILE:quarry-malloc>")
-endif()
+    "CC=${CMAKE_C_COMPILER}" "CXX=${CMAKE_CXX_COMPILER}"
+    "QUARRY_BIN=$<TARGET_FILE:quarry-tool>" "QUARRY_MALLOC_LIB=$<TARGET_FILE:quarry-malloc>")
 
 file(GLOB scripts CONFIGURE_DEPENDS ${tests}/*/run)
 foreach(script ${scripts})
