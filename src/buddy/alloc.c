@@ -19,7 +19,7 @@
  *         F1  What is freed lies in managed memory.
  *         F2  It is the head of an allocated block.
  *         F3  It is freed with the order it was allocated with.
- *         F1..F3 are checked at each free; T1, T2 by check_tags() in view/rules.c.
+ *         F1..F3 are checked at each free; T1, T2 by qy_check_tags() in view/rules_buddy.c.
  *
  * LOCKS   zone->lock, one at a time. Step 3, and 4 before it fails, take grow_lock; step
  *         5 runs outside all locks and outside the slot.

@@ -19,7 +19,7 @@
  *             pageblock is QY_BLOCK_FRESH its free bits are the fresh ones: those of its own
  *             are written when the first frame comes back that was used.
  *         B6  Each word's largest order, and the pageblock's, are those of its bits.
- *         Checked by check_buddy() in view/rules.c.
+ *         Checked by qy_check_buddy() in view/rules_buddy.c.
  *
  * LOCKS   zone->lock for all of it. Nothing here sleeps.
  *

@@ -5,7 +5,7 @@
  *         and HELD, lent ones WANTED. When a borrower returns a frame that is wanted, it is
  *         HELD for the claim and never free in between.
  *
- * RULES   T4, T5  in memory/folio.h. Checked by check_folios() in view/rules_lent.c.
+ * RULES   T4, T5  in memory/folio.h. Checked by qy_check_folios() in view/rules_lent.c.
  *
  * LOCKS   zone->lock.
  *

@@ -13,7 +13,7 @@
  *
  *         Getting frames back: claim.c.
  *
- * RULES   T4, T5  in memory/folio.h. Checked by check_folios() in view/rules_lent.c.
+ * RULES   T4, T5  in memory/folio.h. Checked by qy_check_folios() in view/rules_lent.c.
  *
  * LOCKS   zone->lock.
  *

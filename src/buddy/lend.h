@@ -6,7 +6,7 @@
  *         are held at once, the lent ones are marked WANTED and come as soon as their owners
  *         let go. A claim excludes nobody from other frames, so any number go on side by side.
  *
- * RULES   T4, T5  in memory/folio.h; checked by check_folios() in view/rules.
+ * RULES   T4, T5  in memory/folio.h; checked by qy_check_folios() in view/rules_lent.c.
  *
  * LOCKS   zone->lock inside. Callers hold no zone's lock, and are in no slot; a mapping's lock
  *         may be held.

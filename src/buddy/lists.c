@@ -6,7 +6,7 @@
  *         free buddies are a pair: the even one stands on list 10 for both.
  *
  * RULES   B2, B5  in memory/pageblock.h.
- *         Checked by check_buddy() in view/rules.c.
+ *         Checked by qy_check_buddy() in view/rules_buddy.c.
  *
  * LOCKS   zone->lock for all of it.
  *

@@ -8,7 +8,7 @@
  *         order lie in as many pageblocks. Those freed in order go back by whole pageblocks:
  *         one that is half free would be the next to be taken from, by whoever comes.
  *
- * RULES   P1, P2, see pcp.h. Checked by check_pcp() in view/rules.c.
+ * RULES   P1, P2, see pcp.h. Checked by qy_check_pcp() in view/rules_buddy.c.
  *
  * LOCKS   The slot's owner is inside, or a drainer has stopped it; takes zone->lock.
  *

@@ -3,7 +3,7 @@
  *
  * RULES   N1  A bit is set exactly where frames are out in a buffer or being taken back for one.
  *         N2  All of a region's pageblocks have its policy's migratetype.
- *         Checked by check_regions() in view/rules_lent.c.
+ *         Checked by qy_check_regions() in view/rules_lent.c.
  */
 #ifndef QY_MOVE_CMA_H
 #define QY_MOVE_CMA_H

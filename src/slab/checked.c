@@ -21,7 +21,7 @@
  *         D2  Free objects hold what they were filled with.
  *         D5  A waiting object waits in one place, is noted as freed, and is not free in its
  *             slab.
- *         Checked by check_checked() in view/rules_checked.c, D1 also at each free and D2 at
+ *         Checked by qy_check_checked() in view/rules_checked.c, D1 also at each free and D2 at
  *         each alloc, as are S2 and S3 in slab/cache.h: at once.
  *
  * LOCKS   cache->lock around every look and fill.

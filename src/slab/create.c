@@ -8,7 +8,7 @@
  *         kmalloc's caches have tags of their own, and are made when they are first asked for.
  *
  * RULES   S5  A cache is on the chain exactly when cache_of[its tag] names it.
- *         Checked by check_slab() in view/rules.c.
+ *         Checked by qy_check_slab() in view/rules_slab.c.
  *
  * LOCKS   chain_lock for the chain and the tags; cpus_lock before it where slots are emptied.
  *

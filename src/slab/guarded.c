@@ -17,7 +17,7 @@
  *         D3  A guarded run, live or in quarantine, lies between two frames of QY_TAG_GUARD.
  *         D4  The quarantine's list leads from the oldest to the newest, over nr_runs runs
  *             of nr_frames frames with their guards, all with QY_TAG_FREED.
- *         D3, D4 are checked by check_guarded() in view/rules_checked.c.
+ *         D3, D4 are checked by qy_check_guarded() in view/rules_checked.c.
  *
  * LOCKS   quarantine.lock for the list, and for who frees first. A run belongs to its owner,
  *         and once freed to whoever took it off the list.

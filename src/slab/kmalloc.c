@@ -13,7 +13,7 @@
  *         K4  A frame with a run's tag heads a run of qy_run_frames(), all of them allocated.
  *         K5  A sized free names the size, and the alignment, that were asked for.
  *         K6  in fit.c.
- *         K1 .. K3, K5 are checked at each free; K4 by check_runs() in view/rules.c.
+ *         K1 .. K3, K5 are checked at each free; K4 by qy_check_tags() in view/rules_buddy.c.
  *
  * LOCKS   none held here.
  *

@@ -18,7 +18,7 @@
  *             nr_empties, at most QY_MOST_SPARE.
  *         G3  A slot's depot holds at most most_in_slot + extra of them, a cache's most_in_depot
  *             + depot_extra, and mm->extra_bytes is what that extra makes in bytes, of all.
- *         Checked by check_magazines() in view/rules.c.
+ *         Checked by qy_check_magazines() in view/rules_slab.c.
  *
  * LOCKS   The slot's owner is inside, or its drainer. cache->lock for one exchange.
  *

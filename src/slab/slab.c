@@ -6,8 +6,8 @@
  *         empty ones; when there is neither, the buddy makes a new one. A slab moves between
  *         its cache's three lists as its objects go and come (Bonwick 1994).
  *
- * RULES   S1 .. S4  in slab/cache.h; T3 in memory/page.h. Checked by check_slab() in
- *         view/rules.c; S1 .. S3 also at every give.
+ * RULES   S1 .. S4  in slab/cache.h; T3 in memory/page.h. Checked by qy_check_slab() in
+ *         view/rules_slab.c; S1 .. S3 also at every give.
  *
  * LOCKS   cache->lock for lists, bits and counts. Pages are taken and given without it.
  *

@@ -62,8 +62,7 @@ static void check_orders(struct qy_ruling *ruling, uint32_t b)
             qy_broken(ruling, "B6", "pageblock", pfn, "a word's order is not that of its bits");
     if (pair != (tail || block->order == QY_MAX_ORDER) || tail != (pair && b % 2 == 1))
         qy_broken(ruling, "B5", "pageblock", pfn,
-                  "is half of a pair and not marked so, or marked "
-                  "and not");
+                  "is half of a pair and not marked so, or marked and not");
     else if (block->order != (pair && !tail ? QY_MAX_ORDER : order))
         qy_broken(ruling, "B6", "pageblock", pfn, "its order is not that of its bits");
 }
@@ -164,8 +163,7 @@ void qy_check_buddy(struct qy_ruling *ruling)
     for (uint32_t b = 0; b < qy_last_block(mm); b++)
         if (!(mm->blocks[b].flags & QY_BLOCK_ONLINE) && qy_bits_count(&mm->free_bits[b]) != 0)
             qy_broken(ruling, "B1", "pageblock", qy_block_pfn(mm, b),
-                      "is offline and has free "
-                      "frames");
+                      "is offline and has free frames");
     for (size_t z = 0; z < QY_MAX_ZONES; z++) {
         if (!qy_zone_populated(&mm->zones[z]))
             continue;
