@@ -293,8 +293,9 @@ QY_RACY static inline bool qy_frame_is_free(const struct qy_mm *mm, uint64_t ind
 static inline uint64_t qy_free_frames(const struct qy_mm *mm)
 {
     uint64_t frames = 0;
-    for (unsigned i = 0; i < qy_nr_zones(mm); i++)
-        frames += atomic_load_explicit(&mm->zones[i].nr_free, memory_order_relaxed);
+    const struct qy_zone *zone;
+    qy_for_each_zone (zone, mm, 0)
+        frames += atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
     return frames;
 }
 
