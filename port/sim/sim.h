@@ -33,6 +33,8 @@ bool qy_sim_failed(void);
 
 /** What the host would show at an address of a window: its frame, or UINT64_MAX; *prot. */
 uint64_t qy_sim_window(const void *address, uint32_t *prot);
+/** Calls of qy_port_window_map() so far. */
+uint64_t qy_sim_maps(void);
 
 /** Spaces that are created from now on may have so many mappings. */
 void qy_sim_window_most(uint64_t mappings);

@@ -67,10 +67,10 @@ int qy_port_window_map(struct qy_mm *mm, void *address, uint64_t pfn, uint64_t c
 /** Advice: these pages, which are those frames and may be written, are the core's to touch next.
  *  They stay what they are. */
 void qy_port_window_recall(struct qy_mm *mm, void *address, uint64_t pfn, uint64_t count);
-/** They are none. 0, or -ENOMEM and nothing changed. */
+/** They are none. 0, or -ENOMEM: some of them, perhaps. */
 int qy_port_window_unmap(struct qy_mm *mm, void *address, uint64_t count);
 /** What may be done with pages that are mapped. When it returns no thread writes any more to what
- *  may not be written. 0, or -ENOMEM and nothing changed. */
+ *  may not be written. 0, or -ENOMEM: it goes for some of them, perhaps. */
 int qy_port_window_protect(struct qy_mm *mm, void *address, uint64_t count, uint32_t prot);
 
 /** Every other thread's loads and stores before and after this call are ordered by it. */

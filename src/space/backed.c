@@ -148,8 +148,7 @@ static int unmap_locked(struct qy_space *space, uint64_t page, uint64_t end)
         return 0;
     int64_t growth = qy_space_growth_locked(space, first, behind - first, 0);
     if (!qy_space_may_grow_locked(space, growth, 0, true) ||
-        qy_port_window_unmap(space->mapping.mm, qy_space_address(space, first), behind - first) !=
-            0)
+        qy_space_deny_locked(space, first, behind) != 0)
         return qy_space_no_mappings_locked(space);
     qy_pgtable_clear(&space->table, first, behind - first);
     space->nr_resident -= count;
@@ -193,12 +192,9 @@ static int upgrade_locked(struct qy_space *space, const struct qy_touch *touch, 
         return 0; /* others were faster */
     pte = qy_pte_make_leaf(qy_pte_pfn(pte), flags | QY_PTE_FILE);
     int64_t growth = qy_space_growth_locked(space, touch->page, 1, pte);
-    if (!qy_space_may_grow_locked(space, growth, 0, touch->need != QY_PROT_NONE))
+    if (!qy_space_may_grow_locked(space, growth, 0, touch->need != QY_PROT_NONE) ||
+        qy_space_allow_locked(space, touch->page, touch->page + 1, prot) != 0)
         return -QY_ENOMEM;
-    if (qy_space_allow_locked(space, touch->page, touch->page + 1, prot) != 0) {
-        space->unrestored = true;
-        return -QY_ENOMEM;
-    }
     qy_pgtable_set(&space->table, touch->page, 1, qy_pte_pfn(pte), flags | QY_PTE_FILE);
     qy_space_recount_locked(space, growth);
     return 0;
@@ -307,6 +303,7 @@ static bool overlap(const struct qy_area *area, uint64_t index, uint64_t count, 
 static int protect_locked(struct qy_space *space, uint64_t page, uint64_t end)
 {
     qy_pte_t pte;
+    qy_space_restore_locked(space, page, end);
     while ((page = qy_pgtable_next(&space->table, page, end, &pte)) < end) {
         uint64_t behind = page + 1;
         if (qy_pte_may_write(pte)) {
@@ -314,10 +311,9 @@ static int protect_locked(struct qy_space *space, uint64_t page, uint64_t end)
                 behind++;
             int64_t growth =
                 qy_space_growth_by_flags_locked(space, page, behind - page, QY_PTE_READ);
-            if (!qy_space_may_grow_locked(space, growth, 0, true))
+            if (!qy_space_may_grow_locked(space, growth, 0, true) ||
+                qy_space_allow_locked(space, page, behind, QY_PROT_READ) != 0)
                 return qy_space_no_mappings_locked(space);
-            if (qy_space_allow_locked(space, page, behind, QY_PROT_READ) != 0)
-                return qy_space_refused_locked(space);
             for (uint64_t at = page; at < behind; at++)
                 qy_pgtable_set(&space->table, at, 1, qy_pte_pfn(qy_pgtable_get(&space->table, at)),
                                QY_PTE_READ | QY_PTE_FILE);

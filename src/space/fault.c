@@ -98,19 +98,6 @@ static int no_mappings_locked(struct qy_space *space, struct qy_want *want)
     return qy_space_no_mappings_locked(space);
 }
 
-/** The host may know less than the entry says, or have nothing there. */
-static int restore_locked(struct qy_space *space, const struct qy_area *area, uint64_t page,
-                          qy_pte_t pte, struct qy_want *want)
-{
-    uint32_t prot = qy_pte_is_isolated(pte) ? QY_PROT_READ
-                    : qy_pte_is_file(pte)   ? qy_flags_prot(qy_pte_flags(pte))
-                                            : area->prot;
-    if (qy_port_window_map(space->mapping.mm, qy_space_address(space, page), qy_pte_pfn(pte), 1,
-                           prot, false) == 0)
-        return 0;
-    return no_mappings_locked(space, want);
-}
-
 /** 0: the page has its frame; 1: it has none, see *hole; -EFAULT. Waits while it is moved, if it
  *  is to be written. */
 static int look(struct qy_space *space, uint64_t page, struct qy_want *want, struct hole *hole)
@@ -128,8 +115,8 @@ static int look(struct qy_space *space, uint64_t page, struct qy_want *want, str
     if (area == NULL || (need & ~area->prot) != 0) {
         code = -QY_EFAULT;
     } else if (is_enough(pte, area, need)) {
-        if (space->unrestored && need != QY_PROT_NONE)
-            code = restore_locked(space, area, page, pte, want);
+        if (qy_space_restore_page_locked(space, page) != 0)
+            code = no_mappings_locked(space, want);
     } else if (area->mapper != NULL) {
         hole->mapper = area->mapper;
         hole->mapper->users++;

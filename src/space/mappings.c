@@ -51,20 +51,13 @@
 
 /* ---- counting ---- */
 
-/** What the host lets be done with a page, a file's or not: it is written only when it is not
- *  isolated. */
-static uint32_t host_flags(qy_pte_t pte)
-{
-    uint32_t flags = qy_pte_flags(pte);
-    return flags & ((flags & QY_PTE_ISOLATED) ? QY_PTE_READ : QY_PTE_READ | QY_PTE_WRITE);
-}
-
 /** Are two neighbours in one mapping of the host? */
 static bool goes_on(qy_pte_t before, qy_pte_t pte)
 {
     if (qy_pte_none(before) || qy_pte_none(pte))
         return qy_pte_none(before) && qy_pte_none(pte);
-    return qy_pte_pfn(pte) == qy_pte_pfn(before) + 1 && host_flags(pte) == host_flags(before);
+    return qy_pte_pfn(pte) == qy_pte_pfn(before) + 1 &&
+           qy_pte_host_prot(pte) == qy_pte_host_prot(before);
 }
 
 /** Borders from the first page's to the one behind the last; @flags: as if what is on frames there
@@ -178,31 +171,6 @@ int qy_space_no_mappings_locked(struct qy_space *space)
     return -QY_ENOMEM;
 }
 
-int qy_space_refused_locked(struct qy_space *space)
-{
-    qy_assert_held(&space->mapping.lock);
-    space->unrestored = true;
-    return qy_space_no_mappings_locked(space);
-}
-
-/** Where the host may have nothing but its reserve, to allow more on that would show zeros: so the
- *  frames are mapped anew. */
-int qy_space_allow_locked(struct qy_space *space, uint64_t page, uint64_t end, uint32_t prot)
-{
-    qy_assert_held(&space->mapping.lock);
-    struct qy_mm *mm = space->mapping.mm;
-    qy_pte_t pte;
-    if (!space->unrestored)
-        return qy_port_window_protect(mm, qy_space_address(space, page), end - page, prot);
-    for (uint64_t run; page < end; page += run) {
-        run = qy_space_run_locked(space, page, end, &pte);
-        if (qy_port_window_map(mm, qy_space_address(space, page), qy_pte_pfn(pte), run, prot,
-                               false) != 0)
-            return -QY_ENOMEM;
-    }
-    return 0;
-}
-
 /* ---- collapsing ---- */
 
 /** Pages of one area, all of which go to one block of frames. */
@@ -257,20 +225,18 @@ static uint64_t next_look(const struct qy_space *space, uint64_t page, const str
     return area->mapper != NULL ? area->node.end : (page | ((UINT64_C(1) << order) - 1)) + 1;
 }
 
-/** The pages up to @end may be read only, or written again. Returns how far it came: @end is
- *  all. */
-static uint64_t close_pages(struct qy_space *space, const struct block *block, uint64_t end,
-                            uint32_t prot)
+/** Nobody writes the pages any more. */
+static int close_pages(struct qy_space *space, const struct block *block)
 {
     qy_pte_t pte;
-    uint64_t page = block->page;
-    while ((page = qy_pgtable_next(&space->table, page, end, &pte)) < end) {
+    uint64_t page = block->page, end = page + (UINT64_C(1) << block->order);
+    int code = 0;
+    while (code == 0 && (page = qy_pgtable_next(&space->table, page, end, &pte)) < end) {
         uint64_t run = qy_space_run_locked(space, page, end, &pte);
-        if (qy_space_allow_locked(space, page, page + run, prot) != 0)
-            return page;
+        code = qy_space_allow_locked(space, page, page + run, QY_PROT_READ);
         page += run;
     }
-    return end;
+    return code;
 }
 
 /** What the pages hold, on the new frames; which read as zero if they are @fresh. */
@@ -307,26 +273,30 @@ static void settle_pages(struct qy_space *space, const struct block *block, qy_p
     space->nr_faults += count - moved;
 }
 
+/** What the pages hold goes to the new frames, and so does the host. 0; -ENOMEM: the host may have
+ *  less of them than before. */
+static int carry_over(struct qy_space *space, const struct block *block, qy_pfn_t to, bool fresh)
+{
+    int code = (block->prot & QY_PROT_WRITE) ? close_pages(space, block) : 0;
+    if (code != 0)
+        return code;
+    copy_pages(space, block, to, fresh);
+    return qy_port_window_map(space->mapping.mm, qy_space_address(space, block->page), to,
+                              UINT64_C(1) << block->order, block->prot, false);
+}
+
 /** In an order that leaves nothing half done: what can fail comes before entries change. */
 static bool collapse_locked(struct qy_space *space, const struct block *block, qy_pfn_t to,
                             bool fresh)
 {
-    struct qy_mm *mm = space->mapping.mm;
     uint64_t count = UINT64_C(1) << block->order, end = block->page + count;
-    bool writable = block->prot & QY_PROT_WRITE;
-    bool done = qy_pgtable_split(&space->table, block->page) == 0 &&
-                qy_pgtable_split(&space->table, end) == 0 &&
-                qy_pgtable_prepare(&space->table, block->page, count, to) == 0;
-    uint64_t closed = done && writable ? close_pages(space, block, end, QY_PROT_READ) : block->page;
-    done = done && (closed == end || !writable);
-    if (done) {
-        copy_pages(space, block, to, fresh);
-        done = qy_port_window_map(mm, qy_space_address(space, block->page), to, count, block->prot,
-                                  false) == 0;
-    }
-    if (!done) {
-        space->unrestored = true; /* first: the pages may be nowhere */
-        close_pages(space, block, closed, block->prot);
+    if (qy_pgtable_split(&space->table, block->page) != 0 ||
+        qy_pgtable_split(&space->table, end) != 0 ||
+        qy_pgtable_prepare(&space->table, block->page, count, to) != 0)
+        return false;
+    if (carry_over(space, block, to, fresh) != 0) {
+        qy_space_doubt_locked(space, block->page, end);
+        qy_space_restore_locked(space, block->page, end);
         return false;
     }
     int64_t growth = qy_space_growth_locked(space, block->page, count,

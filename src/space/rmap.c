@@ -69,11 +69,16 @@ static int spread_locked(struct qy_space *space, uint64_t page, unsigned count)
     return qy_pgtable_split(table, page + count);
 }
 
-void qy_space_recall_locked(struct qy_space *space, uint64_t page, qy_pfn_t pfn, uint64_t count)
+/** Nobody writes the pages any more, whose entries will be like this one. */
+static int close_locked(struct qy_space *space, uint64_t page, qy_pfn_t pfn, unsigned count,
+                        qy_pte_t pte)
 {
-    qy_assert_held(&space->mapping.lock);
-    if (!space->unrestored) /* else the host may allow less than the entries say */
-        qy_port_window_recall(space->mapping.mm, qy_space_address(space, page), pfn, count);
+    uint64_t end = page + count;
+    if (qy_pte_may_write(pte))
+        qy_space_recall_locked(space, page, pfn, count);
+    else if (!qy_space_in_doubt(space, page, end))
+        return 0;
+    return qy_space_allow_locked(space, page, end, qy_pte_host_prot(pte));
 }
 
 int qy_space_isolate_locked(struct qy_space *space, uint64_t page, qy_pfn_t pfn, unsigned count)
@@ -88,34 +93,30 @@ int qy_space_isolate_locked(struct qy_space *space, uint64_t page, qy_pfn_t pfn,
     count = run_of(space, page, pfn, count < QY_PT_ENTRIES ? count : QY_PT_ENTRIES);
     if (spread_locked(space, page, count) != 0)
         return -QY_ENOMEM;
+    qy_space_restore_locked(space, page, page + count);
     uint32_t flags = qy_pte_flags(pte) | QY_PTE_ISOLATED;
     int64_t growth = qy_space_growth_locked(space, page, count, qy_pte_make_leaf(pfn, flags));
-    if (!qy_space_may_grow_locked(space, growth, 0, false))
+    if (!qy_space_may_grow_locked(space, growth, 0, false) ||
+        close_locked(space, page, pfn, count, qy_pte_make_leaf(pfn, flags)) != 0)
         return qy_space_no_mappings_locked(space);
-    if (qy_pte_may_write(pte)) {
-        qy_space_recall_locked(space, page, pfn, count);
-        if (qy_space_allow_locked(space, page, page + count, QY_PROT_READ) != 0)
-            return qy_space_refused_locked(space);
-    }
     qy_pgtable_set(&space->table, page, count, pfn, flags);
     space->nr_isolated += count;
     qy_space_recount_locked(space, growth);
     return (int)count;
 }
 
-/** The pages are where they were, and may be written again. The host may refuse even that at its
- *  limit: then the next fault tries again. */
-static void restore_locked(struct qy_space *space, uint64_t page, qy_pfn_t pfn, unsigned count,
-                           uint32_t flags, bool lost)
+/** The host has the frames from @to on under the pages. */
+static int go_over_locked(struct qy_space *space, uint64_t page, qy_pfn_t to, unsigned count,
+                          uint32_t flags)
 {
-    uint32_t prot = qy_flags_prot(flags);
-    int code = 0;
-    if (lost)
-        code = qy_port_window_map(space->mapping.mm, qy_space_address(space, page), pfn, count,
-                                  prot, false);
-    else if (flags & QY_PTE_WRITE)
-        code = qy_space_allow_locked(space, page, page + count, prot);
-    space->unrestored |= code != 0;
+    int64_t growth = qy_space_growth_locked(space, page, count, qy_pte_make_leaf(to, flags));
+    int code = -QY_ENOMEM;
+    if (qy_space_may_grow_locked(space, growth, 0, false))
+        code = qy_port_window_map(space->mapping.mm, qy_space_address(space, page), to, count,
+                                  qy_flags_prot(flags), true);
+    if (code == -QY_EFAULT)
+        qy_space_doubt_locked(space, page, page + count);
+    return code == 0 ? 0 : qy_space_no_mappings_locked(space);
 }
 
 int qy_space_putback_locked(struct qy_space *space, uint64_t page, qy_pfn_t from, qy_pfn_t to,
@@ -124,27 +125,17 @@ int qy_space_putback_locked(struct qy_space *space, uint64_t page, qy_pfn_t from
     qy_assert_held(&space->mapping.lock);
     qy_pte_t pte = qy_pgtable_get(&space->table, page);
     uint32_t flags = qy_pte_flags(pte) & ~QY_PTE_ISOLATED;
-    int64_t growth = qy_space_growth_locked(space, page, count, qy_pte_make_leaf(to, flags));
-    int code = 0;
     qy_assert(qy_pte_is_isolated(pte) && qy_pte_pfn(pte) == from, "V2");
-    if (to != from)
-        code = qy_space_may_grow_locked(space, growth, 0, false)
-                   ? qy_port_window_map(space->mapping.mm, qy_space_address(space, page), to, count,
-                                        qy_flags_prot(flags), true)
-                   : -QY_ENOMEM;
-    if (to == from || code != 0)
-        restore_locked(space, page, from, count, flags, code == -QY_EFAULT);
-    if (code != 0) {
-        code = qy_space_no_mappings_locked(space);
-        growth = qy_space_growth_locked(space, page, count, qy_pte_make_leaf(from, flags));
-    }
-    if (to != from && code == 0) {
-        qy_pgtable_set(&space->table, page, count, to, flags);
+    int code = to != from ? go_over_locked(space, page, to, count, flags) : 0;
+    to = code == 0 ? to : from;
+    if (to == from && ((flags & QY_PTE_WRITE) || qy_space_in_doubt(space, page, page + count)))
+        (void)!qy_space_allow_locked(space, page, page + count, qy_flags_prot(flags));
+    int64_t growth = qy_space_growth_locked(space, page, count, qy_pte_make_leaf(to, flags));
+    qy_pgtable_set(&space->table, page, count, to, flags);
+    if (to != from) {
         qy_space_disown_locked(space, from, count);
         qy_space_own_locked(space, page, to, count);
         space->nr_moved += count;
-    } else {
-        qy_pgtable_set(&space->table, page, count, from, flags);
     }
     space->nr_isolated -= count;
     qy_space_recount_locked(space, growth);

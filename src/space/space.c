@@ -120,9 +120,8 @@ static int unmap_locked(struct qy_space *space, uint64_t page, uint64_t count, i
     uint64_t first = qy_pgtable_next(&space->table, page, page + count, &pte);
     if (first < page + count) {
         recall_locked(space, page, count);
-        if (qy_port_window_unmap(space->mapping.mm, qy_space_address(space, first),
-                                 page + count - first) != 0)
-            return qy_space_refused_locked(space);
+        if (qy_space_deny_locked(space, first, page + count) != 0)
+            return qy_space_no_mappings_locked(space);
         release_locked(space, page, count);
     }
     return 0;
@@ -209,11 +208,13 @@ static int protect_locked(struct qy_space *space, uint64_t page, uint64_t count,
         return qy_space_no_mappings_locked(space);
     if (split_ends_locked(space, page, count) != 0)
         return -QY_ENOMEM;
+    qy_space_restore_locked(space, page, page + count);
     uint64_t reached = protect_host_locked(space, page, page + count, &prot);
     if (reached < page + count) {
-        int code = qy_space_refused_locked(space); /* first: what it refused may be nowhere */
-        protect_host_locked(space, page, reached, NULL);
-        return code;
+        uint64_t back = protect_host_locked(space, page, reached, NULL);
+        qy_space_doubt_locked(space, back, reached);
+        qy_space_restore_locked(space, page, page + count);
+        return qy_space_no_mappings_locked(space);
     }
     qy_area_cut(space, page, &spare[0]);
     qy_area_cut(space, page + count, &spare[1]);

@@ -14,7 +14,7 @@
  *         there (space/backing.h).
  *
  * RULES   V1, V2, V3 in space/mapping.h; V4 in space/pin.c; V5 in space/area.c; V7 in
- *         space/mappings.c; V8, V9 in space/backing.h.
+ *         space/mappings.c; V8, V9 in space/backing.h; V10 in space/restore.c.
  *
  * LOCKS   (m) mapping.lock, for all of it, the port's calls on these addresses included: so the
  *         table and the host's mappings agree whenever it is free. Frames are taken and cleared
@@ -69,7 +69,8 @@ struct qy_space {
     uint64_t collapse_page;  /* (m) where mappings.c goes on looking */
     uint32_t nr_waiters;     /* (m) for the end of a move, or of a last access */
     bool said_no_mappings;   /* (m) reported once */
-    bool unrestored; /* (m) the host may allow less than some entry says, or have nothing there */
+    uint64_t doubt,
+        doubt_end; /* (m) V10: in doubt are pages from the one up to the other, if any */
     _Atomic uint64_t *host_mappings; /* (i) of all memories */
     _Atomic uint32_t moves; /* moves, and last accesses, that ended: whoever waits sleeps on it */
     struct qy_list link;    /* (h) mm->spaces */
@@ -104,6 +105,14 @@ static inline uint32_t qy_flags_prot(uint32_t flags)
     return (flags & QY_PTE_WRITE)  ? QY_PROT_READ | QY_PROT_WRITE
            : (flags & QY_PTE_READ) ? QY_PROT_READ
                                    : QY_PROT_NONE;
+}
+
+/** What the host lets be done with an entry's page, a file's or not: it is written only when it is
+ *  not isolated. */
+static inline uint32_t qy_pte_host_prot(qy_pte_t pte)
+{
+    uint32_t prot = qy_flags_prot(qy_pte_flags(pte));
+    return qy_pte_is_isolated(pte) ? prot & ~QY_PROT_WRITE : prot;
 }
 
 /** What an entry says when its area allows no more than @flags: those of files never more than they
@@ -245,17 +254,35 @@ QY_MUST_CHECK bool qy_space_may_grow_locked(const struct qy_space *space, int64_
                                             bool access);
 /** A mapping was refused: say so, once. -ENOMEM. */
 int qy_space_no_mappings_locked(struct qy_space *space);
-/** The same, and the host may have done part of what it refused: the next accesses will see to
- *  it. */
-int qy_space_refused_locked(struct qy_space *space);
-/** The host allows this on pages that all have entries. 0; -ENOMEM: on some, perhaps. */
-QY_MUST_CHECK int qy_space_allow_locked(struct qy_space *space, uint64_t page, uint64_t end,
-                                        uint32_t prot);
 
 /** Are the mappings that calls may take used up? Racy. */
 bool qy_space_is_short(const struct qy_space *space);
 /** Make one mapping of some that are worth it. The lock is not held. */
 void qy_space_collapse(struct qy_space *space);
+
+/* ---- restore.c ---- */
+
+/** Is some page of [page, end) in doubt? */
+static inline bool qy_space_in_doubt(const struct qy_space *space, uint64_t page, uint64_t end)
+{
+    return page < space->doubt_end && space->doubt < end && space->doubt < space->doubt_end;
+}
+
+/** The host has refused something, and may have something else there than what entries say. */
+void qy_space_doubt_locked(struct qy_space *space, uint64_t page, uint64_t end);
+/** If pages of [page, end) are in doubt: the host is told what entries say, so that none is, or
+ *  fewer are. Not while a call has changed the host and not yet the entries. */
+void qy_space_restore_locked(struct qy_space *space, uint64_t page, uint64_t end);
+/** So, and this one first. 0; -ENOMEM: it still is. */
+QY_MUST_CHECK int qy_space_restore_page_locked(struct qy_space *space, uint64_t page);
+/** The host allows this on pages that all have entries. 0; -ENOMEM: they are in doubt. */
+QY_MUST_CHECK int qy_space_allow_locked(struct qy_space *space, uint64_t page, uint64_t end,
+                                        uint32_t prot);
+/** It has none of them. 0; -ENOMEM: those with entries are in doubt. */
+QY_MUST_CHECK int qy_space_deny_locked(struct qy_space *space, uint64_t page, uint64_t end);
+/** The host's tables for these pages, alike and on frames from @pfn on, go over to the core, who
+ *  touches the frames next. Pages that may not be written keep theirs. */
+void qy_space_recall_locked(struct qy_space *space, uint64_t page, qy_pfn_t pfn, uint64_t count);
 
 /* ---- rmap.c ---- */
 
@@ -265,9 +292,6 @@ extern const struct qy_mapping_ops qy_space_ops;
 int qy_space_isolate_locked(struct qy_space *space, uint64_t page, qy_pfn_t pfn, unsigned count);
 int qy_space_putback_locked(struct qy_space *space, uint64_t page, qy_pfn_t from, qy_pfn_t to,
                             unsigned count);
-/** The host's tables for these pages, alike and on frames from @pfn on, go over to the core, who
- *  touches the frames next. Pages that may not be written keep theirs. */
-void qy_space_recall_locked(struct qy_space *space, uint64_t page, qy_pfn_t pfn, uint64_t count);
 /** The moves that ended are seen by those who wait. */
 void qy_space_wake(struct qy_space *space);
 

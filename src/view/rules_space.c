@@ -5,7 +5,8 @@
  *         all folios are looked at that name it.
  *
  * RULES   V1, V2, V3  in space/mapping.h; V5  in space/area.c; V6  in space/pgtable.c; V7  in
- *         space/mappings.c; V8, V9  in space/backing.h; W4, W6  in reclaim/file.h.
+ *         space/mappings.c; V8, V9  in space/backing.h; V10  in space/restore.c; W4, W6  in
+ *         reclaim/file.h.
  *
  * LOCKS   chain_lock for the list of spaces; what is in them is exact while nothing moves.
  *
@@ -209,6 +210,9 @@ static uint64_t check_mappings(struct qy_ruling *ruling, const struct qy_space *
         space->charged != qy_space_charge(space->nr_mappings, space->nr_areas + space->nr_islands))
         qy_broken_name(ruling, "V7", "space", space->mapping.name,
                        "its mappings are not those that were counted, or charged");
+    if (space->doubt > space->doubt_end || space->doubt_end > space->nr_pages)
+        qy_broken_name(ruling, "V10", "space", space->mapping.name,
+                       "pages are in doubt that it does not have");
     return space->charged;
 }
 

@@ -406,18 +406,20 @@ static void forgets_twice(void)
 }
 
 /* The pages are not put back on their frames either: they are out of reach until they are
- * touched. */
+ * used. */
 static void forgets_and_refuses(void)
 {
     char *area = begin(2 * BLOCK, QY_PROT_WRITE, QY_AREA_HUGE);
     tables = FORGETS;
     write_all(area, 2 * BLOCK, 1);
     CHECK(move_block(area, 5) == -ENOMEM);
+    CHECK(qy_space_in_doubt(space, 0, 1));
     CHECK(qy_space_protect(space, area, 2 * BLOCK, QY_PROT_READ) == 0);
     check_all(area, 2 * BLOCK, 1);
     CHECK(qy_space_protect(space, area, 2 * BLOCK, QY_PROT_WRITE) == 0);
     CHECK(move_block(area, 5) == -ENOMEM);
     CHECK(move_block(area, 0) == 0); /* read only for a moment */
+    CHECK(!qy_space_in_doubt(space, 0, space->nr_pages));
     write_all(area, BLOCK / 2, 2);
     check_all(area, BLOCK / 2, 2);
     check_all(area + BLOCK / 2, 3 * BLOCK / 2, 1 + BLOCK / 2 / 512 * 7);

@@ -115,6 +115,13 @@ static void v7_mappings_are_counted(void **state)
     BREAK(memory.mm, "V7", memory.mm->nr_mappings, 1);
 }
 
+static void v10_pages_in_doubt_are_the_spaces(void **state)
+{
+    (void)state;
+    BREAK(memory.mm, "V10", space->doubt, 1);
+    BREAK(memory.mm, "V10", space->doubt_end, space->nr_pages + 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -125,6 +132,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(v5_areas_are_in_order, setup, teardown),
         cmocka_unit_test_setup_teardown(v6_tables_are_counted, setup, teardown),
         cmocka_unit_test_setup_teardown(v7_mappings_are_counted, setup, teardown),
+        cmocka_unit_test_setup_teardown(v10_pages_in_doubt_are_the_spaces, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -327,7 +327,6 @@ static void a_collapse_that_fails(void **state)
             assert_int_not_equal(qy_sim_window(at(page), &prot), UINT64_MAX);
             assert_true(prot & QY_PROT_WRITE);
         }
-        space->unrestored = false;
         assert_int_equal(qy_space_unmap(space, at(0), 1024 * PAGE), 0);
         space->collapse_page = 0;
     }
