@@ -321,7 +321,7 @@ void qy_space_collapse(struct qy_space *space)
     qy_pte_t pte;
     bool fresh;
     qy_lock(&space->mapping.lock);
-    uint64_t page = space->collapse_page < space->nr_pages ? space->collapse_page : 0;
+    uint64_t page = space->collapse_page;
     for (unsigned looks = 0; looks < MOST_LOOKS && most > 0; looks++) {
         page = qy_pgtable_next(&space->table, page, space->nr_pages, &pte);
         if (page >= space->nr_pages) {
@@ -339,7 +339,7 @@ void qy_space_collapse(struct qy_space *space)
         }
         if (!collapse_locked(space, &block, to, fresh))
             qy_lend_return(mm, to, UINT64_C(1) << block.order);
-        page = (page | (QY_SPACE_AROUND - 1)) + 1;
+        page = next_look(space, page, &block);
         break;
     }
     space->collapse_page = page;

@@ -112,9 +112,11 @@ static void counted_as_the_host_does(void **state)
 {
     struct random random = {test_seed()};
     (void)state;
-    assert_non_null(qy_space_map(space, PAGES / 2 * PAGE, QY_PROT_WRITE, 0, NULL));
+    assert_non_null(qy_space_map(space, PAGES * PAGE, QY_PROT_WRITE, 0, NULL)); /* to its end */
+    assert_int_equal(qy_space_fault(space, at(PAGES - 1), true), 0);
     for (unsigned step = 0; step < 2000; step++) {
-        uint64_t page = random_below(&random, PAGES / 2), count = 1 + random_below(&random, 30);
+        uint64_t page = random_below(&random, PAGES), count = 1 + random_below(&random, 30);
+        count = count < PAGES - page ? count : PAGES - page;
         uint32_t prot = (uint32_t)random_below(&random, 2) * 2 + 1;
         switch (random_below(&random, 8)) {
         case 0:
@@ -303,6 +305,27 @@ static void what_is_held_is_not_collapsed(void **state)
     assert_int_equal(qy_space_translate(space, at(4)), pfn);
     assert_int_equal(space->mapping.ops->putback(&space->mapping, 4, pfn, pfn, 1), 0);
     is_intact(touched);
+}
+
+/* Wrong if it failed: a block that the host will not have collapsed would keep others from it. */
+static void the_next_block_has_its_turn(void **state)
+{
+    (void)state;
+    assert_non_null(qy_space_map(space, 1024 * PAGE, QY_PROT_WRITE, 0, NULL));
+    scatter();
+    for (unsigned page = 0; page < 26; page++)
+        assert_int_equal(qy_space_fault(space, at(page % 2 * 512 + page), true), 0);
+    gather();
+    uint64_t before = space->nr_mappings;
+    qy_sim_fail(1);
+    qy_space_collapse(space);
+    assert_true(qy_sim_failed());
+    qy_sim_fail(0);
+    assert_int_equal(space->nr_mappings, before);
+    qy_space_collapse(space);
+    assert_true(space->nr_mappings < before);
+    assert_int_equal(qy_pte_pfn(qy_pgtable_get(&space->table, 514)),
+                     qy_pte_pfn(qy_pgtable_get(&space->table, 513)) + 1);
 }
 
 /* Wrong if it failed: a collapse that the host stops half way would lose a page, or leave one that
@@ -507,6 +530,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_block_becomes_one_mapping, limited, teardown),
         cmocka_unit_test_setup_teardown(a_block_far_away, limited, teardown),
         cmocka_unit_test_setup_teardown(what_is_held_is_not_collapsed, limited, teardown),
+        cmocka_unit_test_setup_teardown(the_next_block_has_its_turn, limited, teardown),
         cmocka_unit_test_setup_teardown(a_collapse_that_fails, limited, teardown),
         cmocka_unit_test_setup_teardown(files_are_counted, file_unlimited, file_teardown),
         cmocka_unit_test_setup_teardown(pages_of_files_make_way, file_limited, file_teardown),
