@@ -1,6 +1,7 @@
 /*
  * test_touched.c - memory under plain pointers: areas, faults, moves, pins, in a process
  */
+#define _GNU_SOURCE
 #include "support.h"
 
 #include "buddy/lend.h"
@@ -14,6 +15,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static struct qy_mm *mm;
@@ -145,6 +147,35 @@ static void moved_pages_keep_their_bytes(void **state)
     assert_int_equal(stat_of().faults, 1024);
 }
 
+/** Faults of the host's, by which the core comes to a block that an area had. */
+static long faults_of_core(qy_pfn_t pfn)
+{
+    struct rusage before, after;
+    getrusage(RUSAGE_THREAD, &before);
+    for (unsigned page = 0; page < 512; page++)
+        (void)*(volatile char *)qy_frame_address(mm, pfn + page);
+    getrusage(RUSAGE_THREAD, &after);
+    return after.ru_minflt - before.ru_minflt;
+}
+
+/* Wrong if it failed: who gets the frames next would fill the host's tables for them page by page,
+ * after an area, or a space, that goes. */
+static void tables_come_back(void **state)
+{
+    struct qy_space *second = qy_space_create(mm, "second", 256 * MIB, NULL);
+    (void)state;
+    char *at = map(2 * MIB, QY_AREA_HUGE);
+    memset(at, 1, 2 * MIB);
+    qy_pfn_t pfn = qy_space_translate(space, at);
+    assert_int_equal(qy_space_unmap(space, at, 2 * MIB), 0);
+    assert_in_range(faults_of_core(pfn), 0, 8);
+    at = qy_space_map(second, 2 * MIB, QY_PROT_WRITE, QY_AREA_HUGE, NULL);
+    memset(at, 1, 2 * MIB);
+    pfn = qy_space_translate(second, at);
+    assert_int_equal(qy_space_destroy(second), 0);
+    assert_in_range(faults_of_core(pfn), 0, 8);
+}
+
 static struct {
     volatile uint32_t *word;
     _Atomic bool written;
@@ -187,6 +218,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(touched_pages_come, setup, teardown),
         cmocka_unit_test_setup_teardown(moved_pages_keep_their_bytes, setup, teardown),
+        cmocka_unit_test_setup_teardown(tables_come_back, setup, teardown),
         cmocka_unit_test_setup_teardown(who_writes_waits, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

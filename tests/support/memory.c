@@ -3,6 +3,8 @@
  */
 #include "memory.h"
 
+#include "slab/cache.h"
+
 #include <quarry/buddy.h>
 #include <quarry/slab.h>
 #include <quarry/view.h>
@@ -162,6 +164,19 @@ void test_rules(struct qy_mm *mm)
     size_t broken = qy_check_rules(mm, &text);
     if (broken > 0)
         test_fail("%zu rules broken:\n%s", broken, buffer);
+}
+
+uint64_t test_live_objects(struct qy_mm *mm)
+{
+    uint64_t live = 0;
+    qy_kmem_cache_shrink_all(mm);
+    qy_list_for_each (link, &mm->chain) {
+        const struct qy_kmem_cache *cache = qy_list_entry(link, struct qy_kmem_cache, chain);
+        uint64_t slabs =
+            cache->slabs_full.count + cache->slabs_partial.count + cache->slabs_empty.count;
+        live += slabs * cache->nr_objects - cache->nr_free;
+    }
+    return live;
 }
 
 void test_quiet(bool quiet)

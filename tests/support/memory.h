@@ -52,6 +52,8 @@ void test_make_classes(struct qy_mm *mm);
 
 /** Frames in use once caches have given back what is idle in them, and lists what is on them. */
 uint64_t test_frames_in_use(struct qy_mm *mm);
+/** Objects that somebody has, of all caches; what waits for its next user goes back. */
+uint64_t test_live_objects(struct qy_mm *mm);
 
 /** Every rule of every layer holds, or the test ends here. */
 void test_rules(struct qy_mm *mm);

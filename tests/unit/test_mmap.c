@@ -439,12 +439,42 @@ static void neighbours_come_along(void **state)
     (void)state;
     char *at = map(0, FILE_PAGES, QY_PROT_WRITE);
     assert_int_equal(peek(at + 20 * PAGE), backing.bytes[20 * PAGE]);
-    assert_in_range(resident(space), 8, 16);
     assert_int_equal(qy_file_sync(file), 0);
+    for (unsigned page = 16; page < 32; page++) /* they came in a row */
+        assert_int_equal(frame(page), frame(16) + page - 16);
+    assert_int_equal(resident(space), 16);
+    for (unsigned page = 16; page < 32; page++) {
+        assert_int_equal(qy_file_unmap(file, 16, 16), 0);
+        assert_int_equal(peek(at + page * PAGE), backing.bytes[page * PAGE]);
+        assert_int_equal(resident(space), 16);
+    }
     assert_int_equal(poke(at + 20 * PAGE, 3), 0); /* but none becomes dirty along */
     struct qy_file_stat stat;
     qy_file_stat(file, &stat);
     assert_int_equal(stat.dirty, 1);
+}
+
+/* Wrong if it failed: who comes here and there would have fifteen pages read for each that he
+ * wants. */
+static void here_and_there(void **state)
+{
+    const unsigned pages = BACKING_MOST / PAGE;
+    struct qy_file_stat before, after;
+    (void)state;
+    backing_fill(&backing, BACKING_MOST);
+    assert_int_equal(qy_file_truncate(file, BACKING_MOST), 0);
+    char *at = map(0, pages, QY_PROT_READ);
+    for (unsigned round = 0; round < 8; round++) { /* 128 misses */
+        for (unsigned page = 5; page < pages; page += 64)
+            assert_int_equal(peek(at + page * PAGE), backing.bytes[page * PAGE]);
+        qy_file_drop(file);
+    }
+    for (unsigned page = 5; page < pages; page += 64) {
+        qy_file_stat(file, &before);
+        assert_int_equal(peek(at + page * PAGE), backing.bytes[page * PAGE]);
+        qy_file_stat(file, &after);
+        assert_int_equal(after.pages, before.pages + 1);
+    }
 }
 
 /* Wrong if it failed: a page that is used by a pointer all the time would be given up like one that
@@ -471,6 +501,33 @@ static void used_by_a_pointer(void **state)
             peek(at + (16 + (round * 16 + i) % (pages - 16)) * PAGE);
     }
     assert_true(again <= 16); /* of 1600 */
+}
+
+static void come_and_go(void)
+{
+    char *at = map(0, FILE_PAGES, QY_PROT_WRITE), *rest = map(2, 5, QY_PROT_READ);
+    for (unsigned page = 0; page < FILE_PAGES; page++)
+        assert_int_equal(poke(at + page * PAGE, 1), 0);
+    assert_int_equal(qy_space_protect(space, at + 7 * PAGE, 9 * PAGE, QY_PROT_READ), 0);
+    assert_int_equal(qy_space_pin(space, rest, 2 * PAGE, QY_PIN_LONG, NULL), 0);
+    assert_int_equal(qy_space_unpin(space, rest, 2 * PAGE), 0);
+    assert_int_equal(qy_file_sync(file), 0);
+    qy_file_drop(file);
+    assert_int_equal(qy_space_unmap(space, at + 20 * PAGE, PAGE), 0);
+    assert_int_equal(qy_space_unmap(space, at, FILE_PAGES * PAGE), 0);
+    assert_int_equal(qy_space_unmap(space, rest, 5 * PAGE), 0);
+    assert_int_equal(space->nr_areas, 0);
+}
+
+/* Wrong if it failed: each area of a file would cost memory that nobody gives back. */
+static void nothing_is_left(void **state)
+{
+    (void)state;
+    come_and_go(); /* what comes once stays */
+    test_make_classes(mm);
+    uint64_t before = test_live_objects(mm);
+    come_and_go();
+    assert_int_equal(test_live_objects(mm), before);
 }
 
 /* Wrong if it failed: who writes more than may be dirty would have his page written back, and taken
@@ -522,6 +579,7 @@ static void not_in_regions(void **state)
     qy_lend_set_type(mm, first, 512, QY_MIGRATE_GUARANTEED);
     assert_int_equal(peek(at + PAGE), backing.bytes[PAGE]);
     assert_ptr_not_equal(block, &mm->blocks[qy_block_of(mm, frame(1))]);
+    assert_int_equal(mm->blocks[qy_block_of(mm, frame(1))].migratetype, QY_MIGRATE_MOVABLE);
     test_rules(mm);
     qy_lend_set_type(mm, first, 512, QY_MIGRATE_MOVABLE);
 }
@@ -580,7 +638,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(unreadable, setup, teardown),
         cmocka_unit_test_setup_teardown(wrong_calls, setup, teardown),
         cmocka_unit_test_setup_teardown(neighbours_come_along, setup, teardown),
+        cmocka_unit_test_setup_teardown(here_and_there, setup, teardown),
         cmocka_unit_test_setup_teardown(used_by_a_pointer, setup, teardown),
+        cmocka_unit_test_setup_teardown(nothing_is_left, setup, teardown),
         cmocka_unit_test_setup_teardown(held_back, setup, teardown),
         cmocka_unit_test_setup_teardown(not_in_regions, setup, teardown),
         cmocka_unit_test_setup_teardown(on_trial, setup, teardown),
