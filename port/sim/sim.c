@@ -413,5 +413,6 @@ void qy_port_copy_pages(struct qy_mm *mm, void *to, const void *from, uint64_t c
 void qy_port_clear_pages(struct qy_mm *mm, void *to, uint64_t count)
 {
     (void)mm;
+    qy_sim_point();
     memset(to, 0, count << QY_PAGE_SHIFT);
 }

@@ -188,8 +188,8 @@ static int upgrade_locked(struct qy_space *space, const struct qy_touch *touch, 
                           uint32_t prot)
 {
     uint32_t flags = qy_prot_flags(prot);
-    if ((qy_pte_flags(pte) & flags) == flags)
-        return 0; /* others were faster */
+    if ((qy_pte_flags(pte) & flags) == flags) /* others were faster, or it is to be pinned */
+        return qy_space_restore_page_locked(space, touch->page);
     pte = qy_pte_make_leaf(qy_pte_pfn(pte), flags | QY_PTE_FILE);
     int64_t growth = qy_space_growth_locked(space, touch->page, 1, pte);
     if (!qy_space_may_grow_locked(space, growth, 0, touch->need != QY_PROT_NONE) ||

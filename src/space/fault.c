@@ -147,12 +147,14 @@ static qy_pfn_t take(struct qy_mm *mm, struct hole *hole, uint64_t page, bool pi
 
 /** Put the frames there. 0; -EAGAIN: the hole is not what it was, or pages of files have made way;
  *  -ENOMEM: no table, or no mapping, which is no use in trying again: want->lack. */
-static int fill(struct qy_space *space, const struct hole *hole, qy_pfn_t pfn, struct qy_want *want)
+static int fill_locked(struct qy_space *space, const struct hole *hole, qy_pfn_t pfn,
+                       struct qy_want *want)
 {
     struct qy_mm *mm = space->mapping.mm;
     uint64_t count = UINT64_C(1) << hole->order;
     const struct qy_area *area = qy_area_at(space, hole->page);
-    if (area == NULL || area->prot != hole->prot || !is_open(space, area, hole->page, hole->order))
+    if (area == NULL || area->mapper != NULL || area->prot != hole->prot ||
+        !is_open(space, area, hole->page, hole->order))
         return -QY_EAGAIN;
     int64_t growth = qy_space_growth_locked(space, hole->page, count,
                                             qy_pte_make_leaf(pfn, qy_prot_flags(hole->prot)));
@@ -177,7 +179,7 @@ static int fill(struct qy_space *space, const struct hole *hole, qy_pfn_t pfn, s
     return 0;
 }
 
-/** As fill(), with frames of the page's own. */
+/** As fill_locked(), with frames of the page's own. */
 static int fill_own(struct qy_space *space, struct hole *hole, uint64_t page, struct qy_want *want)
 {
     struct qy_mm *mm = space->mapping.mm;
@@ -185,7 +187,7 @@ static int fill_own(struct qy_space *space, struct hole *hole, uint64_t page, st
     if (pfn == QY_PFN_NONE)
         return -QY_ENOMEM;
     qy_lock(&space->mapping.lock);
-    int code = fill(space, hole, pfn, want);
+    int code = fill_locked(space, hole, pfn, want);
     qy_unlock(&space->mapping.lock);
     if (code != 0)
         qy_lend_return(mm, pfn, UINT64_C(1) << hole->order);

@@ -359,6 +359,47 @@ static void unmap_while_moved(void **state)
     in_every_order(prepare_area, put_back_and_use, check_unmapped);
 }
 
+static void prepare_own(void)
+{
+    prepare_read();
+    if (area != NULL)
+        assert_int_equal(qy_space_unmap(space, area, 16 * PAGE), 0);
+    area = qy_space_map(space, BYTES, QY_PROT_WRITE, 0, NULL);
+    assert_non_null(area);
+}
+
+static void fault_and_replace(int cpu, void *argument)
+{
+    (void)argument;
+    if (cpu == 0) {
+        results[0] = qy_space_fault(space, area, true);
+        return;
+    }
+    results[1] = qy_space_unmap(space, area, BYTES);
+    assert_ptr_equal(qy_space_map_file(space, file, 0, BYTES, QY_PROT_WRITE, 0, NULL), area);
+}
+
+static void check_replaced(void)
+{
+    qy_sim_cpu(0);
+    assert_true(results[0] == 0 || results[0] == -EFAULT);
+    assert_int_equal(results[1], 0);
+    test_rules(memory.mm);
+    assert_int_equal(qy_space_fault(space, area, false), 0);
+    assert_int_equal(qy_space_translate(space, area),
+                     memory.mm->start_pfn + qy_index_get(&file->index, 0));
+    assert_int_equal(qy_space_unmap(space, area, BYTES), 0);
+    area = NULL;
+}
+
+/* Wrong if it failed: a page of a file's area would be empty memory, because somebody touched the
+ * area that had been there before. */
+static void replaced_while_touched(void **state)
+{
+    (void)state;
+    in_every_order(prepare_own, fault_and_replace, check_replaced);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -368,6 +409,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(cut_while_used, setup, teardown),
         cmocka_unit_test_setup_teardown(read_while_moved, setup, teardown),
         cmocka_unit_test_setup_teardown(unmap_while_moved, setup, teardown),
+        cmocka_unit_test_setup_teardown(replaced_while_touched, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

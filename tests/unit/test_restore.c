@@ -252,15 +252,43 @@ static void closed_though_read_only(void **state)
 }
 
 static struct backing backing;
+static struct qy_file *file;
+
+static char *map_file(void)
+{
+    backing_fill(&backing, 16 * PAGE);
+    file = qy_file_create(mm, "array", &backing_ops, &backing, 16 * PAGE, NULL);
+    char *mapped = qy_space_map_file(space, file, 0, 16 * PAGE, QY_PROT_WRITE, 0, NULL);
+    assert_non_null(mapped);
+    return mapped;
+}
+
+/* Wrong if it failed: a system call could not read a page of a file that is pinned for it. */
+static void what_is_pinned_of_a_file(void **state)
+{
+    uint32_t prot = 0;
+    int code;
+    char *mapped = map_file();
+    (void)state;
+    assert_non_null(pointer_at(mm, space, mapped + PAGE, false, &code)); /* with its neighbours */
+    assert_non_null(pointer_at(mm, space, mapped, true, &code));
+    qy_sim_fail(1);
+    assert_int_equal(qy_file_unmap(file, 0, 4), -ENOMEM);
+    qy_sim_fail(0);
+    assert_int_equal(qy_sim_window(mapped, &prot), UINT64_MAX);
+    assert_int_equal(qy_space_pin(space, mapped, PAGE, QY_PIN_SHORT, NULL), 0);
+    assert_int_not_equal(qy_sim_window(mapped, &prot), UINT64_MAX);
+    assert_true(prot & QY_PROT_WRITE);
+    assert_int_equal(qy_space_unpin(space, mapped, PAGE), 0);
+    assert_int_equal(qy_file_close(file), 0);
+}
 
 /* Wrong if it failed: an access to a page that a file could not take away would fault for ever. */
 static void a_files_page_that_stays(void **state)
 {
     int code;
+    char *mapped = map_file();
     (void)state;
-    backing_fill(&backing, 16 * PAGE);
-    struct qy_file *file = qy_file_create(mm, "array", &backing_ops, &backing, 16 * PAGE, NULL);
-    char *mapped = qy_space_map_file(space, file, 0, 16 * PAGE, QY_PROT_WRITE, 0, NULL);
     assert_non_null(pointer_at(mm, space, mapped, false, &code));
     for (uint32_t count = 1; count < 16; count++) {
         qy_sim_fail(1);
@@ -281,6 +309,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_pinned_can_be_written, setup, teardown),
         cmocka_unit_test_setup_teardown(many_a_few_at_a_time, setup, teardown),
         cmocka_unit_test_setup_teardown(closed_though_read_only, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_pinned_of_a_file, setup, teardown),
         cmocka_unit_test_setup_teardown(a_files_page_that_stays, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
