@@ -112,8 +112,9 @@ QY_API void qy_linux_mm_destroy(struct qy_mm *mm);
  * own fault.
  *
  * A handler that was there before needs nothing: Quarry's calls it for faults that are not of
- * spaces. Quarry's runs on the alternate stack if the thread has one, and lets the signal come
- * again meanwhile. An access by a system call is no fault but an EFAULT: have the pages in place by
+ * spaces. Quarry's runs on the alternate stack if the thread has one, lets the signal come again
+ * meanwhile, and other signals wait: block them in yours as well, if their handlers touch areas.
+ * An access by a system call is no fault but an EFAULT: have the pages in place by
  * qy_space_pin(), or populated, before.
  */
 QY_API QY_MUST_CHECK bool qy_linux_fault_handler(int signal, void *info, void *context);

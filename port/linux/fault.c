@@ -14,7 +14,8 @@
  *         nobody here could change.
  *
  * LOCKS   none to find the space; then mapping->lock. An access to a space by a thread that holds
- *         a lock of Quarry's would wait for ever: the core makes none.
+ *         a lock of Quarry's would wait for ever: the core makes none, and handlers of other
+ *         signals, which may, wait until the page is there.
  *
  * COST    Two system calls more than the call of qy_space_fault(): the signal, and the return.
  */
@@ -145,12 +146,13 @@ static void pass_on(int signal, siginfo_t *info, void *context)
         act_by_default(signal, info);
         return;
     }
-    sigset_t mask = handler.sa_mask, before;
+    sigset_t mask, before;
+    sigorset(&mask, &((const ucontext_t *)context)->uc_sigmask, &handler.sa_mask);
     if (!(handler.sa_flags & SA_NODEFER))
         sigaddset(&mask, signal);
     if (handler.sa_flags & SA_RESETHAND)
         previous = (struct sigaction){.sa_handler = SIG_DFL};
-    pthread_sigmask(SIG_BLOCK, &mask, &before);
+    pthread_sigmask(SIG_SETMASK, &mask, &before);
     if (siginfo)
         handler.sa_sigaction(signal, info, context);
     else
@@ -164,11 +166,16 @@ static void on_fault(int signal, siginfo_t *info, void *context)
         pass_on(signal, info, context);
 }
 
+/** Signals wait meanwhile, as they do for the system's own faults; but not those that an
+ *  instruction raises, which would end the program. */
 static void install(void)
 {
+    static const int raised[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
     struct sigaction action = {.sa_sigaction = on_fault,
                                .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTART};
-    sigemptyset(&action.sa_mask);
+    sigfillset(&action.sa_mask);
+    for (unsigned i = 0; i < sizeof(raised) / sizeof(raised[0]); i++)
+        sigdelset(&action.sa_mask, raised[i]);
     catching = sigaction(SIGSEGV, &action, &previous) == 0 ? 0 : -errno;
 }
 

@@ -4,6 +4,7 @@
  *
  * Each test is a process of its own: handlers are installed once.
  */
+#define _GNU_SOURCE
 #include "support.h"
 
 #include "buddy/lend.h"
@@ -22,6 +23,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MINE 7
@@ -68,6 +70,8 @@ static bool ended_by(int status, int signal)
 {
     return WIFSIGNALED(status) && WTERMSIG(status) == signal;
 }
+
+static char *parents;
 
 /* ---- the program's own faults ---- */
 
@@ -139,6 +143,42 @@ static void sent(void)
     raise(SIGSEGV);
 }
 
+static volatile size_t by_handler, by_main;
+
+static void touch_one(int signal)
+{
+    (void)signal;
+    if (by_handler < MIB * 32)
+        parents[MIB * 32 + by_handler] = 1;
+    by_handler += 64 * 1024;
+}
+
+static void signals_in_between(void)
+{
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
+    const struct itimerspec often = {{0, 20000}, {0, 20000}};
+    timer_t timer;
+    parents = begin(64 * MIB, QY_PROT_WRITE, 0);
+    signal(SIGUSR1, touch_one);
+    alarm(30);
+    CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0);
+    CHECK(timer_settime(timer, 0, &often, NULL) == 0);
+    for (; by_main < 32 * MIB || by_handler < 32 * MIB; by_main += 64 * 1024)
+        if (by_main < 32 * MIB)
+            parents[by_main] = 1;
+    timer_delete(timer);
+    test_rules(mm);
+    _exit(MINE);
+}
+
+/* Wrong if it failed: a handler of another signal that touches a page while one is being put in
+ * place would wait for ever. */
+static void a_fault_is_not_interrupted(void **state)
+{
+    (void)state;
+    assert_int_equal(WEXITSTATUS(end_of(signals_in_between)), MINE);
+}
+
 /* Wrong if it failed: a program would lose its own way of handling faults by using a space, or a
  * wrong pointer would hang it. */
 static void others_faults_go_on(void **state)
@@ -151,8 +191,6 @@ static void others_faults_go_on(void **state)
     assert_true(ended_by(end_of(behind_an_area), SIGSEGV));
     assert_true(ended_by(end_of(sent), SIGSEGV));
 }
-
-static char *parents;
 
 static void touch_parents(void)
 {
@@ -593,10 +631,15 @@ static void an_access_without_a_mapping(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(others_faults_go_on),    cmocka_unit_test(a_child_has_nothing),
-        cmocka_unit_test(the_hosts_limit),        cmocka_unit_test(tables_that_stay),
-        cmocka_unit_test(a_limit_of_addresses),   cmocka_unit_test(tables_go_along),
-        cmocka_unit_test(pieces_can_be_accessed), cmocka_unit_test(an_access_without_a_mapping),
+        cmocka_unit_test(a_fault_is_not_interrupted),
+        cmocka_unit_test(others_faults_go_on),
+        cmocka_unit_test(a_child_has_nothing),
+        cmocka_unit_test(the_hosts_limit),
+        cmocka_unit_test(tables_that_stay),
+        cmocka_unit_test(a_limit_of_addresses),
+        cmocka_unit_test(tables_go_along),
+        cmocka_unit_test(pieces_can_be_accessed),
+        cmocka_unit_test(an_access_without_a_mapping),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -160,6 +160,8 @@ static void others_are_not_in_doubt(void **state)
         assert_int_equal(refusals[i](), -ENOMEM);
         qy_sim_fail(0);
         uint64_t maps = qy_sim_maps();
+        assert_int_equal(qy_space_fault(space, at(99), true), 0);
+        assert_int_equal(qy_space_fault(space, at(120), true), 0);
         assert_int_equal(qy_space_protect(space, at(10), 90 * PAGE, QY_PROT_READ), 0);
         assert_int_equal(qy_space_protect(space, at(10), 90 * PAGE, QY_PROT_WRITE), 0);
         assert_int_equal(qy_space_protect(space, at(120), PAGE, QY_PROT_READ), 0);
