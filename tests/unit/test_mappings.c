@@ -166,12 +166,14 @@ static void calls_are_refused_before_accesses(void **state)
     assert_int_equal(qy_space_protect(space, at(900), PAGE, QY_PROT_WRITE), 0);
 }
 
-/** No two free frames lie side by side. */
+/** No two free frames lie side by side; none reads as zero. */
 static void scatter(void)
 {
     qy_pfn_t pfn;
-    while ((pfn = qy_alloc_pages(mm, QY_GFP_KERNEL | QY_GFP_NOWARN, 0)) != QY_PFN_NONE)
+    while ((pfn = qy_alloc_pages(mm, QY_GFP_KERNEL | QY_GFP_NOWARN, 0)) != QY_PFN_NONE) {
+        memset(qy_frame_address(mm, pfn), 0xa5, PAGE);
         taken[nr_taken++] = pfn;
+    }
     unsigned kept = 0;
     for (unsigned i = 0; i < nr_taken; i++)
         if (taken[i] % 2 == 0)
