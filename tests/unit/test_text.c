@@ -1,6 +1,7 @@
 /*
  * test_text.c - base/text.h: text into a buffer that may be too small
  */
+#include "sim.h"
 #include "support.h"
 
 #include "base/text.h"
@@ -45,6 +46,9 @@ static void what_does_not_fit_is_cut_and_counted(void **state)
             assert_int_equal(buffer[kept], '\0');
         for (size_t i = bytes; i < sizeof(buffer); i++)
             assert_int_equal(buffer[i], '#');
+        if (bytes > 0)
+            qy_text_report(&text);
+        assert_int_equal(strlen(qy_sim_last_line()), kept);
     }
 }
 
