@@ -332,6 +332,13 @@ static uint64_t give_up(struct qy_mm *of, qy_gfp_t gfp, unsigned order)
     return 0;
 }
 
+static qy_pfn_t nowhere(struct qy_move *move, unsigned *order)
+{
+    (void)move;
+    (void)order;
+    return QY_PFN_NONE;
+}
+
 /* Wrong if it failed: a request would fail for want of a frame that somebody would have given up;
  * or ask for ever; or compaction would have others give up what they have. */
 static void room_for_what_moves(void **state)
@@ -354,8 +361,7 @@ static void room_for_what_moves(void **state)
 
     reclaims = 0;
     move = new_move(0);
-    move.zone = &mm->zones[QY_ZONE_NORMAL];
-    move.order = 9;
+    move.gap = nowhere;
     assert_int_equal(qy_isolate(&move, FIRST, RANGE), -EBUSY);
     assert_int_equal(report.stuck[0].reason, QY_CMA_NO_TARGET);
     assert_int_equal(reclaims, 0);
@@ -407,23 +413,37 @@ static void written_where_no_room(void **state)
     tear_down();
 }
 
-/* Wrong if it failed: what is moved or dropped by compaction would go elsewhere than into the gaps
- * of its zone, or be lost. */
+static bool is_third_or_behind(qy_pfn_t pfn)
+{
+    return is_third(pfn) || pfn == FIRST + RANGE; /* a block with gaps, not a whole one */
+}
+
+/** A gap of the 1024 frames behind the range. */
+static qy_pfn_t behind_range(struct qy_move *move, unsigned *order)
+{
+    assert_ptr_equal(move->mm, mm);
+    return qy_lend_gap(mm, FIRST + RANGE, QY_MAX_ORDER, order);
+}
+
+/* Wrong if it failed: what is moved by compaction would go elsewhere than into its gaps, or be
+ * lost. */
 static void compaction_drops_nothing(void **state)
 {
     (void)state;
-    set_up(is_third);
+    set_up(is_third_or_behind);
     for (qy_pfn_t pfn = FIRST; pfn < FIRST + RANGE; pfn++)
         if (qy_folio_of(mm, pfn)->state == QY_FOLIO_LENT)
             borrower->kind[page_on(pfn)] = pfn % 2 ? BORROWED_CLEAN : BORROWED_DIRTY;
     uint64_t pages = borrower->nr_pages;
     struct qy_move move = new_move(0);
-    move.zone = &mm->zones[QY_ZONE_NORMAL];
-    move.order = QY_MAX_ORDER + 1;
+    move.gap = behind_range;
     assert_int_equal(qy_isolate(&move, FIRST, RANGE), 0);
-    assert_int_equal(report.moved, pages);
+    assert_int_equal(report.moved, pages - 1);
     assert_int_equal(borrower->nr_pages, pages);
     assert_int_equal(borrower->dropped + borrower->cleaned, 0);
+    for (uint32_t page = 0; page < BORROWER_PAGES; page++)
+        if (borrower->kind[page] != BORROWED_NOTHING)
+            assert_in_range(borrower->pfn[page], FIRST + RANGE, FIRST + 2 * RANGE - 1);
     let_go(&move);
     tear_down();
 }
