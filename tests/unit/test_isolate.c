@@ -10,6 +10,9 @@
 #include <quarry/buddy.h>
 
 #include <errno.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #define BASE (4 * GIB)
@@ -180,6 +183,23 @@ static void nobody_to_ask(void **state)
 
 /* ---- waiting ---- */
 
+static unsigned yields, sleeps;
+static uint64_t slept_ns[4]; /* the first */
+
+int sched_yield(void)
+{
+    yields++;
+    return (int)syscall(SYS_sched_yield);
+}
+
+int nanosleep(const struct timespec *time, struct timespec *left)
+{
+    if (sleeps < COUNT_OF(slept_ns))
+        slept_ns[sleeps] = (uint64_t)time->tv_sec * 1000000000 + (uint64_t)time->tv_nsec;
+    sleeps++;
+    return (int)syscall(SYS_nanosleep, time, left);
+}
+
 static bool is_one(qy_pfn_t pfn)
 {
     return pfn == FIRST + 300;
@@ -216,6 +236,31 @@ static void held_for_a_moment(void **state)
     }
     assert_int_equal(ask_for_pinned(&move, awake + 4, 4), -EBUSY);
     assert_int_equal(move.naps, 0);
+}
+
+/** As ask_for_pinned() in vain; what it waited for until then. */
+static void check_waits(unsigned nr_naps, unsigned nr_yields)
+{
+    struct qy_move move;
+    set_up(is_one);
+    pin(FIRST + 300);
+    yields = sleeps = 0;
+    move = new_move(nr_naps);
+    assert_int_equal(qy_isolate(&move, FIRST, RANGE), -EBUSY);
+    assert_int_equal(yields, nr_yields);
+    assert_int_equal(sleeps, nr_naps);
+    for (unsigned i = 0; i < sleeps && i < COUNT_OF(slept_ns); i++)
+        assert_int_equal(slept_ns[i], 50 * US << i);
+    tear_down();
+}
+
+/* Wrong if it failed: who waits would keep the processor from him whom he waits for, or wait long
+ * for what comes at once. */
+static void others_run(void **state)
+{
+    (void)state;
+    check_waits(0, 7); /* the first time it just asks again */
+    check_waits(6, 7);
 }
 
 /** How long a nap is, that may end after @limit_ns; 0: never, or nobody let this get there in
@@ -454,6 +499,7 @@ int main(void)
         cmocka_unit_test(stuck_are_named),
         cmocka_unit_test(nobody_to_ask),
         cmocka_unit_test(held_for_a_moment),
+        cmocka_unit_test(others_run),
         cmocka_unit_test(naps),
         cmocka_unit_test(deadline),
         cmocka_unit_test(so_much_and_no_more),
