@@ -451,6 +451,7 @@ static void each_its_share(void **state)
     assert_int_equal(qy_shrinker_register(mm, &large.shrinker), 0);
     assert_int_equal(qy_shrinker_register(mm, &none.shrinker), 0);
     assert_int_equal(qy_shrinker_register(mm, &small.shrinker), 0);
+    assert_int_equal(qy_shrinker_register(mm, &large.shrinker), -EEXIST);
     struct qy_vmscan *vmscan = qy_vmscan_peek(mm);
     assert_int_equal(qy_shrink_others(vmscan, 200), 200);
     assert_int_equal(small.asked, 20);
