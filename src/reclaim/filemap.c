@@ -26,7 +26,6 @@
 #include <quarry/slab.h>
 
 #define MOST_AT_ONCE 16u
-#define MOST_BYTES (UINT64_C(1) << 44)
 /** A disk's smallest block. */
 #define PIECE 512u
 
@@ -367,7 +366,7 @@ int64_t qy_file_write(struct qy_file *file, const void *buffer, size_t bytes, ui
     void *detour;
     if (file->ops.write == NULL)
         return -QY_EROFS;
-    if (offset > MOST_BYTES - QY_PAGE_BYTES || bytes > MOST_BYTES - QY_PAGE_BYTES - offset)
+    if (offset > QY_FILE_MOST_BYTES || bytes > QY_FILE_MOST_BYTES - offset)
         return -QY_EFBIG;
     int code = detour_for(file, buffer, bytes, &detour);
     if (code != 0)
