@@ -253,38 +253,89 @@ static void make_region(struct qy_mm *mm)
     mm->zones[QY_ZONE_NORMAL].lends_eagerly = true;
 }
 
-/* Wrong if it failed: what is pinned would stay in a region when no frame is free elsewhere, though
- * other pages could make way; or frames be lost on the way. */
-static void pins_leave_a_full_region(void **state)
+static qy_pfn_t taken[8192];
+static unsigned nr_taken;
+
+/** Pages 0 .. 499 lie in a region, 600 .. 699 and some behind them outside; nothing else is free. */
+static struct qy_file *file_in_region(void)
 {
     static unsigned char buffer[PAGE];
-    static qy_pfn_t taken[8192];
     struct qy_file *file = open_file(16 * MIB, 4 * MIB);
     struct qy_mm *mm = memory.mm;
-    unsigned count = 0;
-    (void)state;
     for (uint64_t page = 600; page < 700; page++) /* outside: there is no region yet */
         assert_int_equal(qy_file_read(file, buffer, PAGE, page * PAGE), PAGE);
     make_region(mm);
     for (uint64_t page = 0; page < 500; page++)
         assert_int_equal(qy_file_read(file, buffer, PAGE, page * PAGE), PAGE);
-    while ((taken[count] = qy_alloc_pages(mm, QY_GFP_NOWAIT | QY_GFP_NOWARN, 0)) != QY_PFN_NONE)
-        count++;
-    uint64_t before = stat_of(file).pages + qy_free_frames(mm);
+    nr_taken = 0;
+    while ((taken[nr_taken] = qy_alloc_pages(mm, QY_GFP_NOWAIT | QY_GFP_NOWARN, 0)) != QY_PFN_NONE)
+        nr_taken++;
+    return file;
+}
+
+static void close_region_file(struct qy_file *file)
+{
+    test_rules(memory.mm);
+    while (nr_taken > 0)
+        assert_int_equal(qy_free_pages(memory.mm, taken[--nr_taken], 0), 0);
+    close_file(file);
+}
+
+static bool lies_in_region(const struct qy_file *file, uint64_t page)
+{
+    return qy_frame_in_region(memory.mm,
+                              qy_index_get((struct qy_index *)&file->index, (uint32_t)page));
+}
+
+static void check_leaving(bool dirty)
+{
+    struct qy_file *file = file_in_region();
+    for (uint32_t page = 0; dirty && qy_index_next(&file->index, &page, false); page++)
+        if (!lies_in_region(file, page))
+            assert_int_equal(qy_file_write(file, backing.bytes + page * PAGE, 1, page * PAGE), 1);
+    uint64_t before = stat_of(file).pages + qy_free_frames(memory.mm);
     for (uint64_t page = 0; page < 40; page++) {
+        assert_true(lies_in_region(file, page));
         unsigned char *bytes = qy_file_pin(file, page, page % 2, NULL);
         assert_non_null(bytes);
-        assert_false(qy_frame_in_region(mm, qy_index_get(&file->index, (uint32_t)page)));
+        assert_false(lies_in_region(file, page));
         assert_memory_equal(bytes, backing.bytes + page * PAGE, PAGE);
     }
     assert_int_equal(stat_of(file).pinned, 40);
-    assert_int_equal(stat_of(file).pages + qy_free_frames(mm), before);
-    test_rules(mm);
+    assert_int_equal(stat_of(file).pages + qy_free_frames(memory.mm), before);
     for (uint64_t page = 0; page < 40; page++)
         assert_int_equal(qy_file_unpin(file, page), 0);
-    while (count > 0)
-        assert_int_equal(qy_free_pages(mm, taken[--count], 0), 0);
-    close_file(file);
+    close_region_file(file);
+}
+
+/* Wrong if it failed: what is pinned would stay in a region when no frame is free elsewhere, though
+ * other pages could make way; or frames be lost on the way. */
+static void pins_leave_a_full_region(void **state)
+{
+    (void)state;
+    check_leaving(false);
+    check_leaving(true);
+}
+
+/* Wrong if it failed: a page that can make way would not be asked because it is the only one; or
+ * one that cannot leave be pinned where it lies. */
+static void the_last_one_makes_way(void **state)
+{
+    struct qy_file *file = file_in_region();
+    uint32_t first = 600;
+    int code;
+    (void)state;
+    assert_true(qy_index_next(&file->index, &first, false));
+    for (uint32_t page = first + 1; qy_index_next(&file->index, &page, false); page++)
+        assert_non_null(qy_file_pin(file, page, false, NULL));
+    assert_non_null(qy_file_pin(file, 0, false, NULL));
+    assert_int_equal(qy_index_get(&file->index, first), QY_NO_FRAME);
+    assert_null(qy_file_pin(file, 1, false, &code));
+    assert_int_equal(code, -ENOMEM);
+    assert_int_equal(qy_file_unpin(file, 0), 0);
+    for (uint32_t page = first + 1; qy_index_next(&file->index, &page, false); page++)
+        assert_int_equal(qy_file_unpin(file, page), 0);
+    close_region_file(file);
 }
 
 /* Wrong if it failed: who writes much at once where dirty pages lie here and there would leave more
@@ -426,6 +477,8 @@ int main(void)
         cmocka_unit_test(errors),
         cmocka_unit_test(pins_leave_a_full_region),
         cmocka_unit_test(figures_while_written),
+        cmocka_unit_test(the_last_one_makes_way),
+
         cmocka_unit_test(held_back),
         cmocka_unit_test(what_is_gone),
         cmocka_unit_test(gone_for_long),
