@@ -93,8 +93,9 @@ static unsigned move_isolated(struct qy_move *move, struct qy_mapping *mapping, 
     return done;
 }
 
-/** There is no frame to move it to. What can be written can then be dropped; else the round ends
- *  here, somebody has to give something up, and the next one tries again. */
+/** There is no frame to move it to. What can be written can then be dropped, in this round or the
+ *  next; else the round ends here, somebody has to give something up, and the next one tries
+ *  again. */
 static void make_room(struct qy_move *move, struct qy_mapping *mapping, uint32_t index,
                       qy_pfn_t pfn)
 {
@@ -105,10 +106,10 @@ static void make_room(struct qy_move *move, struct qy_mapping *mapping, uint32_t
         move->work++;
         move->report->written++;
         move->report->dropped += ops->drop(mapping, index, pfn, 1) == 1;
-    } else if (code != -QY_EINVAL) {
-        qy_move_stuck(move, pfn, QY_CMA_WRITE_FAILED);
-    } else {
+    } else if (code == -QY_EINVAL) {
         move->no_target = pfn;
+    } else if (code != -QY_EAGAIN) {
+        qy_move_stuck(move, pfn, QY_CMA_WRITE_FAILED);
     }
 }
 

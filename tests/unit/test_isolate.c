@@ -421,6 +421,45 @@ static void room_for_what_moves(void **state)
     tear_down();
 }
 
+static unsigned cleaned_in_vain;
+
+/** In use just now, so often. */
+static int late_clean(struct qy_mapping *mapping, uint32_t index, qy_pfn_t pfn)
+{
+    if (cleaned_in_vain == 0)
+        return ops.clean(mapping, index, pfn);
+    cleaned_in_vain--;
+    return -EAGAIN;
+}
+
+/* Wrong if it failed: a page that is just being written by somebody else would be said not to be
+ * writable, and end the request. */
+static void written_by_another(void **state)
+{
+    static struct qy_mapping_ops busy;
+    (void)state;
+    set_up(is_any);
+    while (qy_alloc_pages(mm, QY_GFP_ATOMIC | QY_GFP_NOWARN, 0) != QY_PFN_NONE)
+        ;
+    busy = *borrower->mapping.ops;
+    busy.clean = late_clean;
+    borrower->mapping.ops = &busy;
+    for (qy_pfn_t pfn = FIRST; pfn < FIRST + RANGE; pfn++)
+        if (qy_folio_of(mm, pfn)->state == QY_FOLIO_LENT)
+            borrower->kind[page_on(pfn)] = BORROWED_DIRTY;
+    cleaned_in_vain = UINT32_MAX;
+    struct qy_move move = new_move(0);
+    assert_int_equal(qy_isolate(&move, FIRST, RANGE), -EBUSY);
+    assert_int_equal(report.stuck[0].reason, QY_CMA_BUSY);
+    assert_int_equal(report.written, 0);
+    cleaned_in_vain = 5;
+    move = new_move(0);
+    assert_int_equal(qy_isolate(&move, FIRST, RANGE), 0);
+    assert_true(report.written > 0);
+    let_go(&move);
+    tear_down();
+}
+
 /* Wrong if it failed: what is dirty could not be had where there is no room to move it; pages
  * beside the range would go along; or the figures not tell what was dropped, and what was written
  * before. */
@@ -506,6 +545,7 @@ int main(void)
         cmocka_unit_test(room_for_what_moves),
         cmocka_unit_test(compaction_drops_nothing),
         cmocka_unit_test(written_where_no_room),
+        cmocka_unit_test(written_by_another),
     };
     alarm(50); /* a nap that does not end ends here */
     return cmocka_run_group_tests(tests, NULL, NULL);
