@@ -110,6 +110,28 @@ static void no_more_than_it_takes(void **state)
     tear_down(&fixture);
 }
 
+/* Wrong if it failed: blocks would be taken for emptier than they are, and more be moved than has to
+ * be; or a block that is full would not be emptied though the others cannot. */
+static void full_and_almost_full(void **state)
+{
+    struct fixture fixture = set_up(0);
+    const qy_pfn_t first = BASE / PAGE;
+    struct qy_compact_report report;
+    (void)state;
+    for (qy_pfn_t pfn = first; pfn < first + 8 * 512; pfn += 512) /* one of each pageblock */
+        borrower_return(fixture.borrower, qy_folio_of(fixture.mm, pfn + 300)->index);
+    assert_int_equal(qy_compact(fixture.mm, 2, 0, &report), 2);
+    assert_int_equal(report.moved, 2 * 3);
+    for (qy_pfn_t pfn = first; pfn < first + 8 * 512; pfn += 8)
+        if (qy_folio_of(fixture.mm, pfn)->state == QY_FOLIO_LENT)
+            borrower_return(fixture.borrower, qy_folio_of(fixture.mm, pfn)->index);
+    for (qy_pfn_t pfn = first; pfn < first + 8 * 512; pfn += 512)
+        borrower_pin(fixture.borrower, qy_folio_of(fixture.mm, pfn + 1)->index, true);
+    assert_int_equal(qy_compact(fixture.mm, 9, 0, &report), 1);
+    assert_int_equal(report.moved, 512);
+    tear_down(&fixture);
+}
+
 /* Wrong if it failed: two halves of a block would stay apart because others once lay in one. */
 static void halves_of_two_types(void **state)
 {
@@ -281,8 +303,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(blocks_come_together),  cmocka_unit_test(as_many_as_there_are),
-        cmocka_unit_test(no_more_than_it_takes), cmocka_unit_test(halves_of_two_types),
-        cmocka_unit_test(requests_compact),      cmocka_unit_test(within_limits),
+        cmocka_unit_test(no_more_than_it_takes), cmocka_unit_test(full_and_almost_full),
+        cmocka_unit_test(halves_of_two_types),   cmocka_unit_test(requests_compact),
+        cmocka_unit_test(within_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -484,6 +484,7 @@ static void what_is_gone(void **state)
  * or never. */
 static void gone_for_long(void **state)
 {
+    const size_t bytes = 2048 * sizeof(struct qy_evicted);
     struct qy_file *file = open_file(16 * MIB, 1024 * PAGE - MIB);
     struct qy_vmscan *vmscan = qy_vmscan_peek(memory.mm);
     static unsigned char buffer[PAGE];
@@ -497,13 +498,20 @@ static void gone_for_long(void **state)
         assert_int_equal(qy_file_write(file, buffer, PAGE, page * PAGE), PAGE);
     assert_int_equal(qy_file_sync(file), 0);
     assert_int_equal(qy_lru_pages(vmscan, QY_LRU_ALL_PLACES), 1024);
+    void *used = qy_kmalloc(memory.mm, bytes, QY_GFP_KERNEL);
+    memset(used, 0xff, bytes); /* as the new table's memory may be */
+    assert_int_equal(qy_kfree(memory.mm, used), 0);
     qy_evicted_grow(vmscan);
-    void *object = qy_kmalloc(memory.mm, 2048 * sizeof(struct qy_evicted), QY_GFP_KERNEL);
+    void *object = qy_kmalloc(memory.mm, bytes, QY_GFP_KERNEL);
     assert_non_null(object);
-    memset(object, 0xff, 2048 * sizeof(struct qy_evicted)); /* it is nobody else's */
+    memset(object, 0xff, bytes); /* it is nobody else's */
     assert_int_equal(qy_kfree(memory.mm, object), 0);
     qy_lock(&vmscan->lock);
     assert_int_equal(vmscan->evicted_mask, 2047);
+    unsigned remembered = 0;
+    for (unsigned i = 0; i < 2048; i++)
+        remembered += vmscan->evicted[i].hash != 0;
+    assert_int_equal(remembered, 1);
     assert_true(qy_evicted_lately_locked(vmscan, 1, 5000));
     qy_evicted_note_locked(vmscan, 1, 5001);
     for (uint32_t page = 0; page <= 1024; page++)
