@@ -2,12 +2,14 @@
  * test_isolate.c - a range is had whole or not at all, who is waited for, and for how long
  */
 #include "borrower.h"
+#include "frames.h"
 #include "support.h"
 
 #include "buddy/lend.h"
 #include "move/move.h"
 
 #include <quarry/buddy.h>
+#include <quarry/slab.h>
 
 #include <errno.h>
 #include <sched.h>
@@ -178,6 +180,55 @@ static void nobody_to_ask(void **state)
     move = new_move(0);
     assert_int_equal(qy_isolate(&move, FIRST, RANGE), 0);
     let_go(&move);
+    tear_down();
+}
+
+static void check_owner(qy_pfn_t pfn, enum qy_cma_reason reason, const char *owner)
+{
+    struct qy_move move = new_move(0);
+    assert_int_equal(qy_move_reason(mm, pfn - FIRST), reason);
+    qy_move_stuck(&move, pfn, reason);
+    assert_string_equal(report.stuck[0].owner, owner);
+}
+
+static bool is_ninth(qy_pfn_t pfn)
+{
+    return pfn == FIRST + 9;
+}
+
+/* Wrong if it failed: a frame on its way would be said to be who has the one before it, and a
+ * request that waits would not wait for it. */
+static void whose_it_is(void **state)
+{
+    (void)state;
+    set_up(is_ninth);
+    qy_drain_all_pages(mm);
+    qy_pfn_t block = qy_alloc_pages(mm, QY_GFP_KERNEL, 3);
+    void *run = qy_kmalloc(mm, 10 * PAGE, QY_GFP_KERNEL);
+    qy_pfn_t first = qy_virt_to_pfn(mm, run);
+    frames_take(mm, FIRST + 10, 1);
+    check_owner(FIRST + 9, QY_CMA_BUSY, "borrower");
+    check_owner(FIRST + 10, QY_CMA_BUSY, "on its way");
+    check_owner(block, QY_CMA_UNMOVABLE, "qy_alloc_pages()");
+    check_owner(block + 7, QY_CMA_UNMOVABLE, "qy_alloc_pages()");
+    check_owner(first, QY_CMA_UNMOVABLE, "kmalloc, a run of pages");
+    check_owner(first + 9, QY_CMA_UNMOVABLE, "kmalloc, a run of pages");
+    bool behind_block = qy_move_is_free(mm, block + 8 - FIRST);
+    bool behind_run = qy_move_is_free(mm, first + 10 - FIRST);
+    assert_true(behind_block || behind_run);
+    if (behind_block) {
+        frames_take(mm, block + 8, 1);
+        check_owner(block + 8, QY_CMA_BUSY, "on its way");
+        qy_give_run(mm, block + 8, 1, false);
+    }
+    if (behind_run) {
+        frames_take(mm, first + 10, 1);
+        check_owner(first + 10, QY_CMA_BUSY, "on its way");
+        qy_give_run(mm, first + 10, 1, false);
+    }
+    qy_give_run(mm, FIRST + 10, 1, false);
+    assert_int_equal(qy_free_pages(mm, block, 3), 0);
+    assert_int_equal(qy_kfree(mm, run), 0);
     tear_down();
 }
 
@@ -537,6 +588,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stuck_are_named),
         cmocka_unit_test(nobody_to_ask),
+        cmocka_unit_test(whose_it_is),
         cmocka_unit_test(held_for_a_moment),
         cmocka_unit_test(others_run),
         cmocka_unit_test(naps),
