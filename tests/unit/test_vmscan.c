@@ -552,6 +552,28 @@ static void background_beside_a_region(void **state)
     tear_down();
 }
 
+/* Wrong if it failed: pages would be given up for a block that begins where no block can, and the
+ * request fail all the same. */
+static void where_a_block_can_begin(void **state)
+{
+    static const unsigned taken[] = {100, 1024 + 900, 2 * 1024 + 100}; /* of three blocks */
+    static unsigned char page[PAGE];
+    (void)state;
+    set_up(32 * MIB, 1);
+    for (unsigned i = 0; i < COUNT_OF(taken); i++)
+        frames_take(mm, FIRST + taken[i], 1);
+    for (uint64_t i = 0; i < 10000; i++)
+        assert_int_equal(qy_file_read(file, page, PAGE, i * PAGE), PAGE);
+    assert_int_equal(qy_alloc_pages(mm, QY_GFP_NOWAIT, QY_MAX_ORDER), QY_PFN_NONE);
+    assert_int_equal(qy_reclaim_window(qy_vmscan_peek(mm), QY_MAX_ORDER), 1024);
+    qy_pfn_t pfn = qy_alloc_pages(mm, QY_GFP_NOWAIT, QY_MAX_ORDER);
+    assert_int_not_equal(pfn, QY_PFN_NONE);
+    assert_int_equal(qy_free_pages(mm, pfn, QY_MAX_ORDER), 0);
+    for (unsigned i = 0; i < COUNT_OF(taken); i++)
+        qy_give_run(mm, FIRST + taken[i], 1, false);
+    tear_down();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -568,6 +590,7 @@ int main(void)
         cmocka_unit_test(each_its_share),
         cmocka_unit_test(background),
         cmocka_unit_test(background_beside_a_region),
+        cmocka_unit_test(where_a_block_can_begin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
