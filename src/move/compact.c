@@ -128,7 +128,8 @@ static bool empty(struct compaction *compaction, uint64_t index)
            compaction->gaps >= compaction->frames;
 }
 
-/** All blocks of the zone of which at most so many frames are used. */
+/** All blocks of the zone of which at most so many frames are used, and more than in the pass
+ *  before. */
 static bool pass(struct compaction *compaction, uint64_t most_used)
 {
     struct qy_mm *mm = compaction->move.mm;
@@ -138,8 +139,8 @@ static bool pass(struct compaction *compaction, uint64_t most_used)
     for (uint64_t index = qy_frame_index(mm, zone->start_pfn); index + frames <= end;
          index += frames) {
         uint64_t used = frames - count_free(mm, index, frames);
-        if (used == 0 || used > most_used || !may_hold(mm, zone, index, frames) ||
-            !can_be_emptied(mm, index, frames))
+        if (used + compaction->step <= most_used || used > most_used ||
+            !may_hold(mm, zone, index, frames) || !can_be_emptied(mm, index, frames))
             continue;
         if (!empty(compaction, index))
             return false;
