@@ -225,8 +225,8 @@ struct qy_file *qy_linux_file_open(struct qy_mm *mm, const char *path, int flags
                                    struct qy_error *error)
 {
     char name[NAME_BYTES];
-    struct stat stat;
-    struct fds fds;
+    struct stat stat = {.st_size = 0};
+    struct fds fds = {-1, -1};
     int saved = errno;
     if (qy_port_inherited(mm)) { /* not even opened: flags may say O_TRUNC */
         qy_error_set(error, -ENOTSUP, QY_INHERITED, UINT64_MAX, "");

@@ -175,8 +175,7 @@ void qy_index_set(struct qy_index *index, uint32_t page, uint32_t frame)
 void qy_index_mark(struct qy_index *index, uint32_t page, bool dirty)
 {
     struct qy_index_node *path[MOST_HEIGHT];
-    path_of(index, page, path);
-    for (unsigned level = 0; level < index->height; level++) {
+    for (unsigned level = path_of(index, page, path); level < index->height; level++) {
         uint64_t bit = UINT64_C(1) << place_of(page, level);
         uint64_t before = path[level]->dirty;
         path[level]->dirty = dirty ? before | bit : before & ~bit;

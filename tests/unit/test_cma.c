@@ -230,6 +230,7 @@ static void nothing_changed(void **state)
 
     fixture.borrower->putback_fails = true;
     assert_int_equal(take(&fixture, 1024, &pfn, &report), -EBUSY);
+    assert_true(report.nr_stuck > 0);
     assert_int_equal(report.stuck[0].reason, QY_CMA_NO_MAPPING);
     fixture.borrower->putback_fails = false;
     assert_int_equal(qy_free_frames(mm), free);
@@ -472,9 +473,16 @@ static void limits_of_all_parts(void **state)
     assert_int_equal(report.moved, 192);
     while (got > 0)
         assert_int_equal(qy_cma_release(fixture.cma, pfns[--got], 64), 0);
+    request = (struct qy_cma_request){.nr_frames = 5 * 64 + 63, .align_order = 6};
+    got = qy_cma_alloc_partial(fixture.cma, &request, pfns, &report);
+    assert_int_equal(got, 5);
+    while (got > 0)
+        assert_int_equal(qy_cma_release(fixture.cma, pfns[--got], 64), 0);
     fill_region(&fixture, BORROWED_MOVABLE, 0);
     request = (struct qy_cma_request){.nr_frames = 2048, .deadline_ns = 1};
     assert_int_equal(qy_cma_alloc(fixture.cma, &request, pfns, &report), -ETIME);
+    request.align_order = 6;
+    assert_int_equal(qy_cma_alloc_partial(fixture.cma, &request, pfns, &report), -ETIME);
     test_rules(fixture.mm);
     tear_down(&fixture);
 }
