@@ -47,6 +47,12 @@ struct compaction {
     uint64_t gap_most; /* if no more of it is free */
 };
 
+/** It may just grow. */
+QY_RACY static uint64_t end_of(const struct qy_mm *mm, const struct qy_zone *zone)
+{
+    return qy_frame_index(mm, zone->end_pfn);
+}
+
 /** How many frames of a block are free. */
 QY_RACY static uint64_t count_free(const struct qy_mm *mm, uint64_t index, uint64_t frames)
 {
@@ -92,7 +98,7 @@ static qy_pfn_t next_gap(struct qy_move *move, unsigned *order)
 {
     struct compaction *compaction = (struct compaction *)move;
     const struct qy_mm *mm = move->mm;
-    uint64_t frames = compaction->frames, end = qy_frame_index(mm, compaction->zone->end_pfn);
+    uint64_t frames = compaction->frames, end = end_of(mm, compaction->zone);
     for (; compaction->gap_most <= frames; compaction->gap_most += compaction->step) {
         for (; compaction->gap + frames <= end; compaction->gap += frames) {
             uint64_t free = count_free(mm, compaction->gap, frames);
@@ -135,7 +141,7 @@ static bool pass(struct compaction *compaction, uint64_t most_used)
     struct qy_mm *mm = compaction->move.mm;
     const struct qy_zone *zone = compaction->zone;
     uint64_t frames = compaction->frames;
-    uint64_t end = qy_frame_index(mm, zone->end_pfn);
+    uint64_t end = end_of(mm, zone);
     for (uint64_t index = qy_frame_index(mm, zone->start_pfn); index + frames <= end;
          index += frames) {
         uint64_t used = frames - count_free(mm, index, frames);
@@ -152,7 +158,7 @@ static bool pass(struct compaction *compaction, uint64_t most_used)
 static uint64_t count_whole(const struct qy_mm *mm, const struct qy_zone *zone, uint64_t frames,
                             uint64_t *gaps)
 {
-    uint64_t whole = 0, end = qy_frame_index(mm, zone->end_pfn);
+    uint64_t whole = 0, end = end_of(mm, zone);
     for (uint64_t index = qy_frame_index(mm, zone->start_pfn); index + frames <= end;
          index += frames) {
         uint64_t free = may_hold(mm, zone, index, frames) ? count_free(mm, index, frames) : 0;
