@@ -233,6 +233,20 @@ static void long_runs_begin_where_free_frames_do(void **state)
     give(first, 900);
 }
 
+/* Wrong if it failed: a run that is a block would be cut out of a larger piece of free frames while
+ * one fits, and after a while there would be no large ones. */
+static void a_block_where_it_fits(void **state)
+{
+    qy_pfn_t blocks[64];
+    (void)state;
+    for (unsigned i = 0; i < COUNT_OF(blocks); i++)
+        blocks[i] = take(16, 0);
+    for (unsigned i = 0; i < COUNT_OF(blocks); i++)
+        if (blocks[i] % 512 < 256 || blocks[i] % 512 == 448) /* a half of a pageblock, and a hole */
+            give(blocks[i], 16);
+    assert_int_equal(take(16, 0) % 512, 448);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -245,6 +259,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(unreachable_frames_are_not_cleared, build, tear_down),
         cmocka_unit_test_setup_teardown(the_whole_zone_is_one_run, build, tear_down),
         cmocka_unit_test_setup_teardown(a_run_does_not_span_what_is_taken, build, tear_down),
+        cmocka_unit_test_setup_teardown(a_block_where_it_fits, build, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
