@@ -14,15 +14,20 @@
 #define FIRST (BASE / PAGE)
 #define REGION UINT64_C(2048) /* frames: 8 MiB */
 
-static struct test_memory movable_memory(uint64_t bytes)
+static struct test_memory movable_memory_with(uint64_t bytes, uint64_t min_free_kbytes)
 {
     const struct qy_range range = {.base = BASE, .bytes = bytes};
     const struct qy_memmap map = {
         .ranges = &range, .nr_ranges = 1, .nr_nodes = 1, .dma32_end = 4 * GIB};
-    const struct qy_mm_options options = {.min_free_kbytes = 1, .movable = true};
+    const struct qy_mm_options options = {.min_free_kbytes = min_free_kbytes, .movable = true};
     struct test_memory memory;
     test_memory_build(&memory, &map, &options, 0, 0);
     return memory;
+}
+
+static struct test_memory movable_memory(uint64_t bytes)
+{
+    return movable_memory_with(bytes, 1);
 }
 
 static struct qy_zone *normal(struct qy_mm *mm)
@@ -248,10 +253,27 @@ static void gaps(void **state)
             assert_int_equal(qy_free_frames(mm), free - (frames - 1));
             for (qy_pfn_t at = pfn; at < pfn + frames - 1; at++)
                 qy_lend_return(mm, at, 1);
-            qy_lend_set_type(mm, FIRST + 4096, REGION, QY_MIGRATE_CMA);
-            assert_int_equal(qy_lend_gap(mm, pfn, below, &order), QY_PFN_NONE);
+            for (unsigned type = QY_MIGRATE_HIGHATOMIC; type <= QY_MIGRATE_GUARANTEED; type++) {
+                qy_lend_set_type(mm, FIRST + 4096, REGION, (enum qy_migratetype)type);
+                assert_int_equal(qy_lend_gap(mm, pfn, below, &order), QY_PFN_NONE);
+            }
             test_memory_free(&memory);
         }
+}
+
+/* Wrong if it failed: who lends would keep as much as who is about to run short, and the cache be
+ * given up while there is room. */
+static void down_to_the_least(void **state)
+{
+    struct test_memory memory = movable_memory_with(32 * MIB, 1024);
+    struct qy_mm *mm = memory.mm;
+    const uint64_t least = normal(mm)->watermark[QY_WMARK_MIN];
+    (void)state;
+    assert_true(least >= 100 && least < normal(mm)->watermark[QY_WMARK_LOW]);
+    while (lend(mm, QY_LEND_MOVABLE, 0) != QY_PFN_NONE)
+        ;
+    assert_int_equal(qy_free_frames(mm), least);
+    test_memory_free(&memory);
 }
 
 int main(void)
@@ -265,6 +287,7 @@ int main(void)
         cmocka_unit_test(not_movable),
         cmocka_unit_test(neighbours_are_lent_in_order),
         cmocka_unit_test(gaps),
+        cmocka_unit_test(down_to_the_least),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
