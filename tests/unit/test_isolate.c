@@ -207,7 +207,8 @@ static void whose_it_is(void **state)
     void *run = qy_kmalloc(mm, 10 * PAGE, QY_GFP_KERNEL);
     qy_pfn_t first = qy_virt_to_pfn(mm, run);
     frames_take(mm, FIRST + 10, 1);
-    check_owner(FIRST + 9, QY_CMA_BUSY, "borrower");
+    memset(borrower->mapping.name, 'b', QY_MAPPING_NAME - 1); /* as long as a name can be */
+    check_owner(FIRST + 9, QY_CMA_BUSY, borrower->mapping.name);
     check_owner(FIRST + 10, QY_CMA_BUSY, "on its way");
     check_owner(block, QY_CMA_UNMOVABLE, "qy_alloc_pages()");
     check_owner(block + 7, QY_CMA_UNMOVABLE, "qy_alloc_pages()");
