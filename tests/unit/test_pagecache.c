@@ -384,6 +384,30 @@ static void cleaned_for_a_mover(void **state)
     close_file(file);
 }
 
+/* Wrong if it failed: a mover would be given a run of pages one by one, or more than may go while
+ * others wait for the file. */
+static void dropped_together(void **state)
+{
+    static unsigned char buffer[128 * PAGE];
+    struct qy_file *file = open_file(16 * MIB, 1 * MIB);
+    struct qy_mapping *mapping = &file->mapping;
+    (void)state;
+    assert_int_equal(qy_file_read(file, buffer, sizeof(buffer), 0), sizeof(buffer));
+    uint32_t frame = qy_index_get(&file->index, 0);
+    for (uint32_t page = 0; page < 128; page++) /* neighbours are lent in order */
+        assert_int_equal(qy_index_get(&file->index, page), frame + page);
+    qy_pfn_t pfn = memory.mm->start_pfn + frame;
+    assert_int_equal(mapping->ops->drop(mapping, 0, pfn, 10), 10);
+    assert_int_equal(mapping->ops->drop(mapping, 0, pfn, 10), -EAGAIN);
+    assert_int_equal(mapping->ops->drop(mapping, 10, pfn + 10, 118), 64);
+    assert_non_null(qy_file_pin(file, 80, false, NULL));
+    assert_int_equal(mapping->ops->drop(mapping, 74, pfn + 74, 20), 6);
+    assert_int_equal(mapping->ops->drop(mapping, 80, pfn + 80, 20), -EBUSY);
+    assert_int_equal(qy_file_unpin(file, 80), 0);
+    assert_int_equal(stat_of(file).pages, 48);
+    close_file(file);
+}
+
 /* Wrong if it failed: who writes much at once where dirty pages lie here and there would leave more
  * dirty than can be written back in time. */
 static void held_back(void **state)
@@ -547,6 +571,7 @@ int main(void)
         cmocka_unit_test(the_last_one_makes_way),
         cmocka_unit_test(pinned_by_all),
         cmocka_unit_test(cleaned_for_a_mover),
+        cmocka_unit_test(dropped_together),
         cmocka_unit_test(held_back),
         cmocka_unit_test(what_is_gone),
         cmocka_unit_test(gone_for_long),
