@@ -117,6 +117,7 @@ struct qy_shrinker {
     struct qy_shrinker *next; /* Quarry's */
 };
 
+/** 0; -EINVAL (a function is missing), -EEXIST (it is registered), -ENOMEM. */
 QY_API QY_MUST_CHECK int qy_shrinker_register(struct qy_mm *mm, struct qy_shrinker *shrinker);
 /** When it returns, no call of it runs any more. */
 QY_API void qy_shrinker_unregister(struct qy_mm *mm, struct qy_shrinker *shrinker);

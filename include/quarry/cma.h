@@ -153,16 +153,18 @@ QY_API void qy_cma_stat(struct qy_cma *cma, struct qy_cma_stat *stat);
 
 /* ---- the same machinery for any memory ---- */
 
-/** What compaction did. Frames. */
+/** What compaction did. */
 struct qy_compact_report {
-    uint64_t moved, blocks_gained; /* whole pageblocks that were not free before */
+    uint64_t moved;         /* frames */
+    uint64_t blocks_gained; /* by so many there are more whole pageblocks, whatever the order */
     uint64_t ns;
 };
 
 /**
- * Move what can be moved to one end, so that blocks of @order (1 .. QY_MAX_ORDER) become free.
- * @most_moved  0: as many as it takes. Returns how many blocks of that order are free more than
- * before. Any thread, without slot and locks.
+ * Move pages into the gaps of their zone, so that blocks of @order (1 .. QY_MAX_ORDER) become free:
+ * if all of them can be moved, as many as the zone's free frames can be.
+ * @most_moved  frames; 0: as many as it takes. Returns how many blocks of that order are free more
+ * than before. Any thread, without slot and locks.
  */
 QY_API uint64_t qy_compact(struct qy_mm *mm, unsigned order, uint64_t most_moved,
                            struct qy_compact_report *report);

@@ -87,7 +87,8 @@ struct qy_file;
  * Cache a regular file: cache.h. Its name in reports is the end of the path.
  *
  * @flags  as open(2) takes them: O_RDONLY, or O_RDWR with or without O_CREAT, O_TRUNC ...; O_APPEND
- *         means nothing, for each write says where
+ *         means nothing, for each write says where; with O_DIRECT whole pages go past the host's
+ *         cache, and only the end of a file of another length goes through it
  * NULL with *error: open(2)'s errno, EISDIR, EINVAL (neither of these), or as qy_file_create().
  */
 QY_API QY_MUST_CHECK struct qy_file *qy_linux_file_open(struct qy_mm *mm, const char *path,

@@ -4,14 +4,20 @@
  * WHAT    preadv(2) and pwritev(2) of the frames themselves, ftruncate(2), fsync(2). What is said
  *         to be written is written whole: a short pwritev is gone on with.
  *
- * LOCKS   none: a descriptor, and offsets that are handed in.
+ *         With O_DIRECT whole pages go past the host's cache. What is less, the end of the file,
+ *         cannot, for that takes whole blocks of the disk: it goes by a second descriptor. (The
+ *         host writes it back before it reads or writes the block past its cache: open(2).)
+ *
+ * LOCKS   none: descriptors, and offsets that are handed in.
  *
  * COST    A system call for a batch of pages.
  */
 #define _GNU_SOURCE
 #include "linux.h"
 
+#include "base/text.h"
 #include "memory/fault.h"
+#include "memory/mm.h"
 
 #include <quarry/cache.h>
 
@@ -25,9 +31,32 @@
 #define MOST_PIECES 128u
 #define NAME_BYTES 32
 
-static int fd_of(void *cookie)
+/** Of one file; in a cookie. The same one twice but with O_DIRECT. */
+struct fds {
+    int plain, direct;
+};
+
+_Static_assert(sizeof(struct fds) == sizeof(void *), "a cookie holds both");
+
+static struct fds fds_of(void *cookie)
 {
-    return (int)(intptr_t)cookie;
+    struct fds fds;
+    memcpy(&fds, &cookie, sizeof(fds));
+    return fds;
+}
+
+static void *cookie_of(struct fds fds)
+{
+    void *cookie;
+    memcpy(&cookie, &fds, sizeof(cookie));
+    return cookie;
+}
+
+static void close_both(struct fds fds)
+{
+    if (fds.direct != fds.plain)
+        close(fds.direct);
+    close(fds.plain);
 }
 
 /** So many bytes of the pieces are done: what is left of them. Returns how many there are. */
@@ -46,9 +75,27 @@ static unsigned advance(struct iovec *pieces, unsigned count, size_t done)
 
 typedef ssize_t (*transfer)(int, const struct iovec *, int, off_t);
 
+/** So much of it as one call of the host moves: whole pages in their place, or the rest. */
+static ssize_t transfer_some(transfer call, struct fds fds, struct iovec *pieces, unsigned count,
+                             uint64_t offset)
+{
+    if (fds.direct == fds.plain)
+        return call(fds.plain, pieces, (int)count, (off_t)offset);
+    uint64_t bits = offset;
+    size_t *last = &pieces[count - 1].iov_len, rest = *last % QY_PAGE_BYTES;
+    for (unsigned i = 0; i < count; i++)
+        bits |= (uintptr_t)pieces[i].iov_base | (i + 1 < count ? pieces[i].iov_len : 0);
+    if (bits % QY_PAGE_BYTES != 0 || (count == 1 && *last == rest))
+        return call(fds.plain, pieces, (int)count, (off_t)offset);
+    *last -= rest;
+    ssize_t done = call(fds.direct, pieces, (int)count - (*last == 0), (off_t)offset);
+    *last += rest;
+    return done;
+}
+
 /** All of it, or to the end of the file, or up to an error. */
-static int64_t transfer_all(transfer call, int fd, uint64_t offset, const struct qy_piece *from,
-                            unsigned count)
+static int64_t transfer_all(transfer call, void *cookie, uint64_t offset,
+                            const struct qy_piece *from, unsigned count)
 {
     struct iovec pieces[MOST_PIECES];
     int saved = errno;
@@ -58,7 +105,7 @@ static int64_t transfer_all(transfer call, int fd, uint64_t offset, const struct
     for (unsigned i = 0; i < count; i++)
         pieces[i] = (struct iovec){from[i].base, from[i].bytes};
     while (count > 0) {
-        ssize_t part = call(fd, pieces, (int)count, (off_t)offset + done);
+        ssize_t part = transfer_some(call, fds_of(cookie), pieces, count, offset + (uint64_t)done);
         int code = errno;
         errno = saved;
         if (part < 0 && code == EINTR)
@@ -76,13 +123,13 @@ static int64_t transfer_all(transfer call, int fd, uint64_t offset, const struct
 static int64_t read_pieces(void *cookie, uint64_t offset, const struct qy_piece *pieces,
                            unsigned count)
 {
-    return transfer_all(preadv, fd_of(cookie), offset, pieces, count);
+    return transfer_all(preadv, cookie, offset, pieces, count);
 }
 
 static int64_t write_pieces(void *cookie, uint64_t offset, const struct qy_piece *pieces,
                             unsigned count)
 {
-    return transfer_all(pwritev, fd_of(cookie), offset, pieces, count);
+    return transfer_all(pwritev, cookie, offset, pieces, count);
 }
 
 static int64_t read_one(void *cookie, uint64_t offset, void *buffer, size_t bytes)
@@ -100,7 +147,7 @@ static int64_t write_one(void *cookie, uint64_t offset, const void *buffer, size
 static int sync_file(void *cookie)
 {
     int saved = errno;
-    int code = fsync(fd_of(cookie)) == 0 ? 0 : -errno;
+    int code = fsync(fds_of(cookie).plain) == 0 ? 0 : -errno;
     errno = saved;
     return code == -EINVAL || code == -EROFS ? 0 : code; /* what has no durable storage */
 }
@@ -108,7 +155,7 @@ static int sync_file(void *cookie)
 static int truncate_file(void *cookie, uint64_t bytes)
 {
     int saved = errno;
-    int code = ftruncate(fd_of(cookie), (off_t)bytes) == 0 ? 0 : -errno;
+    int code = ftruncate(fds_of(cookie).plain, (off_t)bytes) == 0 ? 0 : -errno;
     errno = saved;
     return code;
 }
@@ -116,7 +163,7 @@ static int truncate_file(void *cookie, uint64_t bytes)
 static void close_file(void *cookie)
 {
     int saved = errno;
-    close(fd_of(cookie));
+    close_both(fds_of(cookie));
     errno = saved;
 }
 
@@ -146,31 +193,57 @@ static void name_of(const char *path, char name[NAME_BYTES])
     name[NAME_BYTES - 1] = '\0';
 }
 
+/** The same file without O_DIRECT. */
+static int open_plainly(int fd, int flags)
+{
+    char path[32];
+    struct qy_text text;
+    qy_text_init(&text, path, sizeof(path));
+    qy_text_string(&text, "/proc/self/fd/");
+    qy_text_u64(&text, (uint64_t)fd);
+    return open(path, (flags & O_ACCMODE) | O_CLOEXEC);
+}
+
+/** 0, or an errno: none is open. */
+static int open_both(const char *path, int flags, struct fds *fds, struct stat *stat)
+{
+    int fd = open(path, (flags & ~O_APPEND) | O_CLOEXEC, 0666); /* each write says where */
+    if (fd < 0)
+        return errno;
+    int code = fstat(fd, stat) != 0 ? errno : S_ISDIR(stat->st_mode) ? EISDIR : EINVAL;
+    *fds = (struct fds){.plain = fd, .direct = fd};
+    if (code == EINVAL && S_ISREG(stat->st_mode)) {
+        fds->plain = flags & O_DIRECT ? open_plainly(fd, flags) : fd;
+        code = fds->plain < 0 ? errno : 0;
+    }
+    if (code != 0)
+        close(fd);
+    return code;
+}
+
 struct qy_file *qy_linux_file_open(struct qy_mm *mm, const char *path, int flags,
                                    struct qy_error *error)
 {
     char name[NAME_BYTES];
-    struct stat stat;
+    struct stat stat = {.st_size = 0};
+    struct fds fds = {-1, -1};
     int saved = errno;
     if (qy_port_inherited(mm)) { /* not even opened: flags may say O_TRUNC */
         qy_error_set(error, -ENOTSUP, QY_INHERITED, UINT64_MAX, "");
         return NULL;
     }
-    int fd = open(path, (flags & ~O_APPEND) | O_CLOEXEC, 0666); /* each write says where */
-    if (fd < 0 || fstat(fd, &stat) != 0 || !S_ISREG(stat.st_mode)) {
-        int code = fd >= 0 && S_ISDIR(stat.st_mode) ? EISDIR : fd >= 0 ? EINVAL : errno;
+    int code = open_both(path, flags, &fds, &stat);
+    if (code != 0) {
         qy_error_set(error, -code, "cannot be cached: ", UINT64_MAX, path);
-        if (fd >= 0)
-            close(fd);
         errno = saved;
         return NULL;
     }
     name_of(path, name);
     bool writes = (flags & O_ACCMODE) == O_RDWR;
-    struct qy_file *file = qy_file_create(mm, name, writes ? &write_ops : &read_ops,
-                                          (void *)(intptr_t)fd, (uint64_t)stat.st_size, error);
+    struct qy_file *file = qy_file_create(mm, name, writes ? &write_ops : &read_ops, cookie_of(fds),
+                                          (uint64_t)stat.st_size, error);
     if (file == NULL)
-        close(fd);
+        close_both(fds);
     errno = saved;
     return file;
 }

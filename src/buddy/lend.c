@@ -122,21 +122,47 @@ qy_pfn_t qy_lend_block(struct qy_mm *mm, qy_gfp_t gfp, enum qy_lend promise, uns
     return pfn;
 }
 
-qy_pfn_t qy_lend_gap(struct qy_mm *mm, struct qy_zone *zone, unsigned below, unsigned *order)
+static uint64_t word_at(const struct qy_mm *mm, uint64_t index)
 {
-    static const uint8_t types[] = {QY_MIGRATE_MOVABLE, QY_MIGRATE_RECLAIMABLE,
-                                    QY_MIGRATE_UNMOVABLE};
-    qy_pfn_t pfn = QY_PFN_NONE;
+    const struct qy_bits512 *bits = &mm->free_bits[index / QY_PAGEBLOCK_FRAMES];
+    return bits->word[index % QY_PAGEBLOCK_FRAMES / QY_WORD_BITS];
+}
+
+/** Where the first word lies that has free frames, of a block of an ordinary type that has others;
+ *  else UINT64_MAX. */
+static uint64_t find_gap_locked(const struct qy_mm *mm, uint64_t index, unsigned below,
+                                uint64_t mask)
+{
+    uint64_t found = UINT64_MAX, end = index + (UINT64_C(1) << below);
+    bool whole = true;
+    for (; index < end; index += QY_WORD_BITS) {
+        uint64_t word = word_at(mm, index) & mask;
+        if (mm->blocks[index / QY_PAGEBLOCK_FRAMES].migratetype >= QY_MIGRATE_HIGHATOMIC)
+            return UINT64_MAX;
+        whole &= word == mask;
+        found = found == UINT64_MAX && word != 0 ? index : found;
+    }
+    return whole ? UINT64_MAX : found;
+}
+
+qy_pfn_t qy_lend_gap(struct qy_mm *mm, qy_pfn_t pfn, unsigned below, unsigned *order)
+{
+    uint64_t index = qy_frame_index(mm, pfn);
+    unsigned width = below < QY_WORD_ORDER ? below : QY_WORD_ORDER;
+    uint64_t mask = qy_word_mask(width) << index % QY_WORD_BITS;
+    struct qy_zone *zone = qy_zone_of(mm, pfn);
     qy_lock(&zone->lock);
-    for (unsigned i = 0; i < sizeof(types) && pfn == QY_PFN_NONE; i++) {
-        unsigned lists = zone->nonempty[types[i]] & ((1u << below) - 1);
-        if (lists == 0)
-            continue;
+    uint64_t found = find_gap_locked(mm, index, below, mask);
+    pfn = QY_PFN_NONE;
+    if (found != UINT64_MAX) {
         bool fresh;
-        unsigned smallest = (unsigned)__builtin_ctz(lists);
-        *order = smallest < *order ? smallest : *order;
-        pfn = qy_buddy_take_locked(mm, zone, types[i], *order, &fresh);
-        mark_lent_locked(mm, qy_frame_index(mm, pfn), UINT64_C(1) << *order);
+        uint64_t word = word_at(mm, found) & mask;
+        unsigned largest = (unsigned)qy_word_largest(word);
+        *order = largest < *order ? largest : *order;
+        found = found / QY_WORD_BITS * QY_WORD_BITS + qy_word_best_fit(word, *order);
+        pfn = mm->start_pfn + found;
+        qy_buddy_take_at_locked(mm, zone, pfn, *order, &fresh);
+        mark_lent_locked(mm, found, UINT64_C(1) << *order);
     }
     qy_unlock(&zone->lock);
     return pfn;

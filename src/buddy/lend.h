@@ -29,11 +29,10 @@ enum qy_lend {
 QY_MUST_CHECK qy_pfn_t qy_lend_block(struct qy_mm *mm, qy_gfp_t gfp, enum qy_lend promise,
                                      unsigned order, bool *fresh);
 
-/** Of one zone, frames in pageblocks whose largest free block is below order @below, the smallest
- *  first, and those for movable pages first: 2^*order frames, or fewer in one piece, as *order then
- *  says. Blocks of order @below stay whole. QY_PFN_NONE: there is none. */
-QY_MUST_CHECK qy_pfn_t qy_lend_gap(struct qy_mm *mm, struct qy_zone *zone, unsigned below,
-                                   unsigned *order);
+/** Of the aligned block of 2^@below frames at @pfn, which lies in one zone, but not if all of it is
+ *  free, or in a region: 2^*order frames, or fewer in one piece, as *order then says. QY_PFN_NONE:
+ *  none of it. */
+QY_MUST_CHECK qy_pfn_t qy_lend_gap(struct qy_mm *mm, qy_pfn_t pfn, unsigned below, unsigned *order);
 
 /** As qy_lend_block(), up to @count single frames: indexes in the span, some with QY_FRAME_FRESH
  *  (buddy.h). Returns how many. */

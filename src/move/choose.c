@@ -69,7 +69,8 @@ struct search {
     qy_pfn_t end;                    /* of the part, or below */
     qy_pfn_t closed;                 /* the next frame that is out or avoided, or end */
     uint64_t most;                   /* frames that may be moved or written */
-    bool first_fit;                  /* prices do not matter */
+    bool first_fit;                  /* the first window that will do is taken */
+    bool priced;                     /* what a frame costs matters: else none of it is looked at */
     unsigned others;                 /* who choose as well */
     bool through;                    /* frames that cannot be had do not end a window */
     bool too_much;                   /* a window came to nothing because of most */
@@ -176,7 +177,7 @@ static qy_pfn_t add_up(struct search *search, qy_pfn_t from, qy_pfn_t to)
             pfn += QY_WORD_BITS;
             continue;
         }
-        enum qy_folio_cost cost = search->first_fit ? QY_COST_MOVE : cost_of(mm, index);
+        enum qy_folio_cost cost = search->priced ? cost_of(mm, index) : QY_COST_MOVE;
         if (cost == QY_COST_NEVER && !search->through)
             return pfn;
         while (pfn >= search->step_end)
@@ -203,7 +204,7 @@ static void keep_if_cheaper(struct search *search, unsigned part, qy_pfn_t pfn)
     const struct sums *sums = &search->sums;
     uint64_t asked = price(sums);
     uint64_t work = sums->count[QY_COST_MOVE] + sums->count[QY_COST_WRITE];
-    if (search->most != 0 && !search->first_fit && work > search->most) {
+    if (search->most != 0 && search->priced && work > search->most) {
         search->too_much |= !search->through;
         return;
     }
@@ -214,12 +215,14 @@ static void keep_if_cheaper(struct search *search, unsigned part, qy_pfn_t pfn)
     search->best = (struct qy_cma_window){.part = part, .pfn = pfn, .nr_frames = search->nr_frames};
 }
 
-/** Would looking on cost more than it can be worth? */
+/** Would looking on cost more than it can be worth? The first fit ends with the first window that
+ *  can be had, be it too much. */
 static bool is_enough(const struct search *search)
 {
-    if (search->best_price == UINT64_MAX)
-        return false;
-    return search->first_fit || search->looks / LOOKS_A_DROP >= search->best_price;
+    bool found = search->best_price != UINT64_MAX;
+    if (search->first_fit)
+        return found || search->too_much;
+    return found && search->looks / LOOKS_A_DROP >= search->best_price;
 }
 
 /** Slide over one part, from pfn on. */
@@ -277,6 +280,7 @@ int qy_cma_choose(const struct qy_cma *cma, const struct qy_cma_request *request
         .align = align > bit ? align : bit,
         .most = request->most_moved,
         .first_fit = request->flags & QY_CMA_FIRST_FIT,
+        .priced = expected != NULL || !(request->flags & QY_CMA_FIRST_FIT),
         .best_price = UINT64_MAX,
     };
     uint64_t starts = search.nr_frames / STARTS / search.align;
@@ -285,7 +289,7 @@ int qy_cma_choose(const struct qy_cma *cma, const struct qy_cma_request *request
     if (search.best_price == UINT64_MAX && search.too_much)
         return -QY_ETIME;
     search.most = 0;
-    search.through = search.best_price == UINT64_MAX && !search.first_fit;
+    search.through = search.best_price == UINT64_MAX && search.priced;
     if (search.through)
         search_parts(&search, request);
     if (search.best_price == UINT64_MAX)

@@ -40,13 +40,13 @@ static unsigned run_of(const struct qy_mm *mm, qy_pfn_t pfn, uint64_t count,
 /** Frames for up to @count pages, in one piece: 2^*order of them. Outside of regions if there are
  *  any: those in regions would be moved again. What is claimed is not free, so they are never in
  *  the window itself. */
-static qy_pfn_t lend_target(const struct qy_move *move, unsigned count, unsigned *order)
+static qy_pfn_t lend_target(struct qy_move *move, unsigned count, unsigned *order)
 {
     static const enum qy_lend promises[] = {QY_LEND_OUTSIDE, QY_LEND_MOVABLE};
     unsigned largest = 31 - (unsigned)__builtin_clz(count);
     *order = largest;
-    if (move->zone != NULL)
-        return qy_lend_gap(move->mm, move->zone, move->order, order);
+    if (move->gap != NULL)
+        return move->gap(move, order);
     for (unsigned i = 0; i < 2; i++)
         for (*order = largest;; --*order) {
             bool fresh;
@@ -92,22 +92,23 @@ static unsigned move_isolated(struct qy_move *move, struct qy_mapping *mapping, 
     return done;
 }
 
-/** There is no frame to move it to. What can be written can then be dropped; else the round ends
- *  here, somebody has to give something up, and the next one tries again. */
+/** There is no frame to move it to. What can be written can then be dropped, in this round or the
+ *  next; else the round ends here, somebody has to give something up, and the next one tries
+ *  again. */
 static void make_room(struct qy_move *move, struct qy_mapping *mapping, uint32_t index,
                       qy_pfn_t pfn)
 {
     const struct qy_mapping_ops *ops = mapping->ops;
-    bool may_write = ops->clean != NULL && move->zone == NULL;
+    bool may_write = ops->clean != NULL && move->gap == NULL;
     int code = may_write ? ops->clean(mapping, index, pfn) : -QY_EINVAL;
     if (code == 0) {
         move->work++;
         move->report->written++;
         move->report->dropped += ops->drop(mapping, index, pfn, 1) == 1;
-    } else if (code != -QY_EINVAL) {
-        qy_move_stuck(move, pfn, QY_CMA_WRITE_FAILED);
-    } else {
+    } else if (code == -QY_EINVAL) {
         move->no_target = pfn;
+    } else if (code != -QY_EAGAIN) {
+        qy_move_stuck(move, pfn, QY_CMA_WRITE_FAILED);
     }
 }
 
@@ -145,7 +146,7 @@ int qy_migrate(struct qy_move *move, qy_pfn_t pfn, uint64_t count)
         return -QY_ETIME;
     if (mapping == NULL)
         return (int)length; /* on its way into a mapping, or out of it */
-    bool may_drop = mapping->ops->drop != NULL && move->zone == NULL;
+    bool may_drop = mapping->ops->drop != NULL && move->gap == NULL;
     int dropped = may_drop ? mapping->ops->drop(mapping, index, pfn, length) : 0;
     if (dropped > 0)
         move->report->dropped += (unsigned)dropped;

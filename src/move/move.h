@@ -20,8 +20,9 @@ struct qy_move {
     unsigned reclaims;    /* how often others were asked to give something up, in vain */
     unsigned naps;        /* how often it may sleep for what is not let go at once */
     qy_pfn_t no_target;   /* there was no frame to move this one to; 0: there always was */
-    struct qy_zone *zone; /* compaction: nothing is dropped, and what moves stays in this zone, */
-    unsigned order;       /* in free blocks below this order. NULL: anywhere */
+    /* Compaction: nothing is dropped, and what moves goes where this says, 2^*order frames or fewer
+     * at once. NULL: anywhere */
+    qy_pfn_t (*gap)(struct qy_move *move, unsigned *order);
     struct qy_cma_report *report;
 };
 

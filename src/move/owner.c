@@ -33,21 +33,32 @@ static void copy_name(char *to, const char *from)
     to[i] = '\0';
 }
 
-/** The tag of the block or run that a frame without a tag lies in. */
-static uint8_t tag_before(const struct qy_mm *mm, uint64_t index)
+/** Does what has this tag go on for so many frames behind the one that carries it? Of a run of any
+ *  length only its owner could tell: it does. */
+static bool reaches(uint8_t tag, uint64_t distance)
 {
-    uint64_t reach = 0;
+    if (tag >= QY_TAG_RUN_CLASS)
+        return distance < qy_run_class_frames(tag - QY_TAG_RUN_CLASS);
+    if (tag >= QY_TAG_BLOCK && tag < QY_TAG_RUN)
+        return distance < UINT64_C(1) << (tag - QY_TAG_BLOCK);
+    return tag == QY_TAG_RUN || tag == QY_TAG_FREED || distance == 0;
+}
+
+/** A frame's tag, or that of the block or run that it lies in. */
+static uint8_t tag_of(const struct qy_mm *mm, uint64_t index)
+{
+    uint64_t distance = 0;
     uint8_t tag = qy_tag_get(&mm->tags[index]);
-    while (tag == QY_TAG_NONE && index > 0 && reach++ < QY_RUN_CLASS_LONGEST &&
-           !qy_frame_is_free(mm, index))
-        tag = qy_tag_get(&mm->tags[--index]);
-    return tag;
+    while (tag == QY_TAG_NONE && distance < index && distance < QY_RUN_CLASS_LONGEST &&
+           !qy_frame_is_free(mm, index - distance))
+        tag = qy_tag_get(&mm->tags[index - ++distance]);
+    return reaches(tag, distance) ? tag : QY_TAG_NONE;
 }
 
 enum qy_cma_reason qy_move_reason(struct qy_mm *mm, uint64_t index)
 {
     if (qy_tag_get(&mm->tags[index]) != QY_TAG_FOLIO)
-        return tag_before(mm, index) == QY_TAG_NONE ? QY_CMA_BUSY : QY_CMA_UNMOVABLE;
+        return tag_of(mm, index) == QY_TAG_NONE ? QY_CMA_BUSY : QY_CMA_UNMOVABLE;
     unsigned ticket = qy_grace_enter(&mm->grace);
     const struct qy_folio *folio = &mm->folios[index];
     const struct qy_mapping *mapping = atomic_load_explicit(&folio->mapping, memory_order_acquire);
@@ -71,7 +82,7 @@ const char *qy_cma_reason_name(enum qy_cma_reason reason)
 
 static const char *owner_of(const struct qy_mm *mm, uint64_t index)
 {
-    uint8_t tag = tag_before(mm, index);
+    uint8_t tag = tag_of(mm, index);
     if (tag == QY_TAG_FOLIO) {
         const struct qy_mapping *mapping =
             atomic_load_explicit(&mm->folios[index].mapping, memory_order_acquire);

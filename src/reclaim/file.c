@@ -20,8 +20,6 @@
 
 #include <quarry/slab.h>
 
-#define MOST_BYTES (UINT64_C(1) << 44)
-
 static struct qy_file *refuse(struct qy_error *error, int code, const char *why, uint64_t number)
 {
     qy_error_set(error, code, why, number, "");
@@ -56,7 +54,7 @@ struct qy_file *qy_file_create(struct qy_mm *mm, const char *name, const struct 
     if (ops == NULL || ops->read == NULL || (ops->readv == NULL) != (ops->writev == NULL))
         return refuse(error, -QY_EINVAL, "file: read() is missing, or one of readv() and writev()",
                       UINT64_MAX);
-    if (bytes > MOST_BYTES - QY_PAGE_BYTES)
+    if (bytes > QY_FILE_MOST_BYTES)
         return refuse(error, -QY_EINVAL, "a file of more than 16 TiB: ", bytes);
     if (mm->folios == NULL || mm->small_bytes == 0)
         return refuse(error, -QY_ENOTSUP,

@@ -31,6 +31,8 @@
 
 /** Pages that are read or written in one call of the backing: 512 KiB. */
 #define QY_BATCH 128u
+/** Of a file: each page has a number below UINT32_MAX. */
+#define QY_FILE_MOST_BYTES ((UINT64_C(1) << 44) - QY_PAGE_BYTES)
 
 struct qy_file {
     struct qy_mapping mapping; /* first: its ops are handed this */

@@ -26,7 +26,6 @@
 #include <quarry/slab.h>
 
 #define MOST_AT_ONCE 16u
-#define MOST_BYTES (UINT64_C(1) << 44)
 /** A disk's smallest block. */
 #define PIECE 512u
 
@@ -98,15 +97,16 @@ static void copy_out(const struct qy_file *file, const struct held *held, char *
     }
 }
 
-/** The bytes of a page in a guaranteed region go through a copy, taken with mapping.lock held:
- *  whoever wants the region back waits for nobody's buffer to be faulted in. Lets go of the lock.
- *  False: the page lies elsewhere. */
+/** The bytes of a ready page in which nobody can count in go through a copy, taken while
+ *  mapping.lock is held: of one in a guaranteed region, for whoever wants that back waits for
+ *  nobody's buffer to be faulted in; or of one that is pinned too often. Lets go of the lock.
+ *  False: it is not there. */
 static __attribute__((noinline)) bool copied_out(struct qy_file *file, char *to, size_t bytes,
                                                  uint64_t offset)
 {
     char copy[QY_PAGE_BYTES];
     uint32_t page = (uint32_t)(offset >> QY_PAGE_SHIFT), frame = qy_index_get(&file->index, page);
-    if (frame == QY_NO_FRAME || !qy_frame_in_guaranteed(file->mapping.mm, frame))
+    if (frame == QY_NO_FRAME)
         return false;
     const char *from = qy_file_address(file, frame);
     __builtin_memcpy(copy, from + (offset & (QY_PAGE_BYTES - 1)), bytes);
@@ -367,7 +367,7 @@ int64_t qy_file_write(struct qy_file *file, const void *buffer, size_t bytes, ui
     void *detour;
     if (file->ops.write == NULL)
         return -QY_EROFS;
-    if (offset > MOST_BYTES - QY_PAGE_BYTES || bytes > MOST_BYTES - QY_PAGE_BYTES - offset)
+    if (offset > QY_FILE_MOST_BYTES || bytes > QY_FILE_MOST_BYTES - offset)
         return -QY_EFBIG;
     int code = detour_for(file, buffer, bytes, &detour);
     if (code != 0)

@@ -72,19 +72,86 @@ uint32_t qy_index_get(struct qy_index *index, uint32_t page)
     return leaf != NULL && (leaf->used >> place & 1) ? leaf->frame[place] : QY_NO_FRAME;
 }
 
-/** One level more on top. */
+/** One level more; on top of what there is, if there is something. */
 static int raise(struct qy_mm *mm, struct qy_index *index)
 {
-    struct qy_index_node *node = new_node(mm, index->height == 0);
-    if (node == NULL)
-        return -QY_ENOMEM;
     if (index->root != NULL) {
+        struct qy_index_node *node = new_node(mm, false);
+        if (node == NULL)
+            return -QY_ENOMEM;
         node->child[0] = index->root;
         node->used = 1;
         node->dirty = index->root->dirty != 0;
+        index->root = node;
     }
-    index->root = node;
     index->height++;
+    return 0;
+}
+
+/** The levels that nobody needs: a root that leads to nothing but the pages of its first child. */
+static void lower(struct qy_mm *mm, struct qy_index *index)
+{
+    while (index->height > 1 && index->root != NULL && index->root->used == 1) {
+        struct qy_index_node *node = index->root;
+        index->root = node->child[0];
+        index->height--;
+        qy_kfree(mm, node);
+    }
+    if (index->root == NULL)
+        *index = (struct qy_index){.root = NULL};
+}
+
+/** The nodes from the root to the page's leaf, by level, as far as they are there. Returns the
+ *  lowest level; the height: not even the root is there. */
+static unsigned path_of(const struct qy_index *index, uint32_t page,
+                        struct qy_index_node *path[MOST_HEIGHT])
+{
+    struct qy_index_node *node = index->root;
+    unsigned level = index->height;
+    while (node != NULL) {
+        path[--level] = node;
+        unsigned place = place_of(page, level);
+        node = level > 0 && (node->used >> place & 1) ? node->child[place] : NULL;
+    }
+    return level;
+}
+
+/** Nodes on the way to the page that have nothing are freed. */
+static void prune(struct qy_mm *mm, struct qy_index *index, uint32_t page)
+{
+    struct qy_index_node *path[MOST_HEIGHT];
+    unsigned level = path_of(index, page, path);
+    for (; level < index->height && path[level]->used == 0; level++) {
+        if (path[level] == index->leaf)
+            index->leaf = NULL;
+        qy_kfree(mm, path[level]);
+        if (level + 1 < index->height)
+            path[level + 1]->used &= ~(UINT64_C(1) << place_of(page, level + 1));
+        else
+            index->root = NULL;
+    }
+    lower(mm, index);
+}
+
+/** The nodes on the way to the page come. 0 or -ENOMEM: some may have come. */
+static int grow(struct qy_mm *mm, struct qy_index *index, uint32_t page)
+{
+    struct qy_index_node *path[MOST_HEIGHT];
+    while (index->height == 0 || !within(index, page))
+        if (raise(mm, index) != 0)
+            return -QY_ENOMEM;
+    for (unsigned level = path_of(index, page, path); level-- > 0;) {
+        struct qy_index_node *node = path[level] = new_node(mm, level == 0);
+        if (node == NULL)
+            return -QY_ENOMEM;
+        if (level + 1 == index->height) {
+            index->root = node;
+            continue;
+        }
+        unsigned place = place_of(page, level + 1);
+        path[level + 1]->child[place] = node;
+        path[level + 1]->used |= UINT64_C(1) << place;
+    }
     return 0;
 }
 
@@ -92,22 +159,10 @@ int qy_index_reserve(struct qy_mm *mm, struct qy_index *index, uint32_t page)
 {
     if (leaf_of(index, page) != NULL)
         return 0;
-    while (index->root == NULL || !within(index, page))
-        if (raise(mm, index) != 0)
-            return -QY_ENOMEM;
-    struct qy_index_node *node = index->root;
-    for (unsigned level = index->height - 1; level > 0; level--) {
-        unsigned place = place_of(page, level);
-        if (!(node->used >> place & 1)) {
-            struct qy_index_node *below = new_node(mm, level == 1);
-            if (below == NULL)
-                return -QY_ENOMEM;
-            node->child[place] = below;
-            node->used |= UINT64_C(1) << place;
-        }
-        node = node->child[place];
-    }
-    return 0;
+    int code = grow(mm, index, page);
+    if (code != 0)
+        prune(mm, index, page);
+    return code;
 }
 
 void qy_index_set(struct qy_index *index, uint32_t page, uint32_t frame)
@@ -117,23 +172,10 @@ void qy_index_set(struct qy_index *index, uint32_t page, uint32_t frame)
     leaf->used |= UINT64_C(1) << page % QY_INDEX_SLOTS;
 }
 
-/** The nodes from the root to the page's leaf, by level. */
-static void path_of(const struct qy_index *index, uint32_t page,
-                    struct qy_index_node *path[MOST_HEIGHT])
-{
-    struct qy_index_node *node = index->root;
-    for (unsigned level = index->height; level-- > 0;) {
-        path[level] = node;
-        if (level > 0)
-            node = node->child[place_of(page, level)];
-    }
-}
-
 void qy_index_mark(struct qy_index *index, uint32_t page, bool dirty)
 {
     struct qy_index_node *path[MOST_HEIGHT];
-    path_of(index, page, path);
-    for (unsigned level = 0; level < index->height; level++) {
+    for (unsigned level = path_of(index, page, path); level < index->height; level++) {
         uint64_t bit = UINT64_C(1) << place_of(page, level);
         uint64_t before = path[level]->dirty;
         path[level]->dirty = dirty ? before | bit : before & ~bit;
@@ -150,18 +192,13 @@ bool qy_index_marked(struct qy_index *index, uint32_t page)
 
 void qy_index_remove(struct qy_mm *mm, struct qy_index *index, uint32_t page)
 {
-    struct qy_index_node *path[MOST_HEIGHT];
-    qy_index_mark(index, page, false);
-    path_of(index, page, path);
-    for (unsigned level = 0; level < index->height; level++) {
-        path[level]->used &= ~(UINT64_C(1) << place_of(page, level));
-        if (path[level]->used != 0)
-            return;
-        if (path[level] == index->leaf)
-            index->leaf = NULL;
-        qy_kfree(mm, path[level]);
-    }
-    *index = (struct qy_index){.root = NULL};
+    struct qy_index_node *leaf = leaf_of(index, page);
+    uint64_t bit = UINT64_C(1) << page % QY_INDEX_SLOTS;
+    if (leaf->dirty & bit)
+        qy_index_mark(index, page, false);
+    leaf->used &= ~bit;
+    if (leaf->used == 0)
+        prune(mm, index, page);
 }
 
 bool qy_index_next(const struct qy_index *index, uint32_t *page, bool dirty)

@@ -41,13 +41,13 @@ struct qy_index {
 /** The frame of a page, or QY_NO_FRAME. */
 uint32_t qy_index_get(struct qy_index *index, uint32_t page);
 
-/** See that there is a place for the page. 0 or -ENOMEM. */
+/** See that there is a place for the page. 0, or -ENOMEM and nothing changed. */
 QY_MUST_CHECK int qy_index_reserve(struct qy_mm *mm, struct qy_index *index, uint32_t page);
 
 /** The page is on this frame; its place was reserved. Its mark stays. */
 void qy_index_set(struct qy_index *index, uint32_t page, uint32_t frame);
 
-/** It is on none, and clean. Nodes that become empty are freed. */
+/** It is on none, and clean. Nodes that become empty are freed, and levels that lead to one. */
 void qy_index_remove(struct qy_mm *mm, struct qy_index *index, uint32_t page);
 
 void qy_index_mark(struct qy_index *index, uint32_t page, bool dirty);

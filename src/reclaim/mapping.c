@@ -111,9 +111,10 @@ static int clean(struct qy_mapping *mapping, uint32_t index, qy_pfn_t pfn)
     qy_lock(&mapping->lock);
     bool dirty = qy_index_get(&file->index, index) == frame && qy_index_marked(&file->index, index);
     qy_unlock(&mapping->lock);
-    uint32_t page = index;
-    int written = dirty ? qy_file_write_run(file, &page, false) : 1;
-    return written < 0 ? written : dirty && page <= index ? -QY_EAGAIN : 0;
+    uint32_t page = index; /* then behind those that were written: others, if it is in use */
+    int written = dirty ? qy_file_write_run(file, &page, false) : 0;
+    bool is_clean = !dirty || (written > 0 && page - (uint32_t)written == index);
+    return written < 0 ? written : is_clean ? 0 : -QY_EAGAIN;
 }
 
 const struct qy_mapping_ops qy_file_mapping_ops = {

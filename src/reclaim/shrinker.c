@@ -52,10 +52,15 @@ int qy_shrinker_register(struct qy_mm *mm, struct qy_shrinker *shrinker)
     if (vmscan == NULL)
         return -QY_ENOMEM;
     qy_lock(&vmscan->lock);
-    shrinker->next = vmscan->shrinkers;
-    vmscan->shrinkers = shrinker;
+    const struct qy_shrinker *there = vmscan->shrinkers;
+    while (there != NULL && there != shrinker)
+        there = there->next;
+    if (there == NULL) {
+        shrinker->next = vmscan->shrinkers;
+        vmscan->shrinkers = shrinker;
+    }
     qy_unlock(&vmscan->lock);
-    return 0;
+    return there == NULL ? 0 : -QY_EEXIST;
 }
 
 void qy_shrinker_unregister(struct qy_mm *mm, struct qy_shrinker *shrinker)

@@ -17,8 +17,6 @@
 #include "base/errno.h"
 #include "reclaim/file.h"
 
-#define MOST_BYTES (UINT64_C(1) << 44)
-
 /** Is a page from this one on pinned? */
 static bool any_pinned(struct qy_file *file, uint32_t page)
 {
@@ -97,7 +95,7 @@ int qy_file_truncate(struct qy_file *file, uint64_t bytes)
         return -QY_ENOTSUP;
     if (file->ops.write == NULL)
         return -QY_EROFS;
-    if (bytes > MOST_BYTES - QY_PAGE_BYTES)
+    if (bytes > QY_FILE_MOST_BYTES)
         return -QY_EFBIG;
     qy_file_change_begin(file);
     qy_lock(&file->mapping.lock);

@@ -68,6 +68,12 @@ QY_RACY static uint64_t cost_of(const struct qy_mm *mm, uint64_t index)
     }
 }
 
+/** Where windows begin: a block where it can be one, a longer run at any pageblock. */
+static uint64_t step_of(uint64_t frames)
+{
+    return frames <= UINT64_C(1) << QY_MAX_ORDER ? frames : QY_PAGEBLOCK_FRAMES;
+}
+
 /** The window's cost, as far as it is below @most. *next: where the next one may begin. */
 static uint64_t window_cost(const struct qy_mm *mm, const struct window *window, uint64_t step,
                             bool mixed, uint64_t most, uint64_t *next)
@@ -79,7 +85,8 @@ static uint64_t window_cost(const struct qy_mm *mm, const struct window *window,
             bool other_zone = mm->blocks[i / QY_PAGEBLOCK_FRAMES].zone !=
                               mm->blocks[window->index / QY_PAGEBLOCK_FRAMES].zone;
             if (!serves(mm, i, mixed) || other_zone) {
-                *next = (i / QY_PAGEBLOCK_FRAMES + 1) * QY_PAGEBLOCK_FRAMES;
+                uint64_t behind = (i / QY_PAGEBLOCK_FRAMES + 1) * QY_PAGEBLOCK_FRAMES;
+                *next = (behind + step - 1) / step * step;
                 return IMPOSSIBLE;
             }
         }
@@ -98,13 +105,13 @@ static bool find(struct qy_vmscan *vmscan, uint64_t frames, bool mixed, struct w
 {
     struct qy_mm *mm = vmscan->mm;
     uint64_t end = qy_described_frames(mm);
-    uint64_t step = frames < QY_PAGEBLOCK_FRAMES ? frames : QY_PAGEBLOCK_FRAMES;
+    uint64_t step = step_of(frames);
     uint64_t start = __atomic_load_n(&vmscan->window_block, __ATOMIC_RELAXED), looked = 0;
     unsigned places = 0, looks = 0;
     *best = (struct window){.frames = frames, .cost = IMPOSSIBLE};
     if (frames > end)
         return false;
-    start *= QY_PAGEBLOCK_FRAMES;
+    start = start * QY_PAGEBLOCK_FRAMES / step * step;
     start = start + frames <= end ? start : 0;
     for (uint64_t at = start;
          looked < end && looks < MOST_LOOKS && places < MOST_PLACES && best->cost > frames / 16;) {

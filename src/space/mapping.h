@@ -71,7 +71,7 @@ struct qy_mapping_ops {
     int (*drop)(struct qy_mapping *mapping, uint32_t index, qy_pfn_t pfn, unsigned count);
 
     /** Write the page back, and wait; then it can be dropped. 0, or the backing's negative errno;
-     *  -EINVAL: that would not help. NULL: never. */
+     *  -EAGAIN: it is in use just now, -EINVAL: that would not help. NULL: never. */
     int (*clean)(struct qy_mapping *mapping, uint32_t index, qy_pfn_t pfn);
 };
 

@@ -117,6 +117,7 @@ static void dropped_and_written(void **state)
 {
     struct fixture fixture = set_up(32 * MIB, 1024, QY_CMA_EAGER, 0);
     struct qy_cma_report report;
+    struct qy_cma_stat stat;
     qy_pfn_t pfn;
     (void)state;
     fill_region(&fixture, BORROWED_CLEAN, 512);
@@ -131,6 +132,9 @@ static void dropped_and_written(void **state)
         ;
     assert_int_equal(take(&fixture, 1024, &pfn, &report), 0);
     assert_int_equal(report.written, 1024); /* no room any more */
+    qy_cma_stat(fixture.cma, &stat);
+    assert_int_equal(stat.written, 1024);
+    assert_int_equal(stat.moved, 512);
     assert_int_equal(report.dropped, 1024);
     assert_int_equal(qy_cma_release(fixture.cma, pfn, 1024), 0);
     fill_region(&fixture, BORROWED_DIRTY, 0);
@@ -200,6 +204,36 @@ static void around_a_pin(void **state)
     tear_down(&fixture);
 }
 
+static enum qy_folio_cost cost_unseen(const struct qy_mapping *mapping,
+                                      const struct qy_folio *folio)
+{
+    (void)mapping;
+    (void)folio;
+    return QY_COST_MOVE;
+}
+
+/* Wrong if it failed: a window would be tried again and again in which somebody has just pinned a
+ * page, though others would do. */
+static void around_what_is_met(void **state)
+{
+    struct fixture fixture = set_up(32 * MIB, 1024, QY_CMA_EAGER, 0);
+    struct qy_mapping_ops ops = *fixture.borrower->mapping.ops;
+    struct qy_cma_report report;
+    qy_pfn_t pfn;
+    (void)state;
+    fill_region(&fixture, BORROWED_MOVABLE, 0);
+    ops.cost = cost_unseen;
+    ops.drop = NULL; /* so the pin is met when it is isolated */
+    fixture.borrower->mapping.ops = &ops;
+    fixture.borrower->pinned[qy_folio_of(fixture.mm, FIRST + 100)->index] = 1;
+    assert_int_equal(take(&fixture, 256, &pfn, &report), 0);
+    assert_int_equal(report.windows_tried, 2);
+    assert_true(pfn > FIRST + 100);
+    assert_int_equal(qy_cma_release(fixture.cma, pfn, 256), 0);
+    memset(fixture.borrower->pinned, 0, sizeof(fixture.borrower->pinned));
+    tear_down(&fixture);
+}
+
 /* Wrong if it failed: "in vain" would leave frames held, or wanted by nobody. */
 static void nothing_changed(void **state)
 {
@@ -225,6 +259,7 @@ static void nothing_changed(void **state)
 
     fixture.borrower->putback_fails = true;
     assert_int_equal(take(&fixture, 1024, &pfn, &report), -EBUSY);
+    assert_true(report.nr_stuck > 0);
     assert_int_equal(report.stuck[0].reason, QY_CMA_NO_MAPPING);
     fixture.borrower->putback_fails = false;
     assert_int_equal(qy_free_frames(mm), free);
@@ -477,9 +512,24 @@ static void limits_of_all_parts(void **state)
     assert_int_equal(report.moved, 192);
     while (got > 0)
         assert_int_equal(qy_cma_release(fixture.cma, pfns[--got], 64), 0);
+    request = (struct qy_cma_request){.nr_frames = 5 * 64 + 63, .align_order = 6};
+    got = qy_cma_alloc_partial(fixture.cma, &request, pfns, &report);
+    assert_int_equal(got, 5);
+    while (got > 0)
+        assert_int_equal(qy_cma_release(fixture.cma, pfns[--got], 64), 0);
+    fill_region(&fixture, BORROWED_CLEAN, 0);
+    got = qy_cma_alloc_partial(fixture.cma, &request, pfns, &report);
+    assert_int_equal(got, 5);
+    assert_int_equal(report.dropped + report.moved + report.free, 5 * 64);
+    assert_int_equal(report.dropped, fixture.borrower->dropped);
+    assert_true(report.dropped >= 3 * 64);
+    while (got > 0)
+        assert_int_equal(qy_cma_release(fixture.cma, pfns[--got], 64), 0);
     fill_region(&fixture, BORROWED_MOVABLE, 0);
     request = (struct qy_cma_request){.nr_frames = 2048, .deadline_ns = 1};
     assert_int_equal(qy_cma_alloc(fixture.cma, &request, pfns, &report), -ETIME);
+    request.align_order = 6;
+    assert_int_equal(qy_cma_alloc_partial(fixture.cma, &request, pfns, &report), -ETIME);
     test_rules(fixture.mm);
     tear_down(&fixture);
 }
@@ -573,6 +623,7 @@ int main(void)
         cmocka_unit_test(dropped_and_written),
         cmocka_unit_test(clean_between_others),
         cmocka_unit_test(around_a_pin),
+        cmocka_unit_test(around_what_is_met),
         cmocka_unit_test(nothing_changed),
         cmocka_unit_test(guaranteed),
         cmocka_unit_test(windows),

@@ -67,6 +67,7 @@ static void refuse(qy_pfn_t pfn, uint64_t frames)
 /* Wrong if it failed: a run would keep more frames than were asked for, or be misaligned. */
 static void each_length_is_exact(void **state)
 {
+    struct qy_mm_stat stat;
     (void)state;
     const uint64_t lengths[] = {1,   2,    3,    5,    7,    8,    63,   64,   65,   511, 512,
                                 513, 1000, 1023, 1024, 1025, 2047, 2048, 2049, 5000, 8192};
@@ -78,6 +79,8 @@ static void each_length_is_exact(void **state)
             assert_true(pfn != QY_PFN_NONE);
             give(pfn, lengths[i]);
         }
+    qy_mm_stat(memory.mm, &stat);
+    assert_true(stat.peak >= 8192); /* seen before the last of them went */
 }
 
 /* Wrong if it failed: the last part of a run could not go back before the first. */
@@ -233,6 +236,42 @@ static void long_runs_begin_where_free_frames_do(void **state)
     give(first, 900);
 }
 
+/* Wrong if it failed: a run that is a block would be cut out of a larger piece of free frames while
+ * one fits, and after a while there would be no large ones. */
+static void a_block_where_it_fits(void **state)
+{
+    qy_pfn_t blocks[64];
+    (void)state;
+    for (unsigned i = 0; i < COUNT_OF(blocks); i++)
+        blocks[i] = take(16, 0);
+    for (unsigned i = 0; i < COUNT_OF(blocks); i++)
+        if (blocks[i] % 512 < 256 || blocks[i] % 512 == 448) /* a half of a pageblock, and a hole */
+            give(blocks[i], 16);
+    assert_int_equal(take(16, 0) % 512, 448);
+}
+
+/* Wrong if it failed: runs that are taken in turn would lie here and there, each in the fullest
+ * pageblock of its moment. */
+static void side_by_side(void **state)
+{
+    qy_pfn_t fuller[40];
+    (void)state;
+    for (unsigned i = 0; i < COUNT_OF(fuller); i++)
+        fuller[i] = take(16, 0);
+    qy_pfn_t last = take(600, 0); /* in no pageblock that is used yet */
+    give(fuller[1], 16);
+    assert_int_equal(take(7, 0), last + 600);
+    assert_int_equal(take(7, 0), last + 607);
+}
+
+/* Wrong if it failed: the largest alignment would be refused, or a larger one not be. */
+static void aligned_to_a_gigabyte(void **state)
+{
+    (void)state;
+    assert_int_equal(take(8, 18), BASE / PAGE);
+    assert_int_equal(take(8, 19), QY_PFN_NONE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -245,6 +284,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(unreachable_frames_are_not_cleared, build, tear_down),
         cmocka_unit_test_setup_teardown(the_whole_zone_is_one_run, build, tear_down),
         cmocka_unit_test_setup_teardown(a_run_does_not_span_what_is_taken, build, tear_down),
+        cmocka_unit_test_setup_teardown(a_block_where_it_fits, build, tear_down),
+        cmocka_unit_test_setup_teardown(side_by_side, build, tear_down),
+        cmocka_unit_test_setup_teardown(aligned_to_a_gigabyte, build, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

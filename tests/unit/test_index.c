@@ -7,6 +7,9 @@
 #include "reclaim/index.h"
 
 #include <quarry/buddy.h>
+#include <quarry/slab.h>
+
+#include <errno.h>
 
 #define PLACES 600u /* pages that come and go */
 
@@ -167,11 +170,88 @@ static void freed_whole(void **state)
     test_memory_free(&memory);
 }
 
+/** The page comes and goes; what was there before it is all that is there then. */
+static void come_and_go(uint32_t page)
+{
+    const struct qy_index before = index_;
+    set(page);
+    assert_int_equal(qy_index_get(&index_, page), 1);
+    qy_index_remove(memory.mm, &index_, page);
+    assert_ptr_equal(index_.root, before.root);
+    assert_int_equal(index_.height, before.height);
+}
+
+/** All that kmalloc has for nodes of @bytes. */
+static unsigned take_all(void **objects, unsigned most, size_t bytes)
+{
+    unsigned count = 0;
+    while (count < most &&
+           (objects[count] = qy_kmalloc(memory.mm, bytes, QY_GFP_NOWAIT | QY_GFP_NOWARN)) != NULL)
+        count++;
+    assert_true(count < most);
+    return count;
+}
+
+static void free_all(void **objects, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        assert_int_equal(qy_kfree(memory.mm, objects[i]), 0);
+}
+
+/** With memory for so many nodes, and no leaf, a place for the page cannot be had. */
+static void reserve_in_vain(uint32_t page, unsigned nr_nodes)
+{
+    static void *nodes[40000], *leaves[1000], *again[1000];
+    const struct qy_index before = index_;
+    unsigned nr = take_all(nodes, COUNT_OF(nodes), sizeof(struct qy_index_node));
+    unsigned nr_leaves = take_all(leaves, COUNT_OF(leaves), 16 + 4 * QY_INDEX_SLOTS);
+    assert_true(nr > nr_nodes);
+    free_all(nodes + nr - nr_nodes, nr_nodes);
+    assert_int_equal(qy_index_reserve(memory.mm, &index_, page), -ENOMEM);
+    assert_ptr_equal(index_.root, before.root);
+    assert_int_equal(index_.height, before.height);
+    assert_int_equal(take_all(again, COUNT_OF(again), sizeof(struct qy_index_node)), nr_nodes);
+    free_all(again, nr_nodes);
+    free_all(leaves, nr_leaves);
+    free_all(nodes, nr - nr_nodes);
+}
+
+/* Wrong if it failed: a file of which pages were read here and there, or could not be, would keep
+ * memory for none of them. */
+static void nothing_kept_for_nothing(void **state)
+{
+    static const uint32_t far[] = {1, 64, 5000, 300000, 1u << 24, UINT32_MAX};
+    (void)state;
+    test_memory_lendable(&memory, 4 * MIB, 1);
+    for (unsigned i = 0; i < COUNT_OF(far); i++)
+        come_and_go(far[i]);
+    assert_null(index_.root);
+    for (unsigned nr = 0; nr <= 5; nr++)
+        reserve_in_vain(UINT32_MAX, nr);
+    set(0);
+    qy_index_mark(&index_, 0, true);
+    for (unsigned i = 0; i < COUNT_OF(far); i++)
+        come_and_go(far[i]);
+    for (unsigned nr = 0; nr <= 9; nr++)
+        reserve_in_vain(UINT32_MAX, nr);
+    uint32_t page = 0;
+    assert_true(qy_index_next(&index_, &page, true) && page == 0);
+    assert_int_equal(qy_index_get(&index_, 0), 1);
+    set(5000);
+    qy_index_remove(memory.mm, &index_, 0);
+    come_and_go(UINT32_MAX);
+    qy_index_remove(memory.mm, &index_, 5000);
+    assert_null(index_.root);
+    test_rules(memory.mm);
+    test_memory_free(&memory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(like_an_array),
         cmocka_unit_test(freed_whole),
+        cmocka_unit_test(nothing_kept_for_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

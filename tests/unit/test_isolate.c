@@ -2,14 +2,19 @@
  * test_isolate.c - a range is had whole or not at all, who is waited for, and for how long
  */
 #include "borrower.h"
+#include "frames.h"
 #include "support.h"
 
 #include "buddy/lend.h"
 #include "move/move.h"
 
 #include <quarry/buddy.h>
+#include <quarry/slab.h>
 
 #include <errno.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #define FIRST (4 * GIB / PAGE)
@@ -174,7 +179,74 @@ static void nobody_to_ask(void **state)
     tear_down();
 }
 
+static void check_owner(qy_pfn_t pfn, enum qy_cma_reason reason, const char *owner)
+{
+    struct qy_move move = new_move(0);
+    assert_int_equal(qy_move_reason(mm, pfn - FIRST), reason);
+    qy_move_stuck(&move, pfn, reason);
+    assert_string_equal(report.stuck[0].owner, owner);
+}
+
+static bool is_ninth(qy_pfn_t pfn)
+{
+    return pfn == FIRST + 9;
+}
+
+/* Wrong if it failed: a frame on its way would be said to be who has the one before it, and a
+ * request that waits would not wait for it. */
+static void whose_it_is(void **state)
+{
+    (void)state;
+    set_up(is_ninth);
+    qy_drain_all_pages(mm);
+    qy_pfn_t block = qy_alloc_pages(mm, QY_GFP_KERNEL, 3);
+    void *run = qy_kmalloc(mm, 10 * PAGE, QY_GFP_KERNEL);
+    qy_pfn_t first = qy_virt_to_pfn(mm, run);
+    frames_take(mm, FIRST + 10, 1);
+    memset(borrower->mapping.name, 'b', QY_MAPPING_NAME - 1); /* as long as a name can be */
+    check_owner(FIRST + 9, QY_CMA_BUSY, borrower->mapping.name);
+    check_owner(FIRST + 10, QY_CMA_BUSY, "on its way");
+    check_owner(block, QY_CMA_UNMOVABLE, "qy_alloc_pages()");
+    check_owner(block + 7, QY_CMA_UNMOVABLE, "qy_alloc_pages()");
+    check_owner(first, QY_CMA_UNMOVABLE, "kmalloc, a run of pages");
+    check_owner(first + 9, QY_CMA_UNMOVABLE, "kmalloc, a run of pages");
+    bool behind_block = qy_frame_is_free(mm, block + 8 - FIRST);
+    bool behind_run = qy_frame_is_free(mm, first + 10 - FIRST);
+    assert_true(behind_block || behind_run);
+    if (behind_block) {
+        frames_take(mm, block + 8, 1);
+        check_owner(block + 8, QY_CMA_BUSY, "on its way");
+        qy_give_run(mm, block + 8, 1, false);
+    }
+    if (behind_run) {
+        frames_take(mm, first + 10, 1);
+        check_owner(first + 10, QY_CMA_BUSY, "on its way");
+        qy_give_run(mm, first + 10, 1, false);
+    }
+    qy_give_run(mm, FIRST + 10, 1, false);
+    assert_int_equal(qy_free_pages(mm, block, 3), 0);
+    assert_int_equal(qy_kfree(mm, run), 0);
+    tear_down();
+}
+
 /* ---- waiting ---- */
+
+static unsigned yields, sleeps;
+static uint64_t slept_ns[4]; /* the first */
+
+int sched_yield(void)
+{
+    yields++;
+    return (int)syscall(SYS_sched_yield);
+}
+
+int nanosleep(const struct timespec *time, struct timespec *left)
+{
+    if (sleeps < COUNT_OF(slept_ns))
+        slept_ns[sleeps] = (uint64_t)time->tv_sec * 1000000000 + (uint64_t)time->tv_nsec;
+    sleeps++;
+    return (int)syscall(SYS_nanosleep, time, left);
+}
 
 static bool is_one(qy_pfn_t pfn)
 {
@@ -212,6 +284,31 @@ static void held_for_a_moment(void **state)
     }
     assert_int_equal(ask_for_pinned(&move, awake + 4, 4), -EBUSY);
     assert_int_equal(move.naps, 0);
+}
+
+/** As ask_for_pinned() in vain; what it waited for until then. */
+static void check_waits(unsigned nr_naps, unsigned nr_yields)
+{
+    struct qy_move move;
+    set_up(is_one);
+    pin(FIRST + 300);
+    yields = sleeps = 0;
+    move = new_move(nr_naps);
+    assert_int_equal(qy_isolate(&move, FIRST, RANGE), -EBUSY);
+    assert_int_equal(yields, nr_yields);
+    assert_int_equal(sleeps, nr_naps);
+    for (unsigned i = 0; i < sleeps && i < COUNT_OF(slept_ns); i++)
+        assert_int_equal(slept_ns[i], 50 * US << i);
+    tear_down();
+}
+
+/* Wrong if it failed: who waits would keep the processor from him whom he waits for, or wait long
+ * for what comes at once. */
+static void others_run(void **state)
+{
+    (void)state;
+    check_waits(0, 7); /* the first time it just asks again */
+    check_waits(6, 7);
 }
 
 /** How long a nap is, that may end after @limit_ns; 0: never, or nobody let this get there in
@@ -328,6 +425,13 @@ static uint64_t give_up(struct qy_mm *of, qy_gfp_t gfp, unsigned order)
     return 0;
 }
 
+static qy_pfn_t nowhere(struct qy_move *move, unsigned *order)
+{
+    (void)move;
+    (void)order;
+    return QY_PFN_NONE;
+}
+
 /* Wrong if it failed: a request would fail for want of a frame that somebody would have given up;
  * or ask for ever; or compaction would have others give up what they have. */
 static void room_for_what_moves(void **state)
@@ -350,8 +454,7 @@ static void room_for_what_moves(void **state)
 
     reclaims = 0;
     move = new_move(0);
-    move.zone = &mm->zones[QY_ZONE_NORMAL];
-    move.order = 9;
+    move.gap = nowhere;
     assert_int_equal(qy_isolate(&move, FIRST, RANGE), -EBUSY);
     assert_int_equal(report.stuck[0].reason, QY_CMA_NO_TARGET);
     assert_int_equal(reclaims, 0);
@@ -363,6 +466,45 @@ static void room_for_what_moves(void **state)
     assert_true(reclaims >= RANGE - free);
     let_go(&move);
     atomic_store(&mm->reclaim, before);
+    tear_down();
+}
+
+static unsigned cleaned_in_vain;
+
+/** In use just now, so often. */
+static int late_clean(struct qy_mapping *mapping, uint32_t index, qy_pfn_t pfn)
+{
+    if (cleaned_in_vain == 0)
+        return ops.clean(mapping, index, pfn);
+    cleaned_in_vain--;
+    return -EAGAIN;
+}
+
+/* Wrong if it failed: a page that is just being written by somebody else would be said not to be
+ * writable, and end the request. */
+static void written_by_another(void **state)
+{
+    static struct qy_mapping_ops busy;
+    (void)state;
+    set_up(is_any);
+    while (qy_alloc_pages(mm, QY_GFP_ATOMIC | QY_GFP_NOWARN, 0) != QY_PFN_NONE)
+        ;
+    busy = *borrower->mapping.ops;
+    busy.clean = late_clean;
+    borrower->mapping.ops = &busy;
+    for (qy_pfn_t pfn = FIRST; pfn < FIRST + RANGE; pfn++)
+        if (qy_folio_of(mm, pfn)->state == QY_FOLIO_LENT)
+            borrower->kind[page_on(pfn)] = BORROWED_DIRTY;
+    cleaned_in_vain = UINT32_MAX;
+    struct qy_move move = new_move(0);
+    assert_int_equal(qy_isolate(&move, FIRST, RANGE), -EBUSY);
+    assert_int_equal(report.stuck[0].reason, QY_CMA_BUSY);
+    assert_int_equal(report.written, 0);
+    cleaned_in_vain = 5;
+    move = new_move(0);
+    assert_int_equal(qy_isolate(&move, FIRST, RANGE), 0);
+    assert_true(report.written > 0);
+    let_go(&move);
     tear_down();
 }
 
@@ -403,23 +545,37 @@ static void written_where_no_room(void **state)
     tear_down();
 }
 
-/* Wrong if it failed: what is moved or dropped by compaction would go elsewhere than into the gaps
- * of its zone, or be lost. */
+static bool is_third_or_behind(qy_pfn_t pfn)
+{
+    return is_third(pfn) || pfn == FIRST + RANGE; /* a block with gaps, not a whole one */
+}
+
+/** A gap of the 1024 frames behind the range. */
+static qy_pfn_t behind_range(struct qy_move *move, unsigned *order)
+{
+    assert_ptr_equal(move->mm, mm);
+    return qy_lend_gap(mm, FIRST + RANGE, QY_MAX_ORDER, order);
+}
+
+/* Wrong if it failed: what is moved by compaction would go elsewhere than into its gaps, or be
+ * lost. */
 static void compaction_drops_nothing(void **state)
 {
     (void)state;
-    set_up(is_third);
+    set_up(is_third_or_behind);
     for (qy_pfn_t pfn = FIRST; pfn < FIRST + RANGE; pfn++)
         if (qy_folio_of(mm, pfn)->state == QY_FOLIO_LENT)
             borrower->kind[page_on(pfn)] = pfn % 2 ? BORROWED_CLEAN : BORROWED_DIRTY;
     uint64_t pages = borrower->nr_pages;
     struct qy_move move = new_move(0);
-    move.zone = &mm->zones[QY_ZONE_NORMAL];
-    move.order = QY_MAX_ORDER + 1;
+    move.gap = behind_range;
     assert_int_equal(qy_isolate(&move, FIRST, RANGE), 0);
-    assert_int_equal(report.moved, pages);
+    assert_int_equal(report.moved, pages - 1);
     assert_int_equal(borrower->nr_pages, pages);
     assert_int_equal(borrower->dropped + borrower->cleaned, 0);
+    for (uint32_t page = 0; page < BORROWER_PAGES; page++)
+        if (borrower->kind[page] != BORROWED_NOTHING)
+            assert_in_range(borrower->pfn[page], FIRST + RANGE, FIRST + 2 * RANGE - 1);
     let_go(&move);
     tear_down();
 }
@@ -429,13 +585,16 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stuck_are_named),
         cmocka_unit_test(nobody_to_ask),
+        cmocka_unit_test(whose_it_is),
         cmocka_unit_test(held_for_a_moment),
+        cmocka_unit_test(others_run),
         cmocka_unit_test(naps),
         cmocka_unit_test(deadline),
         cmocka_unit_test(so_much_and_no_more),
         cmocka_unit_test(room_for_what_moves),
         cmocka_unit_test(compaction_drops_nothing),
         cmocka_unit_test(written_where_no_room),
+        cmocka_unit_test(written_by_another),
     };
     alarm(50); /* a nap that does not end ends here */
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,11 +14,16 @@
 #define FIRST (BASE / PAGE)
 #define REGION UINT64_C(2048) /* frames: 8 MiB */
 
-static struct test_memory movable_memory(uint64_t bytes)
+static struct test_memory movable_memory_with(uint64_t bytes, uint64_t min_free_kbytes)
 {
     struct test_memory memory;
-    test_memory_lendable(&memory, bytes, 1);
+    test_memory_lendable(&memory, bytes, min_free_kbytes);
     return memory;
+}
+
+static struct test_memory movable_memory(uint64_t bytes)
+{
+    return movable_memory_with(bytes, 1);
 }
 
 static struct qy_zone *normal(struct qy_mm *mm)
@@ -201,6 +206,65 @@ static void neighbours_are_lent_in_order(void **state)
     test_memory_free(&memory);
 }
 
+/** The free frames of [pfn, pfn + nr_frames) are lent as gaps, a piece after the other. */
+static uint64_t lend_gaps(struct qy_mm *mm, qy_pfn_t pfn, unsigned below, unsigned most)
+{
+    for (uint64_t lent = 0;;) {
+        unsigned order = most;
+        qy_pfn_t gap = qy_lend_gap(mm, pfn, below, &order);
+        if (gap == QY_PFN_NONE)
+            return lent;
+        assert_true(in(gap, pfn, (UINT64_C(1) << below) - (UINT64_C(1) << order) + 1));
+        assert_int_equal(gap % (1u << order), 0);
+        assert_true(order <= most);
+        lent += UINT64_C(1) << order;
+        for (unsigned i = 0; i < 1u << order; i++)
+            assert_int_equal(mm->folios[gap - mm->start_pfn + i].state, QY_FOLIO_LENT);
+    }
+}
+
+/* Wrong if it failed: compaction would take blocks apart that are what it wants, take frames of
+ * regions, or leave gaps open. */
+static void gaps(void **state)
+{
+    (void)state;
+    for (unsigned below = 1; below <= QY_MAX_ORDER; below++)
+        for (unsigned most = 0; most <= 9; most++) {
+            struct test_memory memory = movable_memory(32 * MIB);
+            struct qy_mm *mm = memory.mm;
+            const uint64_t frames = UINT64_C(1) << below;
+            const qy_pfn_t pfn = FIRST + 4096 + (below < QY_MAX_ORDER ? frames : 0);
+            unsigned order = most;
+            assert_int_equal(qy_lend_gap(mm, pfn, below, &order), QY_PFN_NONE); /* all is free */
+            frames_take(mm, pfn + frames - 1, 1);
+            uint64_t free = qy_free_frames(mm);
+            assert_int_equal(lend_gaps(mm, pfn, below, most), frames - 1);
+            assert_int_equal(qy_free_frames(mm), free - (frames - 1));
+            for (qy_pfn_t at = pfn; at < pfn + frames - 1; at++)
+                qy_lend_return(mm, at, 1);
+            for (unsigned type = QY_MIGRATE_HIGHATOMIC; type <= QY_MIGRATE_GUARANTEED; type++) {
+                qy_lend_set_type(mm, FIRST + 4096, REGION, (enum qy_migratetype)type);
+                assert_int_equal(qy_lend_gap(mm, pfn, below, &order), QY_PFN_NONE);
+            }
+            test_memory_free(&memory);
+        }
+}
+
+/* Wrong if it failed: who lends would keep as much as who is about to run short, and the cache be
+ * given up while there is room. */
+static void down_to_the_least(void **state)
+{
+    struct test_memory memory = movable_memory_with(32 * MIB, 1024);
+    struct qy_mm *mm = memory.mm;
+    const uint64_t least = normal(mm)->watermark[QY_WMARK_MIN];
+    (void)state;
+    assert_true(least >= 100 && least < normal(mm)->watermark[QY_WMARK_LOW]);
+    while (lend(mm, QY_LEND_MOVABLE, 0) != QY_PFN_NONE)
+        ;
+    assert_int_equal(qy_free_frames(mm), least);
+    test_memory_free(&memory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -211,6 +275,8 @@ int main(void)
         cmocka_unit_test(given_up),
         cmocka_unit_test(not_movable),
         cmocka_unit_test(neighbours_are_lent_in_order),
+        cmocka_unit_test(gaps),
+        cmocka_unit_test(down_to_the_least),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,6 +19,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define MOST 20000
@@ -335,6 +337,74 @@ static void a_file_that_is_opened_to_append(void **state)
     qy_linux_mm_destroy(mm);
 }
 
+/** What the file has is what it should have, seen past Quarry. */
+static void check_file(const char *path, const unsigned char *bytes, size_t length)
+{
+    static unsigned char seen[512 * PAGE];
+    int fd = open(path, O_RDONLY);
+    assert_int_equal(pread(fd, seen, sizeof(seen), 0), length);
+    if (memcmp(seen, bytes, length) != 0)
+        test_fail("other bytes at a length of %zu", length);
+    close(fd);
+}
+
+static uint64_t direct_transfers, plain_transfers;
+
+/** Whether a call moved whole pages past the host's cache, or the rest. */
+static ssize_t count_transfer(int fd, ssize_t moved)
+{
+    bool direct = fcntl(fd, F_GETFL) & O_DIRECT;
+    *(direct ? &direct_transfers : &plain_transfers) += moved > 0 ? (uint64_t)moved : 0;
+    return moved;
+}
+
+ssize_t pwritev(int fd, const struct iovec *pieces, int count, off_t offset)
+{
+    return count_transfer(fd, syscall(SYS_pwritev, fd, pieces, count, offset, 0));
+}
+
+/* Wrong if it failed: the end of a file that is open with O_DIRECT could not be written or read,
+ * for it is no whole block; or all of it would go through the host's cache. */
+static void the_end_of_a_direct_file(void **state)
+{
+    static unsigned char bytes[300 * PAGE], buffer[300 * PAGE];
+    static const size_t lengths[] = {
+        5, 512, PAGE - 1, PAGE, PAGE + 1000, 3 * PAGE + 512, 200 * PAGE + 7, sizeof(bytes)};
+    const struct qy_linux_options options = {.movable = true, .span_bytes = 64 * MIB};
+    char path[] = "/tmp/quarry-direct-XXXXXX";
+    int fd = mkstemp(path);
+    struct qy_mm *mm = qy_linux_mm_create(&options, NULL);
+    struct qy_error error;
+    (void)state;
+    assert_non_null(mm);
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        bytes[i] = (unsigned char)(i / 512 * 7 + i);
+    for (unsigned i = 0; i < COUNT_OF(lengths); i++) {
+        struct qy_file *file = qy_linux_file_open(mm, path, O_RDWR | O_DIRECT, &error);
+        if (file == NULL && error.code == -EINVAL)
+            break; /* this file system does without */
+        assert_non_null(file);
+        size_t before = i > 0 ? lengths[i - 1] : 0;
+        direct_transfers = plain_transfers = 0;
+        assert_int_equal(qy_file_read(file, buffer, sizeof(buffer), 0), before);
+        assert_memory_equal(buffer, bytes, before);
+        assert_int_equal(qy_file_write(file, bytes, lengths[i], 0), lengths[i]);
+        assert_int_equal(qy_file_sync(file), 0);
+        assert_int_equal(direct_transfers, lengths[i] / PAGE * PAGE);
+        assert_int_equal(plain_transfers, lengths[i] % PAGE);
+        check_file(path, bytes, lengths[i]);
+        if (i % 2 == 0) {
+            assert_int_equal(qy_file_truncate(file, lengths[i] - 3), 0);
+            assert_int_equal(qy_file_write(file, bytes + lengths[i] - 3, 3, lengths[i] - 3), 3);
+        }
+        assert_int_equal(qy_file_close(file), 0);
+        check_file(path, bytes, lengths[i]);
+    }
+    close(fd);
+    unlink(path);
+    qy_linux_mm_destroy(mm);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -349,6 +419,7 @@ int main(void)
         cmocka_unit_test(pages_move_to_where_there_are_none),
         cmocka_unit_test(a_block_grows_past_the_end_of_memory),
         cmocka_unit_test(a_file_that_is_opened_to_append),
+        cmocka_unit_test(the_end_of_a_direct_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

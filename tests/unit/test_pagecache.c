@@ -253,37 +253,158 @@ static void make_region(struct qy_mm *mm)
     mm->zones[QY_ZONE_NORMAL].lends_eagerly = true;
 }
 
-/* Wrong if it failed: what is pinned would stay in a region when no frame is free elsewhere, though
- * other pages could make way; or frames be lost on the way. */
-static void pins_leave_a_full_region(void **state)
+static qy_pfn_t taken[8192];
+static unsigned nr_taken;
+
+/** Pages 0 .. 499 lie in a region, 600 .. 699 and some behind them outside; nothing else is free. */
+static struct qy_file *file_in_region(void)
 {
     static unsigned char buffer[PAGE];
-    static qy_pfn_t taken[8192];
     struct qy_file *file = open_file(16 * MIB, 4 * MIB);
     struct qy_mm *mm = memory.mm;
-    unsigned count = 0;
-    (void)state;
     for (uint64_t page = 600; page < 700; page++) /* outside: there is no region yet */
         assert_int_equal(qy_file_read(file, buffer, PAGE, page * PAGE), PAGE);
     make_region(mm);
     for (uint64_t page = 0; page < 500; page++)
         assert_int_equal(qy_file_read(file, buffer, PAGE, page * PAGE), PAGE);
-    while ((taken[count] = qy_alloc_pages(mm, QY_GFP_NOWAIT | QY_GFP_NOWARN, 0)) != QY_PFN_NONE)
-        count++;
-    uint64_t before = stat_of(file).pages + qy_free_frames(mm);
+    nr_taken = 0;
+    while ((taken[nr_taken] = qy_alloc_pages(mm, QY_GFP_NOWAIT | QY_GFP_NOWARN, 0)) != QY_PFN_NONE)
+        nr_taken++;
+    return file;
+}
+
+static void close_region_file(struct qy_file *file)
+{
+    test_rules(memory.mm);
+    while (nr_taken > 0)
+        assert_int_equal(qy_free_pages(memory.mm, taken[--nr_taken], 0), 0);
+    close_file(file);
+}
+
+static bool lies_in_region(const struct qy_file *file, uint64_t page)
+{
+    return qy_frame_in_region(memory.mm,
+                              qy_index_get((struct qy_index *)&file->index, (uint32_t)page));
+}
+
+static void check_leaving(bool dirty)
+{
+    struct qy_file *file = file_in_region();
+    for (uint32_t page = 0; dirty && qy_index_next(&file->index, &page, false); page++)
+        if (!lies_in_region(file, page))
+            assert_int_equal(qy_file_write(file, backing.bytes + page * PAGE, 1, page * PAGE), 1);
+    uint64_t before = stat_of(file).pages + qy_free_frames(memory.mm);
     for (uint64_t page = 0; page < 40; page++) {
+        assert_true(lies_in_region(file, page));
         unsigned char *bytes = qy_file_pin(file, page, page % 2, NULL);
         assert_non_null(bytes);
-        assert_false(qy_frame_in_region(mm, qy_index_get(&file->index, (uint32_t)page)));
+        assert_false(lies_in_region(file, page));
         assert_memory_equal(bytes, backing.bytes + page * PAGE, PAGE);
     }
     assert_int_equal(stat_of(file).pinned, 40);
-    assert_int_equal(stat_of(file).pages + qy_free_frames(mm), before);
-    test_rules(mm);
+    assert_int_equal(stat_of(file).pages + qy_free_frames(memory.mm), before);
     for (uint64_t page = 0; page < 40; page++)
         assert_int_equal(qy_file_unpin(file, page), 0);
-    while (count > 0)
-        assert_int_equal(qy_free_pages(mm, taken[--count], 0), 0);
+    close_region_file(file);
+}
+
+/* Wrong if it failed: what is pinned would stay in a region when no frame is free elsewhere, though
+ * other pages could make way; or frames be lost on the way. */
+static void pins_leave_a_full_region(void **state)
+{
+    (void)state;
+    check_leaving(false);
+    check_leaving(true);
+}
+
+/* Wrong if it failed: a page that can make way would not be asked because it is the only one; or
+ * one that cannot leave be pinned where it lies. */
+static void the_last_one_makes_way(void **state)
+{
+    struct qy_file *file = file_in_region();
+    uint32_t first = 600;
+    int code;
+    (void)state;
+    assert_true(qy_index_next(&file->index, &first, false));
+    for (uint32_t page = first + 1; qy_index_next(&file->index, &page, false); page++)
+        assert_non_null(qy_file_pin(file, page, false, NULL));
+    assert_non_null(qy_file_pin(file, 0, false, NULL));
+    assert_int_equal(qy_index_get(&file->index, first), QY_NO_FRAME);
+    assert_null(qy_file_pin(file, 1, false, &code));
+    assert_int_equal(code, -ENOMEM);
+    assert_int_equal(qy_file_unpin(file, 0), 0);
+    for (uint32_t page = first + 1; qy_index_next(&file->index, &page, false); page++)
+        assert_int_equal(qy_file_unpin(file, page), 0);
+    close_region_file(file);
+}
+
+/* Wrong if it failed: a page that is pinned as often as can be counted could not be read, or be
+ * pinned once more. */
+static void pinned_by_all(void **state)
+{
+    unsigned char buffer[PAGE];
+    struct qy_file *file = open_file(16 * MIB, 1 * MIB);
+    int code;
+    (void)state;
+    for (unsigned i = 0; i < UINT16_MAX; i++)
+        assert_non_null(qy_file_pin(file, 3, false, NULL));
+    assert_null(qy_file_pin(file, 3, false, &code));
+    assert_int_equal(code, -EBUSY);
+    assert_int_equal(qy_file_read(file, buffer, PAGE, 3 * PAGE), PAGE);
+    assert_memory_equal(buffer, backing.bytes + 3 * PAGE, PAGE);
+    assert_int_equal(qy_file_write(file, "new", 3, 3 * PAGE), 3);
+    assert_int_equal(qy_file_read(file, buffer, PAGE, 2 * PAGE + PAGE / 2), PAGE);
+    assert_memory_equal(buffer + PAGE / 2, "new", 3);
+    for (unsigned i = 0; i < UINT16_MAX; i++)
+        assert_int_equal(qy_file_unpin(file, 3), 0);
+    close_file(file);
+}
+
+/* Wrong if it failed: a mover would take a page for clean because another one was written, while it
+ * is not; or give it up for lost because it is in use just now. */
+static void cleaned_for_a_mover(void **state)
+{
+    struct qy_file *file = open_file(16 * MIB, 1 * MIB);
+    struct qy_mapping *mapping = &file->mapping;
+    (void)state;
+    assert_int_equal(qy_file_write(file, "first", 5, 0), 5);
+    assert_int_equal(qy_file_write(file, "other", 5, 9 * PAGE), 5);
+    qy_pfn_t pfn = memory.mm->start_pfn + qy_index_get(&file->index, 0);
+    for (int dirty = 2; dirty > 0; dirty--) { /* another page as well, and then none */
+        assert_int_equal(mapping->ops->isolate(mapping, 0, pfn, 1), 1);
+        assert_int_equal(stat_of(file).dirty, dirty);
+        assert_int_equal(mapping->ops->clean(mapping, 0, pfn), -EAGAIN);
+        assert_int_equal(stat_of(file).dirty, 1);
+        assert_int_equal(mapping->ops->putback(mapping, 0, pfn, pfn, 1), 0);
+    }
+    assert_int_equal(mapping->ops->clean(mapping, 0, pfn), 0);
+    assert_int_equal(stat_of(file).dirty, 0);
+    assert_int_equal(mapping->ops->clean(mapping, 0, pfn), 0);
+    assert_int_equal(mapping->ops->drop(mapping, 0, pfn, 1), 1);
+    close_file(file);
+}
+
+/* Wrong if it failed: a mover would be given a run of pages one by one, or more than may go while
+ * others wait for the file. */
+static void dropped_together(void **state)
+{
+    static unsigned char buffer[128 * PAGE];
+    struct qy_file *file = open_file(16 * MIB, 1 * MIB);
+    struct qy_mapping *mapping = &file->mapping;
+    (void)state;
+    assert_int_equal(qy_file_read(file, buffer, sizeof(buffer), 0), sizeof(buffer));
+    uint32_t frame = qy_index_get(&file->index, 0);
+    for (uint32_t page = 0; page < 128; page++) /* neighbours are lent in order */
+        assert_int_equal(qy_index_get(&file->index, page), frame + page);
+    qy_pfn_t pfn = memory.mm->start_pfn + frame;
+    assert_int_equal(mapping->ops->drop(mapping, 0, pfn, 10), 10);
+    assert_int_equal(mapping->ops->drop(mapping, 0, pfn, 10), -EAGAIN);
+    assert_int_equal(mapping->ops->drop(mapping, 10, pfn + 10, 118), 64);
+    assert_non_null(qy_file_pin(file, 80, false, NULL));
+    assert_int_equal(mapping->ops->drop(mapping, 74, pfn + 74, 20), 6);
+    assert_int_equal(mapping->ops->drop(mapping, 80, pfn + 80, 20), -EBUSY);
+    assert_int_equal(qy_file_unpin(file, 80), 0);
+    assert_int_equal(stat_of(file).pages, 48);
     close_file(file);
 }
 
@@ -383,10 +504,22 @@ static void what_is_gone(void **state)
     close_file(file);
 }
 
+/** The first of these pages that is remembered in this place: from now on. lock held. */
+static uint32_t note_at(struct qy_vmscan *vmscan, uint32_t place, uint32_t page)
+{
+    for (;; page++) {
+        qy_evicted_note_locked(vmscan, 1, page);
+        if (vmscan->evicted[place].hash != 0)
+            return page;
+        assert_true(qy_evicted_lately_locked(vmscan, 1, page));
+    }
+}
+
 /* Wrong if it failed: what is gone would be forgotten when more pages come than there were before,
  * or never. */
 static void gone_for_long(void **state)
 {
+    const size_t bytes = 2048 * sizeof(struct qy_evicted);
     struct qy_file *file = open_file(16 * MIB, 1024 * PAGE - MIB);
     struct qy_vmscan *vmscan = qy_vmscan_peek(memory.mm);
     static unsigned char buffer[PAGE];
@@ -394,20 +527,29 @@ static void gone_for_long(void **state)
     assert_int_equal(qy_file_read(file, buffer, PAGE, 0), PAGE);
     assert_int_equal(qy_file_read(file, buffer, PAGE, 200 * PAGE), PAGE);
     qy_lock(&vmscan->lock);
-    qy_evicted_note_locked(vmscan, 1, 5000);
+    uint32_t first = note_at(vmscan, 0, 5000);
+    uint32_t last = note_at(vmscan, vmscan->evicted_mask, first + 1);
     qy_unlock(&vmscan->lock);
     for (uint64_t page = 0; page < 1024; page++) /* as many as are remembered at first */
         assert_int_equal(qy_file_write(file, buffer, PAGE, page * PAGE), PAGE);
     assert_int_equal(qy_file_sync(file), 0);
     assert_int_equal(qy_lru_pages(vmscan, QY_LRU_ALL_PLACES), 1024);
+    void *used = qy_kmalloc(memory.mm, bytes, QY_GFP_KERNEL);
+    memset(used, 0xff, bytes); /* as the new table's memory may be */
+    assert_int_equal(qy_kfree(memory.mm, used), 0);
     qy_evicted_grow(vmscan);
-    void *object = qy_kmalloc(memory.mm, 2048 * sizeof(struct qy_evicted), QY_GFP_KERNEL);
+    void *object = qy_kmalloc(memory.mm, bytes, QY_GFP_KERNEL);
     assert_non_null(object);
-    memset(object, 0xff, 2048 * sizeof(struct qy_evicted)); /* it is nobody else's */
+    memset(object, 0xff, bytes); /* it is nobody else's */
     assert_int_equal(qy_kfree(memory.mm, object), 0);
     qy_lock(&vmscan->lock);
     assert_int_equal(vmscan->evicted_mask, 2047);
-    assert_true(qy_evicted_lately_locked(vmscan, 1, 5000));
+    unsigned remembered = 0;
+    for (unsigned i = 0; i < 2048; i++)
+        remembered += vmscan->evicted[i].hash != 0;
+    assert_int_equal(remembered, 2);
+    assert_true(qy_evicted_lately_locked(vmscan, 1, first));
+    assert_true(qy_evicted_lately_locked(vmscan, 1, last));
     qy_evicted_note_locked(vmscan, 1, 5001);
     for (uint32_t page = 0; page <= 1024; page++)
         qy_evicted_note_locked(vmscan, 1, 100000 + page % 7);
@@ -426,6 +568,10 @@ int main(void)
         cmocka_unit_test(errors),
         cmocka_unit_test(pins_leave_a_full_region),
         cmocka_unit_test(figures_while_written),
+        cmocka_unit_test(the_last_one_makes_way),
+        cmocka_unit_test(pinned_by_all),
+        cmocka_unit_test(cleaned_for_a_mover),
+        cmocka_unit_test(dropped_together),
         cmocka_unit_test(held_back),
         cmocka_unit_test(what_is_gone),
         cmocka_unit_test(gone_for_long),
