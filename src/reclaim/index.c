@@ -150,8 +150,14 @@ bool qy_index_marked(struct qy_index *index, uint32_t page)
 
 void qy_index_remove(struct qy_mm *mm, struct qy_index *index, uint32_t page)
 {
-    struct qy_index_node *path[MOST_HEIGHT];
-    qy_index_mark(index, page, false);
+    struct qy_index_node *path[MOST_HEIGHT], *leaf = leaf_of(index, page);
+    uint64_t bit = UINT64_C(1) << page % QY_INDEX_SLOTS;
+    if (leaf->dirty & bit)
+        qy_index_mark(index, page, false);
+    if (leaf->used != bit) {
+        leaf->used &= ~bit;
+        return;
+    }
     path_of(index, page, path);
     for (unsigned level = 0; level < index->height; level++) {
         path[level]->used &= ~(UINT64_C(1) << place_of(page, level));
