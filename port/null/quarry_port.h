@@ -12,6 +12,7 @@
 
 #define QY_PAGE_SHIFT 12
 #define QY_CACHE_LINE 64
+#define QY_SLEEP_POLLS 1
 
 struct qy_cpu *qy_port_cpu(const struct qy_mm *mm, uint32_t port_index);
 

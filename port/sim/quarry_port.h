@@ -12,6 +12,7 @@
 
 #define QY_PAGE_SHIFT 12
 #define QY_CACHE_LINE 64
+#define QY_SLEEP_POLLS 100
 
 /** A point at which another virtual CPU may go on. */
 void qy_sim_point(void);

@@ -41,7 +41,7 @@ struct virtual_cpu {
 static struct slot slots[MOST_SLOTS];
 static unsigned nr_slots;
 static int current_cpu;
-static uint64_t calls, fail_at, fail_end, lines;
+static uint64_t calls, fail_at, fail_end, lines, wakes;
 static char last_line[400];
 
 static struct virtual_cpu cpus[QY_SIM_CPUS];
@@ -75,6 +75,11 @@ void qy_sim_fail(uint64_t nth)
 bool qy_sim_failed(void)
 {
     return fail_at != 0 && calls >= fail_at;
+}
+
+uint64_t qy_sim_wakes(void)
+{
+    return wakes;
 }
 
 uint64_t qy_sim_lines(void)
@@ -226,7 +231,7 @@ void qy_sim_reset(void)
     qy_sim_windows_reset();
     nr_slots = 0;
     current_cpu = 0;
-    calls = fail_at = fail_end = lines = 0;
+    calls = fail_at = fail_end = lines = wakes = 0;
     last_line[0] = '\0';
     held_ranks_outside = 0;
 }
@@ -375,6 +380,7 @@ void qy_port_sleep(_Atomic uint32_t *word, uint32_t value)
 
 void qy_port_wake(_Atomic uint32_t *word)
 {
+    wakes++;
     for (unsigned i = 0; i < nr_running; i++)
         if (cpus[i].asleep_on == word)
             cpus[i].asleep_on = NULL;

@@ -39,6 +39,9 @@ uint64_t qy_sim_maps(void);
 /** Spaces that are created from now on may have so many mappings. */
 void qy_sim_window_most(uint64_t mappings);
 
+/** How often the core woke who sleeps on a word, if anybody did. */
+uint64_t qy_sim_wakes(void);
+
 /** Lines of report that the core wrote; the last one. */
 uint64_t qy_sim_lines(void);
 const char *qy_sim_last_line(void);

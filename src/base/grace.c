@@ -13,7 +13,8 @@
  *
  * LOCKS   wait_lock among waiters.
  *
- * COST    Two atomic operations to enter, one to leave.
+ * COST    Two atomic operations to enter, one to leave. A system call only to wait, and to wake
+ *         who waits.
  */
 #include "base/grace.h"
 
@@ -46,7 +47,9 @@ void qy_grace_leave(struct qy_grace *grace, unsigned ticket)
 {
     uint32_t before = atomic_fetch_sub(&grace->inside[ticket], 1);
     qy_assert(before != 0, "L2");
-    if (before == 1)
+    qy_port_light_barrier();
+    bool turned = (atomic_load(&grace->turn) & 1) != ticket;
+    if (before == 1 && turned) /* else nobody waits for this count */
         qy_port_wake(&grace->inside[ticket]);
 }
 
@@ -55,6 +58,7 @@ void qy_grace_wait(struct qy_grace *grace)
     qy_lock(&grace->wait_lock);
     unsigned old = atomic_fetch_add(&grace->turn, 1) & 1;
     uint32_t left;
+    qy_port_light_barrier();
     while ((left = atomic_load(&grace->inside[old])) != 0)
         qy_port_sleep(&grace->inside[old], left);
     qy_unlock(&grace->wait_lock);

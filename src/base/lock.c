@@ -9,14 +9,15 @@
  *
  * LOCKS   This is where they come from.
  *
- * COST    About a hundred polls before the first system call: longer than any section of
- *         the core but those that enter the kernel.
+ * COST    Polls for as long as a sleep and a wake-up take: whoever comes later than that has lost
+ *         as much again at most (Karlin et al., "Empirical studies of competitive spinning",
+ *         1991). A processor with nothing else to do halts, and comes back ten times later
+ *         than a system call takes: far longer than any section of the core but those that
+ *         enter the kernel.
  */
 #include "base/lock.h"
 
 #include "base/assert.h"
-
-#define SPINS 100
 
 _Static_assert(QY_NR_RANKS <= 32, "a thread's held ranks are bits of a word");
 
@@ -28,7 +29,7 @@ void qy_lock_init(struct qy_lock *lock, enum qy_lock_rank rank)
 
 void qy_lock_slow(struct qy_lock *lock)
 {
-    for (int spin = 0; spin < SPINS; spin++) {
+    for (int spin = 0; spin < QY_SLEEP_POLLS; spin++) {
         uint32_t expected = 0;
         if (atomic_load_explicit(&lock->word, memory_order_relaxed) == 0 &&
             atomic_compare_exchange_weak_explicit(&lock->word, &expected, 1, memory_order_acquire,

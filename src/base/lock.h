@@ -2,7 +2,7 @@
  * lock.h - a lock, and the order in which locks may be taken
  *
  * WHAT    One word: free, held, or held with sleepers. The uncontended pair is one
- *         compare-exchange and one exchange; who must wait spins shortly, then sleeps
+ *         compare-exchange and one exchange; who must wait polls, then sleeps
  *         through the port (Drepper, "Futexes Are Tricky", 2005, mutex2).
  *
  * RULES   L1  A thread takes locks in rising rank only.

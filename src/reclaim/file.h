@@ -118,8 +118,8 @@ void qy_file_insert(struct qy_file *file, uint32_t page, uint32_t frame);
 void qy_file_inserted(struct qy_file *file, uint32_t page, uint32_t frame);
 /** The page, which nobody uses, goes, and its frame goes back. It may be BUSY; not WRITEBACK. */
 void qy_file_remove(struct qy_file *file, uint32_t page, uint32_t frame);
-/** So many, on frames in a row. */
-void qy_file_remove_run(struct qy_file *file, uint32_t page, uint32_t frame, unsigned count);
+/** So many, on frames in a row, which the caller returns: without the lock. */
+void qy_file_forget_run(struct qy_file *file, uint32_t page, uint32_t frame, unsigned count);
 
 void qy_file_not_busy(struct qy_file *file, uint32_t frame);
 

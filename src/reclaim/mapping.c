@@ -13,6 +13,7 @@
  */
 #include "base/assert.h"
 #include "base/errno.h"
+#include "buddy/lend.h"
 #include "reclaim/file.h"
 
 /** Who uses the file waits for so many at most, unless areas have them: these are taken from there
@@ -99,8 +100,9 @@ static int drop(struct qy_mapping *mapping, uint32_t index, qy_pfn_t pfn, unsign
         code = -QY_EAGAIN;
     }
     if (done > 0)
-        qy_file_remove_run(file, index, frame, done);
+        qy_file_forget_run(file, index, frame, done);
     qy_unlock(&mapping->lock);
+    qy_lend_return(mapping->mm, pfn, done);
     return done > 0 ? (int)done : code;
 }
 

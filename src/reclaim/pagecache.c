@@ -83,7 +83,7 @@ void qy_file_inserted(struct qy_file *file, uint32_t page, uint32_t frame)
     qy_file_not_busy(file, frame);
 }
 
-/** Off their lists, out of the index: the frames are nobody's, and go back. */
+/** Off their lists, out of the index: the frames are nobody's, and can go back. */
 static void forget(struct qy_file *file, uint32_t page, uint32_t frame, unsigned count,
                    bool evicted)
 {
@@ -105,10 +105,9 @@ static void forget(struct qy_file *file, uint32_t page, uint32_t frame, unsigned
         qy_folio_disown(folio);
     }
     file->nr_pages -= count;
-    qy_lend_return(mm, mm->start_pfn + frame, count);
 }
 
-void qy_file_remove_run(struct qy_file *file, uint32_t page, uint32_t frame, unsigned count)
+void qy_file_forget_run(struct qy_file *file, uint32_t page, uint32_t frame, unsigned count)
 {
     forget(file, page, frame, count, false);
     qy_file_notify(file);
@@ -116,7 +115,8 @@ void qy_file_remove_run(struct qy_file *file, uint32_t page, uint32_t frame, uns
 
 void qy_file_remove(struct qy_file *file, uint32_t page, uint32_t frame)
 {
-    qy_file_remove_run(file, page, frame, 1);
+    qy_file_forget_run(file, page, frame, 1);
+    qy_lend_return(file->mapping.mm, file->mapping.mm->start_pfn + frame, 1);
 }
 
 /* ---- states ---- */
@@ -265,5 +265,6 @@ bool qy_file_evict(struct qy_file *file, uint32_t page, uint32_t frame, bool kee
         return true;
     }
     forget(file, page, frame, 1, true);
+    qy_lend_return(mm, mm->start_pfn + frame, 1);
     return true;
 }

@@ -69,6 +69,20 @@ static void every_schedule(void **state)
     assert_true(used > 0);
 }
 
+/* Wrong if it failed: whoever leaves would pay a system call for nobody. */
+static void nobody_is_woken_who_does_not_wait(void **state)
+{
+    struct qy_grace grace;
+    (void)state;
+    qy_sim_reset();
+    qy_grace_init(&grace);
+    for (int turn = 0; turn < 3; turn++) {
+        qy_grace_leave(&grace, qy_grace_enter(&grace));
+        qy_grace_wait(&grace);
+    }
+    assert_int_equal(qy_sim_wakes(), 0);
+}
+
 /* Wrong if it failed: entering twice and leaving once would let a waiter pass, or the second
  * leaving never let him. */
 static void nested(void **state)
@@ -90,6 +104,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_schedule),
+        cmocka_unit_test(nobody_is_woken_who_does_not_wait),
         cmocka_unit_test(nested),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #define BUFFERS 4
+#define BLOCKS 4
 #define REGION_FRAMES 2048
 
 struct buffer {
@@ -98,6 +99,42 @@ static bool take(struct actor *actor, struct buffer *buffer)
     return true;
 }
 
+/** Blocks, as many as there are, used for a moment. */
+static bool take_blocks(struct actor *actor)
+{
+    struct qy_cma_report report;
+    qy_pfn_t pfns[BLOCKS];
+    unsigned region = (unsigned)random_below(&actor->random, REGIONS);
+    unsigned order = region + (unsigned)random_below(&actor->random, 7);
+    const struct qy_cma_request request = {.nr_frames = (uint64_t)BLOCKS << order,
+                                           .align_order = order};
+    uint64_t key = new_key(actor), bytes = (uint64_t)PAGE << order;
+    doing(actor, "cma_alloc_partial");
+    int got = qy_cma_alloc_partial(world.region[region], &request, pfns, &report);
+    if (got <= 0)
+        return check_result(region, &request, got, &report);
+    for (int i = 0; i < got; i++)
+        fill(qy_page_address(world.mm, pfns[i]), bytes, key + ((uint64_t)i << 8));
+    for (int i = 0; i < got; i++) {
+        verify(qy_page_address(world.mm, pfns[i]), bytes, key + ((uint64_t)i << 8), "block");
+        if (qy_cma_release(world.region[region], pfns[i], UINT64_C(1) << order) != 0)
+            test_fail("a block is not released");
+    }
+    return true;
+}
+
+/** Figures of a region that others use. */
+static void look(struct actor *actor)
+{
+    struct qy_cma_stat stat;
+    struct qy_cma *cma = world.region[random_below(&actor->random, REGIONS)];
+    doing(actor, "cma_stat");
+    qy_cma_stat(cma, &stat);
+    if (stat.frames != REGION_FRAMES || stat.failures > stat.requests || stat.out > REGION_FRAMES ||
+        qy_cma_find(world.mm, stat.name) != cma)
+        test_fail("figures of region %s", stat.name);
+}
+
 /** All of it, or its end. */
 static void release(struct actor *actor, struct buffer *buffer, bool all)
 {
@@ -125,6 +162,10 @@ static bool step(struct actor *actor)
     struct buffers *buffers = actor->own[4];
     if (random_one_in(&actor->random, 64))
         return compact(actor);
+    if (random_one_in(&actor->random, 64))
+        look(actor);
+    if (!holds_back(actor) && random_one_in(&actor->random, 8))
+        return take_blocks(actor);
     struct buffer *buffer = &buffers->buffer[random_below(&actor->random, BUFFERS)];
     if (buffer->cma == NULL)
         return holds_back(actor) || take(actor, buffer);
