@@ -4,7 +4,6 @@
 #include "json.h"
 #include "tool.h"
 
-#include <argp.h>
 #include <errno.h>
 #include <jansson.h>
 #include <limits.h>
@@ -12,8 +11,7 @@
 #include <string.h>
 
 enum {
-    KEY_HOST = 256,
-    KEY_JSON
+    KEY_JSON = KEY_HOST + 1
 };
 
 struct request {
@@ -43,12 +41,29 @@ static void take_what(struct request *request, const char *name, struct argp_sta
                      name);
 }
 
-pid_t parse_pid(const char *text)
+static pid_t parse_pid(const char *text)
 {
     char *end;
     errno = 0;
     long pid = strtol(text, &end, 10);
     return errno == 0 && end != text && *end == '\0' && pid > 0 && pid <= INT_MAX ? (pid_t)pid : 0;
+}
+
+void take_pid(struct argp_state *state, const char *argument, pid_t *pid)
+{
+    if (*pid != 0)
+        argp_failure(state, EXIT_USAGE, 0, "one PID at a time: '%s' is one too many", argument);
+    *pid = parse_pid(argument);
+    if (*pid == 0)
+        argp_failure(state, EXIT_USAGE, 0, "'%s' is not a PID", argument);
+}
+
+void check_whose(struct argp_state *state, pid_t pid, bool host)
+{
+    if (host && pid != 0)
+        argp_failure(state, EXIT_USAGE, 0, "either a PID or --host, not both");
+    if (!host && pid == 0)
+        argp_failure(state, EXIT_USAGE, 0, "whose? give a PID, or --host for this machine's own");
 }
 
 static error_t parse(int key, char *argument, struct argp_state *state)
@@ -66,17 +81,12 @@ static error_t parse(int key, char *argument, struct argp_state *state)
             take_what(request, argument, state);
             return 0;
         }
-        if (request->pid != 0)
-            argp_failure(state, EXIT_USAGE, 0, "one PID at a time: '%s' is one too many", argument);
-        request->pid = parse_pid(argument);
-        if (request->pid == 0)
-            argp_failure(state, EXIT_USAGE, 0, "'%s' is not a PID", argument);
+        take_pid(state, argument, &request->pid);
         return 0;
     case ARGP_KEY_END:
         if (!request->named)
             argp_failure(state, EXIT_USAGE, 0, "show what? --help lists what can be shown");
-        if (request->host && request->pid != 0)
-            argp_failure(state, EXIT_USAGE, 0, "either a PID or --host, not both");
+        check_whose(state, request->pid, request->host);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -88,7 +98,7 @@ static void list_whats(FILE *out)
     fputs("WHAT is one of\n", out);
     for (size_t w = 0; w < nr_whats; w++)
         fprintf(out, "  %-13s %s\n", whats[w].name, whats[w].summary);
-    fputs("  all           all of these\n\nWithout PID it is this machine's.\n", out);
+    fputs("  all           all of these\n", out);
 }
 
 static char *what_list(int key, const char *text, void *input)
@@ -167,7 +177,8 @@ int command_show(int argc, char **argv)
     static const struct argp argp = {
         .options = options,
         .parser = parse,
-        .args_doc = "WHAT [PID]",
+        .children = short_help,
+        .args_doc = "WHAT PID|--host",
         .doc = "Show the memory of a process that runs on Quarry, or of this machine, in the "
                "formats of Linux's /proc. The process is not stopped.\v",
         .help_filter = what_list,
