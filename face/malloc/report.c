@@ -42,8 +42,6 @@
 #define PICTURE_CALLS 256
 #define PICTURE_SHARE 100
 
-const uint64_t qy_malloc_layout = QY_MALLOC_LAYOUT;
-
 struct qy_board *qy_malloc_board;
 static char report_to[QY_REPORT_TO_BYTES]; /* "": not under `quarry run` */
 static pid_t owner;                        /* J1 */

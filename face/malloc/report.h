@@ -20,17 +20,6 @@
 #include "memory/mm.h"
 #include "view/lens.h"
 
-/** A program that looks at this one's struct qy_mm must have been built with the same: 64 bits
- *  that change with what it looks at. */
-#define QY_MALLOC_LAYOUT                                                                           \
-    ((uint64_t)sizeof(struct qy_mm) << 32 ^ (uint64_t)offsetof(struct qy_mm, cpus) << 16 ^         \
-     (uint64_t)offsetof(struct qy_mm, chain) ^ (uint64_t)sizeof(struct qy_zone) << 40 ^            \
-     (uint64_t)sizeof(struct qy_cpu) << 8)
-
-/** Read from outside: where the process's struct qy_mm is (malloc's own), and the above. */
-extern QY_API struct qy_mm *qy_malloc_mm;
-extern QY_API const uint64_t qy_malloc_layout;
-
 /** "NAME TOKEN": an abstract socket of type SEQPACKET, and what who writes there has to say. */
 #define QY_REPORT_TO "QUARRY_REPORT_TO"
 #define QY_REPORT_TO_BYTES 64

@@ -51,14 +51,22 @@ int command_run(int argc, char **argv);
 int command_show(int argc, char **argv);
 int command_top(int argc, char **argv);
 
+struct target;
+
 /* show.c */
 
-/** The option --host, of each command that looks. */
+/** Options of each command that looks. */
 #define KEY_HOST 256
+#define KEY_MEMORY 257
 /** The one argument that is a PID; what is none, or one too many, ends the program. */
 void take_pid(struct argp_state *state, const char *argument, pid_t *pid);
-/** Either a PID or --host: an empty $(pidof ...) is no wish to see this machine. */
-void check_whose(struct argp_state *state, pid_t pid, bool host);
+/** The number of a process's memory, from 1. */
+size_t take_number(struct argp_state *state, const char *argument);
+/** Either a PID or --host: an empty $(pidof ...) is no wish to see this machine, which has one
+ *  memory. */
+void check_whose(struct argp_state *state, pid_t pid, size_t memory, bool host);
+/** 0, or an exit status: there is no such memory, and it has complained. */
+QY_MUST_CHECK int check_memory(const struct target *target, size_t memory);
 
 /* views.c */
 
@@ -80,6 +88,8 @@ struct qy_cache_view *views_cache(struct views *views);
 struct qy_item_view *views_item(struct views *views);
 struct qy_region_view *views_region(struct views *views);
 struct qy_lens views_lens(const struct views *views);
+/** Frames that are neither free nor in a per-CPU list. */
+uint64_t views_used(const struct views *views);
 /** A figure of meminfo in bytes; 0: it is not there. */
 uint64_t views_meminfo(const struct views *views, const char *name);
 /** All that a lens shows. */
@@ -111,27 +121,30 @@ QY_MUST_CHECK int host_read(const struct what *what, struct views *views);
 /** This machine's contiguous regions: none where the kernel has none. */
 void sysfs_regions(struct views *views);
 
-/* remote.c */
-
-/** Look at a running process that uses Quarry. 0, or an exit status: it has complained. */
-QY_MUST_CHECK int remote_read(pid_t pid, struct views *views);
-
 /* target.c */
 
 /** A process that uses Quarry, as it was found. */
 struct target {
     pid_t pid;
-    char name[16]; /* comm */
-    uint64_t mm;   /* where its struct qy_mm lies */
+    char name[16];   /* comm */
+    uint64_t *mm;    /* where each struct qy_mm lies */
+    size_t count;    /* at least 1 */
+    bool has_malloc; /* the first is malloc's */
 };
 
 /** Find it. 0, or an exit status: it has complained. */
 QY_MUST_CHECK int target_find(struct target *target, pid_t pid);
+void target_forget(struct target *target);
 /** Whether a range that the process may read (and no other) overlaps one of this process's. */
 bool target_collides(pid_t pid);
 /** Read memory of a process; short reads are failures. 0 or a negative errno. */
 QY_MUST_CHECK int target_read(pid_t pid, uint64_t address, void *to, size_t bytes);
 void complain_not_permitted(pid_t pid, int error);
+
+/* remote.c */
+
+/** Look at one of a running process's memories. 0, or an exit status: it has complained. */
+QY_MUST_CHECK int remote_read(const struct target *target, size_t memory, struct views *views);
 
 /* print.c */
 

@@ -30,10 +30,11 @@ static __attribute__((format(printf, 2, 3))) int put_line(int row, const char *f
     return length;
 }
 
-static int gather(pid_t pid, struct views *views)
+/** @target: NULL: this machine. */
+static int gather(const struct target *target, size_t memory, struct views *views)
 {
-    if (pid != 0)
-        return remote_read(pid, views);
+    if (target != NULL)
+        return remote_read(target, memory, views);
     static const char *const parts[] = {"zoneinfo", "buddyinfo", "cma", "slabinfo"};
     int status = EXIT_OK;
     for (size_t p = 0; p < sizeof(parts) / sizeof(parts[0]) && status == EXIT_OK; p++) {
@@ -45,28 +46,23 @@ static int gather(pid_t pid, struct views *views)
     return status;
 }
 
-static uint64_t used_frames(const struct qy_zone_view *zone)
+static void draw_head(const struct target *target, size_t memory, const struct views *views)
 {
-    uint64_t idle = zone->free + zone->pcp;
-    return zone->managed > idle ? zone->managed - idle : 0;
-}
-
-static void draw_head(pid_t pid, const struct views *views)
-{
-    uint64_t managed = 0, used = 0, page = views->memory.page_bytes;
-    for (size_t z = 0; z < views->nr_zones; z++) {
+    uint64_t managed = 0, page = views->memory.page_bytes;
+    for (size_t z = 0; z < views->nr_zones; z++)
         managed += views->zones[z].managed;
-        used += used_frames(&views->zones[z]);
-    }
     char peak[32] = "";
     if (views->memory.allocated_peak > 0)
         snprintf(peak, sizeof(peak), ", peak %s", human_bytes(views->memory.allocated_peak * page));
-    char who[32] = "this machine";
-    if (pid != 0)
-        snprintf(who, sizeof(who), "process %d", (int)pid);
+    char who[96] = "this machine";
+    if (target != NULL && target->count == 1)
+        snprintf(who, sizeof(who), "process %d", (int)target->pid);
+    else if (target != NULL)
+        snprintf(who, sizeof(who), "process %d, memory %zu of %zu", (int)target->pid, memory + 1,
+                 target->count);
     attr_t bold = wants_colour(stdout) ? A_BOLD : A_NORMAL;
     attron(bold);
-    int length = put_line(0, "%s: %s in use of %s%s", who, human_bytes(used * page),
+    int length = put_line(0, "%s: %s in use of %s%s", who, human_bytes(views_used(views) * page),
                           human_bytes(managed * page), peak);
     attroff(bold);
     if (length + 8 < COLS)
@@ -220,11 +216,11 @@ static int draw_regions(int row, const struct views *views)
     return row + 1;
 }
 
-static void draw(pid_t pid, struct views *views)
+static void draw(const struct target *target, size_t memory, struct views *views)
 {
     int row = 2;
     erase();
-    draw_head(pid, views);
+    draw_head(target, memory, views);
     draw_outside(1, views);
     draw_orders(row++, views->memory.page_bytes);
     for (size_t z = 0; z < views->nr_zones; z++)
@@ -243,11 +239,12 @@ static void on_interrupt(int number)
     interrupted = 1;
 }
 
-static int watch(pid_t pid)
+/** m: the next memory of several. */
+static int watch(const struct target *target, size_t memory)
 {
     const struct sigaction action = {.sa_handler = on_interrupt};
     struct views views = {.nr_zones = 0};
-    int status = gather(pid, &views); /* before the screen is taken: it may have to complain */
+    int status = gather(target, memory, &views); /* before the screen is taken: it may complain */
     if (status != EXIT_OK)
         return status;
     sigaction(SIGINT, &action, NULL); /* ^C ends it as q does; curses' own handler fails */
@@ -257,10 +254,12 @@ static int watch(pid_t pid)
     timeout(REFRESH_MS);
     complain_later(true);
     for (int key = 0; status == EXIT_OK && key != 'q' && key != 'Q' && !interrupted;) {
-        draw(pid, &views);
+        draw(target, memory, &views);
         key = getch();
+        if (key == 'm' && target != NULL)
+            memory = (memory + 1) % target->count;
         views_free(&views);
-        status = gather(pid, &views);
+        status = gather(target, memory, &views);
     }
     endwin();
     complain_later(false);
@@ -268,8 +267,21 @@ static int watch(pid_t pid)
     return status;
 }
 
+static int watch_process(pid_t pid, size_t memory)
+{
+    struct target target;
+    int status = target_find(&target, pid);
+    if (status == EXIT_OK)
+        status = check_memory(&target, memory);
+    if (status == EXIT_OK)
+        status = watch(&target, memory != 0 ? memory - 1 : 0);
+    target_forget(&target);
+    return status;
+}
+
 struct request {
-    pid_t pid; /* 0: not given */
+    pid_t pid;     /* 0: not given */
+    size_t memory; /* 0: not given */
     bool host;
 };
 
@@ -280,11 +292,14 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     case KEY_HOST:
         request->host = true;
         return 0;
+    case KEY_MEMORY:
+        request->memory = take_number(state, argument);
+        return 0;
     case ARGP_KEY_ARG:
         take_pid(state, argument, &request->pid);
         return 0;
     case ARGP_KEY_END:
-        check_whose(state, request->pid, request->host);
+        check_whose(state, request->pid, request->memory, request->host);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -295,6 +310,7 @@ int command_top(int argc, char **argv)
 {
     static const struct argp_option options[] = {
         {"host", KEY_HOST, NULL, 0, "This machine's own memory, as its /proc and /sys say", 0},
+        {"memory", KEY_MEMORY, "N", 0, "Of a process with several memories begin with this one", 0},
         {0},
     };
     static const struct argp argp = {
@@ -304,7 +320,8 @@ int command_top(int argc, char **argv)
         .args_doc = "PID|--host",
         .doc = "Show the memory of a process that runs on Quarry, or of this machine, live: free "
                "blocks by order, with bars for how the free memory is spread over them, contiguous "
-               "regions, and the largest caches. The process is not stopped. q or ^C ends it.",
+               "regions, and the largest caches. The process is not stopped. q or ^C ends it; m "
+               "goes on to the next of several memories.",
     };
     struct request request = {.pid = 0};
     argp_parse(&argp, argc, argv, 0, NULL, &request);
@@ -312,5 +329,5 @@ int command_top(int argc, char **argv)
         complain("top needs a terminal; 'quarry show' prints");
         return EXIT_FAILED;
     }
-    return watch(request.pid);
+    return request.host ? watch(NULL, 0) : watch_process(request.pid, request.memory);
 }

@@ -73,6 +73,17 @@ struct qy_lens views_lens(const struct views *views)
     return (struct qy_lens){.from = views, .look = look};
 }
 
+uint64_t views_used(const struct views *views)
+{
+    uint64_t frames = 0;
+    for (size_t z = 0; z < views->nr_zones; z++) {
+        const struct qy_zone_view *zone = &views->zones[z];
+        uint64_t idle = zone->free + zone->pcp;
+        frames += zone->managed > idle ? zone->managed - idle : 0;
+    }
+    return frames;
+}
+
 uint64_t views_meminfo(const struct views *views, const char *name)
 {
     for (size_t i = 0; i < views->nr_items; i++)

@@ -1,4 +1,5 @@
-"""`quarry top` in terminals of several sizes: what it shows of a process, and what ends it."""
+"""`quarry top` in terminals of several sizes: what it shows of a process, and what ends it. With patterns: each is
+seen in turn, and m is pressed between two of them."""
 import os
 import pty
 import re
@@ -9,18 +10,20 @@ import time
 quarry, pid, *wanted = sys.argv[1:]
 
 
-def show(columns, key, environment, wanted):
-    """All that it shows until everything wanted was there and the key has ended it."""
+def show(columns, key, environment, *steps):
+    """All that it shows: what each step wants, then a key; the last one ends it."""
     child, terminal = pty.fork()
     if child == 0:
         os.environ.update(TERM="vt100", LINES="24", COLUMNS=str(columns), **environment)
         os.execv(quarry, [quarry, "top", pid])
     seen = b""
     end = time.time() + 20
-    while not all(word in seen for word in wanted):
-        if time.time() > end or not select.select([terminal], [], [], end - time.time())[0]:
-            sys.exit(f"what it shows is:\n{seen.decode(errors='replace')}")
-        seen += os.read(terminal, 4096)
+    for step, wanted in enumerate(steps):
+        os.write(terminal, b"m" * (step > 0))
+        while not all(re.search(word, seen) for word in wanted):
+            if time.time() > end or not select.select([terminal], [], [], end - time.time())[0]:
+                sys.exit(f"{wanted} is not in:\n{seen.decode(errors='replace')}")
+            seen += os.read(terminal, 4096)
     os.write(terminal, key)
     status = None
     while status is None and time.time() < end:
@@ -38,9 +41,9 @@ def show(columns, key, environment, wanted):
 
 bold = re.compile(rb"\x1b\[(0;)?1m")
 if wanted:
-    show(80, b"q", {}, [word.encode() for word in wanted])
+    show(80, b"q", {}, *[[word.encode()] for word in wanted])
     sys.exit()
-wide = show(80, b"q", {"NO_COLOR": "1"}, [b"kmalloc-224", b"Normal", b"OBJSIZE", b"MEMORY", b"blocks above 32 KiB: 12."])
+wide = show(80, b"q", {"NO_COLOR": "1"}, [b"kmalloc-224", b"Normal", b"OBJSIZE", b"MEMORY", b"blocks above 32 KiB: 12"])
 if bold.search(wide):
     sys.exit("NO_COLOR, and yet bold")
 narrow = show(60, b"\x03", {"NO_COLOR": ""}, [b"kmalloc-224", b"MEMORY"])
