@@ -240,7 +240,9 @@ void summary_text(FILE *out, const struct reports *reports, const struct ending 
         cost(out, &report->views);
         return;
     }
-    fputs("\nNo process took memory from Quarry, or it was killed before it could say more.\n",
+    fputs(reports->list[0].peak_bytes > 0
+              ? "\nNo free blocks and caches: it was killed before it made a picture of them.\n"
+              : "\nNo process took memory from Quarry.\n",
           out);
 }
 

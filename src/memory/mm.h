@@ -117,6 +117,11 @@ struct qy_mark {
      (uint64_t)offsetof(struct qy_mm, chain) ^ (uint64_t)sizeof(struct qy_zone) << 40 ^            \
      (uint64_t)sizeof(struct qy_cpu) << 8)
 
+/** Frames in use, for who looks at them while, and after, the process goes: `quarry run`. */
+struct qy_watch {
+    _Atomic uint64_t used, peak;
+};
+
 /** Room for the caches that others are made of. */
 #define QY_FIRST_CACHES_BYTES 864
 
@@ -132,7 +137,8 @@ struct qy_mm {
     struct qy_bits512 *fresh_bits;
     uint8_t *tags;
     struct qy_page *pages;
-    struct qy_folio *folios; /* NULL: not movable */
+    struct qy_folio *folios;        /* NULL: not movable */
+    struct qy_watch *_Atomic watch; /* NULL: nobody watches */
     struct qy_meta_array meta[QY_NR_META];
     _Atomic uint64_t meta_bytes; /* committed */
     _Atomic uint64_t described;  /* (g) frames whose metadata is committed; only grows */

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define PAGE 4096
+#define ALONE (4 << 20)
 #define PIECES 210000
 
 static int is_start(const void *address)
@@ -61,11 +62,18 @@ static int make(const char *name)
     return strcmp(name, "hidden") == 0 ? hide(mm) : strcmp(name, "pieces") != 0 || make_pieces(mm);
 }
 
+/** A page far from all others, which a look must not touch. */
+static char *map_alone(void)
+{
+    char *at = mmap(NULL, ALONE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (at == MAP_FAILED || mprotect(at + ALONE / 2, PAGE, PROT_READ | PROT_WRITE) != 0)
+        exit(1);
+    return at + ALONE / 2;
+}
+
 int main(int argc, char **argv)
 {
-    /* A look must not give it a page. */
-    void *untouched = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *untouched = map_alone();
     for (int i = 1; i < argc; i++)
         if (!make(argv[i]))
             return 1;
