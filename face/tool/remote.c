@@ -30,6 +30,7 @@
 #define EXIT_GONE 3
 #define RETRY_VARIABLE "QUARRY_LAYOUT_RETRY"
 
+static int pagemap;     /* of it; negative: it is not to be had */
 static pid_t looked_at; /* for the handler, which has no arguments of its own */
 
 /** Map [start, start + bytes) where nothing is yet, and fill in what the process has there. */
@@ -43,11 +44,11 @@ static bool fetch(uintptr_t start, size_t bytes, uintptr_t needed)
         munmap(at, bytes);
         return false;
     }
-    if (target_read(looked_at, start, at, bytes) == 0)
-        return true;
-    /* Parts of it are not there. The page that is needed must be. */
+    /* Parts of it are not there, or were never touched: by being read they would be. The page that
+     * is needed must be there. */
     for (uintptr_t page = start; page < start + bytes; page += PAGE) {
-        int error = target_read(looked_at, page, (void *)page, PAGE);
+        bool wanted = page == needed || target_touched(pagemap, page);
+        int error = wanted ? target_read(looked_at, page, (void *)page, PAGE) : -EFAULT;
         if (error != 0 && page == needed)
             _exit(error == -ESRCH ? EXIT_GONE : EXIT_FAILED);
         if (error != 0)
@@ -92,6 +93,7 @@ static _Noreturn void look(const struct target *target, size_t memory, int pipe_
     struct qy_lens lens = qy_live_lens(&live);
     struct qy_sink sink = {.to = &pipe_end, .put = put};
     looked_at = target->pid;
+    pagemap = target_pagemap(target->pid);
     sigaltstack(&alternate, NULL);
     sigaction(SIGSEGV, &action, NULL);
     sigaction(SIGBUS, &action, NULL);

@@ -88,8 +88,14 @@ static bool may_hold_one(const struct mapping *mapping)
            (mapping->path[0] == '\0' || strncmp(mapping->path, "[anon", 5) == 0);
 }
 
-/** Has the page memory, or had it before it was swapped out? Perhaps, if that is not known. */
-static bool is_touched(int pagemap, uint64_t address)
+int target_pagemap(pid_t pid)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)pid);
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+bool target_touched(int pagemap, uint64_t address)
 {
     uint64_t entry;
     off_t at = (off_t)(address / QY_PAGE_BYTES * sizeof(entry));
@@ -129,7 +135,7 @@ struct scan {
 static void probe(struct target *target, struct scan *scan, uint64_t address)
 {
     struct qy_mark mark;
-    if (!is_touched(scan->pagemap, address))
+    if (!target_touched(scan->pagemap, address))
         return;
     int error = target_read(target->pid, address, &mark, sizeof(mark));
     if (error == -EPERM || error == -EACCES)
@@ -203,15 +209,15 @@ int target_find(struct target *target, pid_t pid)
         complain("process %d (%s) has ended", (int)pid, target->name);
         return EXIT_NO_PROCESS;
     }
-    FILE *maps = open_proc(pid, "maps"), *pagemap = open_proc(pid, "pagemap");
+    FILE *maps = open_proc(pid, "maps");
     scan.refused = maps == NULL ? errno : 0;
-    scan.pagemap = pagemap != NULL ? fileno(pagemap) : -1;
+    scan.pagemap = target_pagemap(pid);
     if (maps != NULL) {
         scan_mappings(target, &scan, maps);
         fclose(maps);
     }
-    if (pagemap != NULL)
-        fclose(pagemap);
+    if (scan.pagemap >= 0)
+        close(scan.pagemap);
     return answer(target, &scan);
 }
 

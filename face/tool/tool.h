@@ -139,6 +139,10 @@ void target_forget(struct target *target);
 bool target_collides(pid_t pid);
 /** Read memory of a process; short reads are failures. 0 or a negative errno. */
 QY_MUST_CHECK int target_read(pid_t pid, uint64_t address, void *to, size_t bytes);
+/** Its pagemap, to be closed; negative: it is not to be had. */
+int target_pagemap(pid_t pid);
+/** Has the page memory, or had it before it was swapped out? Perhaps, if that is not known. */
+bool target_touched(int pagemap, uint64_t address);
 void complain_not_permitted(pid_t pid, int error);
 
 /* remote.c */
