@@ -184,6 +184,8 @@ static __attribute__((noinline)) struct qy_mm *make_once(void)
         qy_malloc_read_settings(&settings);
         qy_malloc_mm = make(&settings);
         atomic_store(&state, qy_malloc_mm != NULL ? MADE : NONE);
+        if (qy_unlikely(qy_malloc_board != NULL))
+            qy_malloc_report_watch(qy_malloc_mm);
         if (qy_malloc_mm != NULL && qy_malloc_reserve != NULL && settings.cma[0] != '\0')
             qy_malloc_reserve(qy_malloc_mm, names[CMA], settings.cma);
     }

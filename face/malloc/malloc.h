@@ -15,7 +15,9 @@
  *  addition. All zero, and so stopped, until its first slow path. */
 extern _Thread_local struct qy_cpu qy_malloc_cpu __attribute__((tls_model("initial-exec")));
 
-/** The instance behind malloc, made at the first call; NULL: the system gives no memory. */
+/** The instance behind malloc as it is: NULL, none was made yet. */
+extern struct qy_mm *qy_malloc_mm;
+/** The same, made at the first call; NULL: the system gives no memory. */
 struct qy_mm *qy_malloc_get_mm(void);
 
 /** How deep this thread is in the slow halves, where it may hold locks: who forks from a

@@ -15,10 +15,11 @@
  *
  * LOCKS   drawing: who draws; others have nothing to do here.
  *
- * COST    Outside `quarry run` a load and a comparison a slow call. Else two stores, and pictures
- *         for less than a hundredth of the time.
+ * COST    Outside `quarry run` a load and a comparison a slow call, and in the core for each batch
+ *         of frames. Else two stores, and pictures for less than a hundredth of the time.
  */
 #include "report.h"
+#include "buddy/alloc.h"
 #include "malloc.h"
 #include "view/live.h"
 #include "view/snapshot.h"
@@ -41,8 +42,6 @@
 #define PICTURE_FRAMES 64
 #define PICTURE_CALLS 256
 #define PICTURE_SHARE 100
-
-const uint64_t qy_malloc_layout = QY_MALLOC_LAYOUT;
 
 struct qy_board *qy_malloc_board;
 static char report_to[QY_REPORT_TO_BYTES]; /* "": not under `quarry run` */
@@ -230,17 +229,22 @@ static struct qy_board *introduce(bool is_forked)
     return board != MAP_FAILED ? board : NULL;
 }
 
+void qy_malloc_report_watch(struct qy_mm *mm)
+{
+    if (mm == NULL || qy_malloc_board == NULL)
+        return;
+    atomic_store(&mm->watch, &qy_malloc_board->use);
+    qy_note_peak(mm);
+}
+
 void qy_malloc_report_call(struct qy_mm *mm)
 {
     static const struct qy_usage not_asked; /* that would be a call of the kernel */
     struct qy_board *board = qy_malloc_board;
     if (board == NULL)
         return; /* a child, since the caller looked */
-    uint64_t used = qy_used_frames(mm);
-    atomic_store_explicit(&board->used, used, memory_order_relaxed);
-    atomic_store_explicit(&board->peak, atomic_load_explicit(&mm->peak, memory_order_relaxed),
-                          memory_order_relaxed);
-    if (!is_due(used) || atomic_exchange_explicit(&drawing, true, memory_order_acquire))
+    if (!is_due(qy_used_frames(mm)) ||
+        atomic_exchange_explicit(&drawing, true, memory_order_acquire))
         return;
     uint64_t began = now_ns();
     draw(board, &not_asked, mm);
@@ -257,10 +261,8 @@ void qy_malloc_report_end(struct qy_mm *mm, enum qy_end end)
     if (board == NULL || getpid() != owner) /* J1 */
         return;
     int saved = errno;
-    if (mm != NULL) {
-        atomic_store(&board->used, qy_used_frames(mm));
-        atomic_store(&board->peak, atomic_load(&mm->peak));
-    }
+    if (mm != NULL)
+        qy_note_peak(mm);
     /* Who is drawing may be this very thread, which a signal's handler has taken here. */
     if (!atomic_exchange_explicit(&drawing, true, memory_order_acquire)) {
         struct qy_usage usage = usage_now();
@@ -278,6 +280,8 @@ void qy_malloc_report_end(struct qy_mm *mm, enum qy_end end)
 void qy_malloc_report_leave(void)
 {
     has_left = qy_malloc_board != NULL;
+    if (qy_malloc_mm != NULL)
+        atomic_store(&qy_malloc_mm->watch, NULL);
     qy_malloc_board = NULL;
 }
 
@@ -290,6 +294,7 @@ void qy_malloc_report_in_child(void)
     drawn_used = drawn_ns = drawn_cost_ns = 0;
     atomic_store(&drawing, false);
     qy_malloc_board = introduce(true);
+    qy_malloc_report_watch(qy_malloc_mm);
     errno = saved;
 }
 
@@ -334,6 +339,7 @@ __attribute__((constructor)) static void note_start(void)
     strcpy(report_to, value);
     owner = getpid();
     qy_malloc_board = introduce(false);
+    qy_malloc_report_watch(qy_malloc_mm);
     if (qy_malloc_board != NULL) {
         int refused = at_quick_exit(on_quick_exit);
         (void)refused; /* then who ends so has not said how */

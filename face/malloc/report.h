@@ -5,7 +5,7 @@
  *         there makes a board, some pages of shared memory without a name in any folder, gives the
  *         tool a descriptor of it, and forgets its own. From then on it writes on the board:
  *
- *           used, peak     at each slow call: two stores
+ *           used, peak     whenever pages are taken or come back: two stores of the core's
  *           a picture      now and then, and at its end: a snapshot (view/snapshot.h) with one
  *                          record of the process before the views. Two places, taken in turn:
  *                          the last complete one can be read whenever it is killed
@@ -19,17 +19,6 @@
 
 #include "memory/mm.h"
 #include "view/lens.h"
-
-/** A program that looks at this one's struct qy_mm must have been built with the same: 64 bits
- *  that change with what it looks at. */
-#define QY_MALLOC_LAYOUT                                                                           \
-    ((uint64_t)sizeof(struct qy_mm) << 32 ^ (uint64_t)offsetof(struct qy_mm, cpus) << 16 ^         \
-     (uint64_t)offsetof(struct qy_mm, chain) ^ (uint64_t)sizeof(struct qy_zone) << 40 ^            \
-     (uint64_t)sizeof(struct qy_cpu) << 8)
-
-/** Read from outside: where the process's struct qy_mm is (malloc's own), and the above. */
-extern QY_API struct qy_mm *qy_malloc_mm;
-extern QY_API const uint64_t qy_malloc_layout;
 
 /** "NAME TOKEN": an abstract socket of type SEQPACKET, and what who writes there has to say. */
 #define QY_REPORT_TO "QUARRY_REPORT_TO"
@@ -68,7 +57,7 @@ enum qy_end {
 
 struct qy_board {
     struct qy_process_view process; /* as it started; the pid is its own namespace's */
-    _Atomic uint64_t used, peak;    /* frames, at the last slow call */
+    struct qy_watch use;            /* written by the core whenever it changes */
     _Atomic uint64_t nr_pictures;   /* complete ones; the last is in place (nr_pictures - 1) % 2 */
     uint64_t picture_length[2];
     uint64_t picture_used[2]; /* what used was */
@@ -80,7 +69,10 @@ _Static_assert(sizeof(struct qy_board) <= QY_PAGE_BYTES, "pictures begin behind 
 /** NULL: not under `quarry run`. */
 extern struct qy_board *qy_malloc_board;
 
-/** At the end of a slow call, without locks, in qy_malloc_enter(). Seldom more than two stores. */
+/** There is a board now, or a memory: from now on the core says on the one what is in use of the
+ *  other. Nothing if one of them is NULL. */
+void qy_malloc_report_watch(struct qy_mm *mm);
+/** At the end of a slow call, without locks, in qy_malloc_enter(). Seldom a picture. */
 void qy_malloc_report_call(struct qy_mm *mm);
 /** The program ends. Needs no heap and no stdio; does nothing outside `quarry run`. */
 void qy_malloc_report_end(struct qy_mm *mm, enum qy_end end);

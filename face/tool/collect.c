@@ -114,9 +114,10 @@ static void take_off(struct qy_usage *usage, const struct qy_usage *before)
 
 static void set_end(struct report *report, int wait_status)
 {
-    /* Who exited and did not say so did it by a system call of its own, or was another program by
-     * then, which does not report. */
-    if (report->end != END_UNKNOWN || wait_status < 0 || !WIFSIGNALED(wait_status))
+    if (report->end != END_UNKNOWN || wait_status < 0)
+        return;
+    report->left_silently = !WIFSIGNALED(wait_status);
+    if (report->left_silently)
         return;
     report->end = END_SIGNAL;
     report->signal = WTERMSIG(wait_status);

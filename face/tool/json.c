@@ -3,7 +3,39 @@
  */
 #include "json.h"
 
+#include <err.h>
+#include <stdlib.h>
 #include <string.h>
+
+/** Bytes of the first character; 0: they are none. */
+static size_t character(const char *text)
+{
+    size_t bytes = 0, found = 0;
+    while (found == 0 && bytes < 4 && text[bytes] != '\0') {
+        json_t *one = json_stringn(text, ++bytes);
+        found = one != NULL ? bytes : 0;
+        json_decref(one);
+    }
+    return found;
+}
+
+json_t *json_text(const char *text)
+{
+    static const char unknown[] = "\xef\xbf\xbd";
+    json_t *string = json_string(text);
+    if (string != NULL)
+        return string;
+    char *clean = calloc(strlen(text) + 1, strlen(unknown)), *to = clean;
+    if (clean == NULL)
+        err(EXIT_FAILED, "quarry");
+    for (size_t bytes; *text != '\0'; text += bytes + !bytes) {
+        bytes = character(text);
+        to = mempcpy(to, bytes > 0 ? text : unknown, bytes > 0 ? bytes : strlen(unknown));
+    }
+    string = json_string(clean);
+    free(clean);
+    return string;
+}
 
 static json_t *integer(uint64_t value)
 {
@@ -122,6 +154,21 @@ static json_t *zoneinfo(const struct views *views)
     return array;
 }
 
+/** What SysRq-m prints of each zone: its figures, its counters, its free blocks. */
+static json_t *sysrq(const struct views *views)
+{
+    json_t *array = json_array();
+    for (size_t z = 0; z < views->nr_zones; z++) {
+        if (!views->zones[z].populated)
+            continue;
+        json_t *object = zone_figures(&views->zones[z]);
+        json_object_set_new(object, "zone_stats", items(views, QY_ITEMS_ZONE, z));
+        json_object_set_new(object, "free_blocks", integers(views->zones[z].nr_free, QY_NR_ORDERS));
+        json_array_append_new(array, object);
+    }
+    return array;
+}
+
 static json_t *slabinfo(const struct views *views)
 {
     json_t *array = json_array();
@@ -129,13 +176,13 @@ static json_t *slabinfo(const struct views *views)
         const struct qy_cache_view *cache = &views->caches[c];
         json_array_append_new(
             array,
-            json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name",
-                      cache->name, "active_objs", (json_int_t)cache->active_objs, "num_objs",
-                      (json_int_t)cache->num_objs, "objsize", (json_int_t)cache->objsize,
-                      "objperslab", (json_int_t)cache->objperslab, "pagesperslab",
-                      (json_int_t)cache->pagesperslab, "limit", (json_int_t)cache->limit,
-                      "batchcount", (json_int_t)cache->batchcount, "sharedfactor",
-                      (json_int_t)cache->sharedfactor, "active_slabs",
+            json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name",
+                      json_text(cache->name), "active_objs", (json_int_t)cache->active_objs,
+                      "num_objs", (json_int_t)cache->num_objs, "objsize",
+                      (json_int_t)cache->objsize, "objperslab", (json_int_t)cache->objperslab,
+                      "pagesperslab", (json_int_t)cache->pagesperslab, "limit",
+                      (json_int_t)cache->limit, "batchcount", (json_int_t)cache->batchcount,
+                      "sharedfactor", (json_int_t)cache->sharedfactor, "active_slabs",
                       (json_int_t)cache->active_slabs, "num_slabs", (json_int_t)cache->num_slabs,
                       "sharedavail", (json_int_t)cache->sharedavail));
     }
@@ -166,7 +213,7 @@ static json_t *cma(const struct views *views)
     json_t *array = json_array();
     for (size_t r = 0; r < views->nr_regions; r++) {
         const struct qy_region_view *region = &views->regions[r];
-        json_t *object = json_pack("{s:s}", "name", region->name);
+        json_t *object = json_pack("{s:o}", "name", json_text(region->name));
         for (size_t f = 0; f < QY_REGION_FIGURES; f++) {
             uint64_t value;
             memcpy(&value, (const char *)region + qy_region_figures[f].at, sizeof(value));
@@ -197,7 +244,7 @@ json_t *json_what(const struct what *what, const struct views *views)
         {qy_show_meminfo, meminfo},
         {qy_show_vmstat, vmstat},
         {qy_show_cma, cma},
-        {qy_show_sysrq_m, buddyinfo},
+        {qy_show_sysrq_m, sysrq},
     };
     for (size_t m = 0; m < sizeof(makers) / sizeof(makers[0]); m++)
         if (makers[m].print == what->print)

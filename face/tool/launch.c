@@ -39,6 +39,8 @@ static void set_environment(const struct launch *launch)
         setenv("QUARRY_LIMIT", launch->limit, 1);
     if (launch->cma != NULL)
         setenv("QUARRY_CMA", launch->cma, 1);
+    if (launch->check)
+        setenv("QUARRY_CHECK", "1", 1);
     if (launch->harden)
         setenv("QUARRY_HARDEN", "1", 1);
 }

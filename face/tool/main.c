@@ -3,6 +3,8 @@
  */
 #include "tool.h"
 
+#include <quarry/linux.h>
+
 #include <argp.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -36,6 +38,7 @@ void complain(const char *format, ...)
     va_start(arguments, format);
     vsnprintf(complaint, sizeof(complaint), format, arguments);
     va_end(arguments);
+    make_plain(complaint);
     if (!keep_complaint)
         complain_later(false);
 }
@@ -161,8 +164,25 @@ static int hand_over(const struct command *command, int argc, char **argv)
     return command->main(argc, argv);
 }
 
+static error_t parse_help(int key, char *argument, struct argp_state *state)
+{
+    (void)argument;
+    if (key != 'h')
+        return ARGP_ERR_UNKNOWN;
+    argp_state_help(state, stdout, ARGP_HELP_STD_HELP);
+    return 0;
+}
+
+static const struct argp_option help_options[] = {
+    {NULL, 'h', NULL, OPTION_HIDDEN, NULL, 0},
+    {0},
+};
+static const struct argp help_argp = {.options = help_options, .parser = parse_help};
+const struct argp_child short_help[] = {{&help_argp, 0, NULL, 0}, {0}};
+
 static const struct argp front = {
     .parser = parse,
+    .children = short_help,
     .args_doc = "COMMAND [ARGUMENT...]",
     .doc = "Run programs on Quarry's memory, and see where memory is.\v",
     .help_filter = command_list,

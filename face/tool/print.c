@@ -31,6 +31,47 @@ const char *human_bytes(uint64_t bytes)
     return text;
 }
 
+const char *short_count(uint64_t count)
+{
+    static char texts[8][24];
+    static unsigned next;
+    static const char units[] = " kMGTPE";
+    char *text = texts[next++ % 8];
+    unsigned unit = 0;
+    for (; count >= (unit == 0 ? 100000 : 10000); unit++)
+        count /= 1000;
+    snprintf(text, sizeof(texts[0]), unit == 0 ? "%" PRIu64 : "%" PRIu64 "%c", count, units[unit]);
+    return text;
+}
+
+const char *plain_name(const char *name)
+{
+    static char texts[8][256];
+    static unsigned next;
+    char *text = texts[next++ % 8];
+    snprintf(text, sizeof(texts[0]), "%s", name);
+    make_plain(text);
+    return text;
+}
+
+void make_plain(char *text)
+{
+    for (; *text != '\0'; text++)
+        if ((unsigned char)*text < ' ' || *text == '\x7f')
+            *text = '?';
+}
+
+const char *outside_caches(const struct views *views, size_t index, uint64_t *bytes)
+{
+    static const struct {
+        const char *label, *item;
+    } parts[] = {{"blocks above 32 KiB", "quarry_large"}, {"pages of files", "Cached"}};
+    if (index >= sizeof(parts) / sizeof(parts[0]))
+        return NULL;
+    *bytes = views_meminfo(views, parts[index].item);
+    return parts[index].label;
+}
+
 const char region_columns[] =
     "REGION       POLICY           SIZE        OUT       LENT REQUESTS FAILED     P99";
 
@@ -56,10 +97,10 @@ const char *region_line(const struct qy_region_view *region, uint64_t page_bytes
     qy_text_below_us(&text, qy_region_latency_us(region, 99), 7);
     count(requests, sizeof(requests), region->requests);
     count(failures, sizeof(failures), region->failures);
-    snprintf(line, sizeof(line), "%-12.12s %-10s %10s %10s %10s %8s %6s %s", region->name,
-             qy_policy_name(region->policy), pages(region->total_pages, page_bytes),
-             pages(region->out, page_bytes), pages(region->lent, page_bytes), requests, failures,
-             p99);
+    snprintf(line, sizeof(line), "%-12.12s %-10s %10s %10s %10s %8s %6s %s",
+             plain_name(region->name), qy_policy_name(region->policy),
+             pages(region->total_pages, page_bytes), pages(region->out, page_bytes),
+             pages(region->lent, page_bytes), requests, failures, p99);
     return line;
 }
 

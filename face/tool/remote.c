@@ -30,6 +30,7 @@
 #define EXIT_GONE 3
 #define RETRY_VARIABLE "QUARRY_LAYOUT_RETRY"
 
+static int pagemap;     /* of it; negative: it is not to be had */
 static pid_t looked_at; /* for the handler, which has no arguments of its own */
 
 /** Map [start, start + bytes) where nothing is yet, and fill in what the process has there. */
@@ -43,11 +44,11 @@ static bool fetch(uintptr_t start, size_t bytes, uintptr_t needed)
         munmap(at, bytes);
         return false;
     }
-    if (target_read(looked_at, start, at, bytes) == 0)
-        return true;
-    /* Parts of it are not there. The page that is needed must be. */
+    /* Parts of it are not there, or were never touched: by being read they would be. The page that
+     * is needed must be there. */
     for (uintptr_t page = start; page < start + bytes; page += PAGE) {
-        int error = target_read(looked_at, page, (void *)page, PAGE);
+        bool wanted = page == needed || target_touched(pagemap, page);
+        int error = wanted ? target_read(looked_at, page, (void *)page, PAGE) : -EFAULT;
         if (error != 0 && page == needed)
             _exit(error == -ESRCH ? EXIT_GONE : EXIT_FAILED);
         if (error != 0)
@@ -81,17 +82,18 @@ static int put(void *to, const void *bytes, size_t length)
 }
 
 /** The child: look, tell, end. */
-static _Noreturn void look(const struct target *target, int pipe_end)
+static _Noreturn void look(const struct target *target, size_t memory, int pipe_end)
 {
     static char stack[65536];
     stack_t alternate = {.ss_sp = stack, .ss_size = sizeof(stack)};
     struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK};
     struct qy_totals totals;
     struct qy_live live = {
-        .mm = (struct qy_mm *)(uintptr_t)target->mm, .totals = &totals, .is_copy = true};
+        .mm = (struct qy_mm *)(uintptr_t)target->mm[memory], .totals = &totals, .is_copy = true};
     struct qy_lens lens = qy_live_lens(&live);
     struct qy_sink sink = {.to = &pipe_end, .put = put};
     looked_at = target->pid;
+    pagemap = target_pagemap(target->pid);
     sigaltstack(&alternate, NULL);
     sigaction(SIGSEGV, &action, NULL);
     sigaction(SIGBUS, &action, NULL);
@@ -128,7 +130,7 @@ static unsigned char *read_all(int pipe_end, size_t *length)
 }
 
 /** One look. The exit status of the child; EXIT_OK with *views filled in. */
-static int try_to_look(const struct target *target, struct views *views)
+static int try_to_look(const struct target *target, size_t memory, struct views *views)
 {
     int ends[2], status;
     if (pipe(ends) != 0)
@@ -138,7 +140,7 @@ static int try_to_look(const struct target *target, struct views *views)
         err(EXIT_FAILED, "quarry");
     if (child == 0) {
         close(ends[0]);
-        look(target, ends[1]);
+        look(target, memory, ends[1]);
     }
     close(ends[1]);
     struct qy_snapshot snapshot;
@@ -182,28 +184,24 @@ static void start_elsewhere(void)
     execv("/proc/self/exe", argv);
 }
 
-int remote_read(pid_t pid, struct views *views)
+int remote_read(const struct target *target, size_t memory, struct views *views)
 {
-    struct target target;
-    int status = target_find(&target, pid);
-    if (status != EXIT_OK)
-        return status;
-    if (target_collides(pid)) {
+    if (target_collides(target->pid)) {
         start_elsewhere();
         complain("process %d (%s): its memory lies where this program's own does; try again",
-                 (int)pid, target.name);
+                 (int)target->pid, target->name);
         return EXIT_FAILED;
     }
     for (unsigned tries = 0; tries < TRIES; tries++) {
-        status = try_to_look(&target, views);
+        int status = try_to_look(target, memory, views);
         if (status == EXIT_OK)
             return EXIT_OK;
         if (status == EXIT_GONE) {
-            complain("process %d (%s) has ended", (int)pid, target.name);
+            complain("process %d (%s) has ended", (int)target->pid, target->name);
             return EXIT_NO_PROCESS;
         }
     }
-    complain("process %d (%s) changes its memory too fast to be read; try again", (int)pid,
-             target.name);
+    complain("process %d (%s) changes its memory too fast to be read; try again", (int)target->pid,
+             target->name);
     return EXIT_FAILED;
 }

@@ -51,7 +51,7 @@ static void read_picture(struct report *report, const struct qy_board *board,
     report->has_views = report->views.nr_zones > 0;
     report->meta_bytes = report->views.memory.meta_bytes;
     report->live_bytes =
-        live_now(views_live_bytes(&report->views), board->picture_used[place], board->used);
+        live_now(views_live_bytes(&report->views), board->picture_used[place], board->use.used);
     uint64_t peak = report->views.memory.allocated_peak * report->views.memory.page_bytes;
     if (report->peak_bytes < peak)
         report->peak_bytes = peak;
@@ -82,8 +82,8 @@ bool report_read(struct report *report, int file)
     report->process = board.process;
     report->before = board.process.usage;
     report->process.name[sizeof(report->process.name) - 1] = '\0';
-    report->peak_bytes = (board.peak > board.used ? board.peak : board.used) * QY_PAGE_BYTES;
-    report->live_bytes = board.used * QY_PAGE_BYTES;
+    report->peak_bytes = board.use.peak * QY_PAGE_BYTES;
+    report->live_bytes = board.use.used * QY_PAGE_BYTES;
     report->is_final = board.end != QY_END_NONE;
     if (board.end == QY_END_EXIT)
         report->end = END_EXIT;

@@ -5,8 +5,8 @@
 
 #include <quarry/cma.h>
 
-#include <argp.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <libgen.h>
 #include <limits.h>
@@ -22,6 +22,7 @@ enum {
     KEY_LIMIT = 256,
     KEY_REPORT,
     KEY_JSON,
+    KEY_CHECK,
     KEY_HARDEN,
     KEY_CMA,
     KEY_QUIET
@@ -31,30 +32,26 @@ struct request {
     char limit[24]; /* bytes, as text; "": none */
     const char *report;
     char cma[48]; /* bytes, and perhaps a policy; "": none */
-    bool json, harden, quiet;
+    bool json, check, harden, quiet;
     char **argv; /* NULL: not given */
 };
 
-/** "512M" in bytes; 0: it is not a size. */
+/** "512M" in bytes, as QUARRY_LIMIT is read; 0: it is not a size. */
 static uint64_t parse_size(const char *text)
 {
-    static const char units[] = "KMGTPE";
+    static const char units[] = "KMGT";
     char *end;
     errno = 0;
     uint64_t size = strtoull(text, &end, 10);
-    if (errno != 0 || end == text || *text == '-')
+    if (errno != 0 || *text < '0' || *text > '9')
         return 0;
-    const char *unit = *end == '\0' ? NULL : strchr(units, *end >= 'a' ? *end - 'a' + 'A' : *end);
-    if (unit != NULL) {
-        unsigned shift = 10 * (unsigned)(unit - units + 1);
-        if (size > UINT64_MAX >> shift)
-            return 0;
-        size <<= shift;
-        end++;
-        end += strcasecmp(end, "ib") == 0 ? 2 : 0;
-    }
-    end += strcasecmp(end, "b") == 0 ? 1 : 0;
-    return *end == '\0' ? size : 0;
+    if (*end == '\0')
+        return size;
+    const char *unit = strchr(units, *end & ~0x20);
+    if (unit == NULL || *unit == '\0' || end[1] != '\0')
+        return 0;
+    unsigned shift = 10 * (unsigned)(unit - units + 1);
+    return size <= UINT64_MAX >> shift ? size << shift : 0;
 }
 
 /** SIZE[,POLICY], in bytes as the program will read it. False: it is no such thing. */
@@ -94,6 +91,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
         return 0;
     case KEY_JSON:
         request->json = true;
+        return 0;
+    case KEY_CHECK:
+        request->check = true;
         return 0;
     case KEY_HARDEN:
         request->harden = true;
@@ -145,6 +145,10 @@ static int check_library(const char *name, char path[PATH_MAX])
                  name);
         return EXIT_RUN_FAILED;
     }
+    if (!library_is(path, name) && !library_is(path, WHOLE_LIBRARY)) {
+        complain("%s is no %s", path, name);
+        return EXIT_RUN_FAILED;
+    }
     if (strpbrk(path, ": ") != NULL) {
         complain("%s: LD_PRELOAD cannot hold a path with a blank or a colon", path);
         return EXIT_RUN_FAILED;
@@ -152,47 +156,132 @@ static int check_library(const char *name, char path[PATH_MAX])
     return EXIT_OK;
 }
 
-static FILE *open_report(const struct request *request)
+/** Where the report goes. What was there stays until there is one. */
+struct sink {
+    FILE *out;   /* NULL: it cannot be written, and that has been said */
+    bool is_new; /* the file was not there before */
+};
+
+static struct sink open_report(const struct request *request)
 {
-    if (request->report == NULL)
-        return stderr;
-    FILE *out = fopen(request->report, "we");
-    if (out == NULL)
+    if (request->report == NULL || strcmp(request->report, "-") == 0)
+        return (struct sink){.out = request->report == NULL ? stderr : stdout};
+    int flags = O_WRONLY | O_CREAT | O_CLOEXEC;
+    int file = open(request->report, flags | O_EXCL, 0666);
+    struct sink sink = {.is_new = file >= 0};
+    if (file < 0)
+        file = open(request->report, flags, 0666);
+    sink.out = file < 0 ? NULL : fdopen(file, "w");
+    if (sink.out == NULL)
         complain("--report %s: %s", request->report, strerror(errno));
-    return out;
+    return sink;
 }
 
-static int run(const struct request *request, FILE *out)
+/** @made: it was written to. False: it could not be, and that has been said. */
+static bool close_report(const struct request *request, const struct sink *sink, bool made)
 {
-    char library[PATH_MAX];
-    bool whole = request->cma[0] != '\0' || program_needs(request->argv[0], WHOLE_LIBRARY);
-    int status = check_library(whole ? WHOLE_LIBRARY : LIBRARY, library);
-    struct collector *collector = status == EXIT_OK ? collector_open() : NULL;
+    if (sink->out == stderr || sink->out == stdout)
+        return true;
+    if (sink->is_new && !made)
+        unlink(request->report);
+    if (fclose(sink->out) == 0)
+        return true;
+    complain("--report %s: %s", request->report, strerror(errno));
+    return false;
+}
+
+/** What must hold for each process, and cannot where Quarry is not loaded; NULL: nothing. */
+static const char *promise(const struct request *request)
+{
+    return request->limit[0] != '\0' ? "--limit"
+           : request->cma[0] != '\0' ? "--cma"
+           : request->harden         ? "--harden"
+           : request->check          ? "--check"
+                                     : NULL;
+}
+
+/** A promise that can be seen to be none is not given. */
+static int check_promise(const struct request *request)
+{
+    const char *option = promise(request);
+    const char *why = option != NULL ? program_loads_nothing(request->argv[0]) : NULL;
+    if (why == NULL)
+        return EXIT_OK;
+    complain("%s is %s: it does not load Quarry, and %s would not hold", request->argv[0], why,
+             option);
+    return EXIT_RUN_FAILED;
+}
+
+/** Did a process that was waited for have far more memory than any that reported? */
+static bool outgrew_all(const struct reports *reports, const struct ending *ending)
+{
+    uint64_t slack_kb = 1024 + (uint64_t)ending->usage.ru_maxrss / 16;
+    bool known = reports->unseen == 0;
+    for (size_t r = 0; r < reports->count && known; r++) {
+        uint64_t peak_kb = reports->list[r].process.usage.peak_rss_kb;
+        known = reports->list[r].is_final || reports->list[r].end == END_EXEC;
+        if ((uint64_t)ending->usage.ru_maxrss <= peak_kb + slack_kb)
+            return false;
+    }
+    return known;
+}
+
+/** What became of it in programs that were started later is said at least. */
+static void complain_of_escape(const struct request *request, const struct reports *reports,
+                               const struct ending *ending)
+{
+    const char *option = promise(request);
+    bool escaped =
+        reports->count == 0 ? ending->status != EXIT_RUN_FAILED : outgrew_all(reports, ending);
+    for (size_t r = 0; r < reports->count; r++)
+        escaped |= reports->list[r].left_silently;
+    if (option != NULL && escaped)
+        complain("a program that does not load Quarry was run (static? set-user-ID?): %s did not "
+                 "hold for it",
+                 option);
+}
+
+static void write_report(const struct request *request, const struct reports *reports,
+                         const struct ending *ending, FILE *out)
+{
+    if (request->quiet)
+        return;
+    if (out != stderr && out != stdout && ftruncate(fileno(out), 0) != 0)
+        errno = 0; /* no file, but a pipe or a device */
+    if (request->json)
+        summary_json(out, reports, ending, request->argv);
+    else
+        summary_text(out, reports, ending, request->argv);
+}
+
+static int run(const struct request *request, const char *library)
+{
+    struct sink sink = open_report(request);
+    struct collector *collector = sink.out != NULL ? collector_open() : NULL;
     if (collector == NULL)
         return EXIT_RUN_FAILED;
-
     struct launch order = {
         .argv = request->argv,
         .library = library,
         .collector = collector,
         .limit = request->limit[0] == '\0' ? NULL : request->limit,
+        .check = request->check,
         .harden = request->harden,
         .cma = request->cma[0] == '\0' ? NULL : request->cma,
     };
     struct ending ending;
     struct reports reports;
-    status = launch(&order, &ending);
+    int status = launch(&order, &ending);
+    bool has_run = status == EXIT_OK;
     collector_close(collector, &reports);
-    if (status == EXIT_OK) {
+    if (has_run) {
         status = ending.status;
         reports_complete(&reports, &ending);
-        if (request->json && !request->quiet)
-            summary_json(out, &reports, &ending, request->argv);
-        else if (!request->quiet)
-            summary_text(out, &reports, &ending, request->argv);
+        complain_of_escape(request, &reports, &ending);
+        write_report(request, &reports, &ending, sink.out);
     }
     reports_free(&reports);
-    return status;
+    return close_report(request, &sink, has_run && !request->quiet) ? status : EXIT_RUN_FAILED;
 }
 
 int command_run(int argc, char **argv)
@@ -204,8 +293,10 @@ int command_run(int argc, char **argv)
          "Reserve a contiguous region in each process, named default, and lend it out: linux, "
          "eager or guaranteed",
          0},
-        {"report", KEY_REPORT, "FILE", 0, "Write the report there instead of stderr", 0},
+        {"report", KEY_REPORT, "FILE", 0, "Write the report there instead of stderr; - is stdout",
+         0},
         {"json", KEY_JSON, NULL, 0, "The report as JSON", 0},
+        {"check", KEY_CHECK, NULL, 0, "Find every free of what is no block in use", 0},
         {"harden", KEY_HARDEN, NULL, 0, "Check every object for overruns and stale pointers", 0},
         {"quiet", KEY_QUIET, NULL, 0, "No report", 0},
         {0},
@@ -213,6 +304,7 @@ int command_run(int argc, char **argv)
     static const struct argp argp = {
         .options = options,
         .parser = parse,
+        .children = short_help,
         .args_doc = "[--] PROGRAM [ARGUMENT...]",
         .doc = "Run a program with Quarry as its malloc, and show at the end what memory it and "
                "the processes that it started had. The exit status is the program's; 128 + N "
@@ -223,13 +315,10 @@ int command_run(int argc, char **argv)
     argp_err_exit_status = EXIT_RUN_FAILED;
     argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &request);
 
-    FILE *out = open_report(&request);
-    if (out == NULL)
-        return EXIT_RUN_FAILED;
-    int status = run(&request, out);
-    if (out != stderr && fclose(out) != 0) {
-        complain("--report %s: %s", request.report, strerror(errno));
-        return EXIT_RUN_FAILED;
-    }
-    return status;
+    char library[PATH_MAX];
+    bool whole = request.cma[0] != '\0' || program_needs(request.argv[0], WHOLE_LIBRARY);
+    int status = check_promise(&request);
+    if (status == EXIT_OK)
+        status = check_library(whole ? WHOLE_LIBRARY : LIBRARY, library);
+    return status == EXIT_OK ? run(&request, library) : status;
 }

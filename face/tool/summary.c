@@ -35,7 +35,7 @@ static void headline(FILE *out, const struct reports *reports, const struct endi
     for (size_t r = 0; r < reports->count; r++)
         others += (pid_t)reports->list[r].process.pid != ending->pid &&
                   reports->list[r].end != END_EXEC; /* it has another line, of what it became */
-    fprintf(out, "%squarry: %s", bold(out), argv[0]);
+    fprintf(out, "%squarry: %s", bold(out), plain_name(argv[0]));
     if (others > 0)
         fprintf(out, " and %zu more process%s", others, others == 1 ? "" : "es");
     if (ending->signal != 0)
@@ -65,7 +65,8 @@ static void process_line(FILE *out, const struct report *report)
     const struct qy_process_view *process = &report->process;
     const struct qy_usage *usage = &process->usage;
     fprintf(out, "%7" PRIu64 "  %-15.15s %10s %10s %10s%c %7.3f %7" PRIu64 "%s%s\n", process->pid,
-            process->name, usage->peak_rss_kb == 0 ? "-" : human_bytes(usage->peak_rss_kb * 1024),
+            plain_name(process->name),
+            usage->peak_rss_kb == 0 ? "-" : human_bytes(usage->peak_rss_kb * 1024),
             human_bytes(report->peak_bytes), human_bytes(report->live_bytes),
             report->is_final ? ' ' : '~', (double)(usage->user_us + usage->system_us) / 1e6,
             usage->minor_faults + usage->major_faults, *end_name(report) != '\0' ? " " : "",
@@ -132,7 +133,7 @@ static void buddyinfo(FILE *out, const struct views *views)
             continue;
         fprintf(out, "node %" PRIu64 " %-7s", zone->node, zone->name);
         for (unsigned order = 0; order < QY_NR_ORDERS; order++)
-            fprintf(out, " %5" PRIu64, zone->nr_free[order]);
+            fprintf(out, " %5s", short_count(zone->nr_free[order]));
         fputc('\n', out);
     }
 }
@@ -176,11 +177,16 @@ static void caches(FILE *out, struct views *views)
         double full =
             100.0 * (double)cache->active_objs / (double)(cache->num_objs + !cache->num_objs);
         fprintf(out, "%-20.20s %8" PRIu64 " %9" PRIu64 " %9" PRIu64 " %4.0f%% %11s %11s\n",
-                cache->name, cache->objsize, cache->active_objs, cache->num_objs, full,
+                plain_name(cache->name), cache->objsize, cache->active_objs, cache->num_objs, full,
                 human_bytes(live_bytes(cache)), human_bytes(cache_frames(cache) * page));
     }
     if (left > 0)
         fprintf(out, "and %zu with less\n", left);
+    const char *label;
+    uint64_t bytes;
+    for (size_t i = 0; (label = outside_caches(views, i, &bytes)) != NULL; i++)
+        if (bytes > 0)
+            fprintf(out, "%-67s %11s\n", label, human_bytes(bytes));
 }
 
 static void regions(FILE *out, const struct views *views)
@@ -216,7 +222,7 @@ void summary_text(FILE *out, const struct reports *reports, const struct ending 
         fprintf(out,
                 "\nno report: %s never loaded Quarry (is it static, or set-user-ID?),\n"
                 "or is in another network namespace and could not say so\n",
-                argv[0]);
+                plain_name(argv[0]));
         return;
     }
     process_table(out, reports, ending);
@@ -224,7 +230,7 @@ void summary_text(FILE *out, const struct reports *reports, const struct ending 
         struct report *report = &reports->list[r];
         if (!report->has_views)
             continue;
-        fprintf(out, "\n%s%s (%" PRIu64 ") %s%s\n", bold(out), report->process.name,
+        fprintf(out, "\n%s%s (%" PRIu64 ") %s%s\n", bold(out), plain_name(report->process.name),
                 report->process.pid,
                 report->is_final ? "at its end" : "at its last picture, before its end",
                 plain(out));
@@ -234,7 +240,9 @@ void summary_text(FILE *out, const struct reports *reports, const struct ending 
         cost(out, &report->views);
         return;
     }
-    fputs("\nNo process took memory from Quarry, or it was killed before it could say more.\n",
+    fputs(reports->list[0].peak_bytes > 0
+              ? "\nNo free blocks and caches: it was killed before it made a picture of them.\n"
+              : "\nNo process took memory from Quarry.\n",
           out);
 }
 
@@ -245,10 +253,11 @@ static json_t *process_json(const struct report *report)
         [END_EXIT] = "exit",     [END_EXIT_AT_ONCE] = "_exit", [END_EXEC] = "exec",
         [END_SIGNAL] = "signal", [END_RUNNING] = "running",    [END_UNKNOWN] = "unknown",
     };
-    json_t *object = json_pack(
-        "{s:I, s:s, s:I, s:s, s:i, s:b, s:b}", "pid", (json_int_t)process->pid, "program",
-        process->name, "parent", (json_int_t)process->parent, "end", ends[report->end], "signal",
-        report->signal, "final", (int)report->is_final, "report", (int)report->has_views);
+    json_t *object =
+        json_pack("{s:I, s:o, s:I, s:s, s:i, s:b, s:b}", "pid", (json_int_t)process->pid, "program",
+                  json_text(process->name), "parent", (json_int_t)process->parent, "ending",
+                  ends[report->end], "signal", report->signal, "final", (int)report->is_final,
+                  "report", (int)report->has_views);
     const struct {
         const char *name;
         uint64_t value;
@@ -277,7 +286,7 @@ void summary_json(FILE *out, const struct reports *reports, const struct ending 
 {
     json_t *command = json_array(), *processes = json_array();
     for (size_t a = 0; argv[a] != NULL; a++)
-        json_array_append_new(command, json_string(argv[a]));
+        json_array_append_new(command, json_text(argv[a]));
     for (size_t r = 0; r < reports->count; r++)
         json_array_append_new(processes, process_json(&reports->list[r]));
     json_t *object = json_pack(

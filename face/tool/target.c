@@ -1,24 +1,30 @@
 /*
- * target.c - finding the memory of a process that runs on Quarry
+ * target.c - finding the memories of a process
  *
- * libquarry-malloc.so, as libquarry-whole.so, exports a pointer to its struct qy_mm. Where the
- * library lies is said by /proc/PID/maps, where the pointer lies in it by its dynamic symbols; both
- * are read from the process itself, since the file may have been replaced meanwhile.
+ * A struct qy_mm begins with a mark that holds its own address (memory/mm.h), and lies at the start
+ * of a mapping; or, where what lies before it has become one mapping with it, at an address that
+ * windows of the port begin at. So a look at these places finds all of them, however the program
+ * came by Quarry: preloaded, linked with a library, or with its code inside; without a symbol, and
+ * without a file that may have been replaced meanwhile. Pages that the process never touched are
+ * passed over, so that it gets none by being looked at.
+ *
+ * A memory whose metadata the program placed itself (qy_mm_create()) is found if they begin a
+ * mapping.
  */
 #include "tool.h"
 
-#include <elf.h>
+#include <err.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
-#include <link.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-/** The dynamic symbols and their names: some kilobytes. */
-#define SYMBOLS_BYTES_MOST (1u << 20)
+/** Windows of the port begin at its multiples, if they are not reserved (port/linux/memory.c). */
+#define WINDOW_STEP (UINT64_C(1) << 30)
 
 int target_read(pid_t pid, uint64_t address, void *to, size_t bytes)
 {
@@ -73,89 +79,88 @@ static bool next_mapping(FILE *maps, struct mapping *mapping)
                   mapping->path) >= 4;
 }
 
-/** Is this file one of the libraries that take malloc's place? */
-static bool is_library(const char *path)
+/* ---- the places ---- */
+
+/** Private memory of no file, to read and to write. */
+static bool may_hold_one(const struct mapping *mapping)
 {
-    static const char *const names[] = {"/libquarry-malloc.so", "/libquarry-whole.so"};
-    const char *name = strrchr(path, '/');
-    for (size_t i = 0; name != NULL && i < sizeof(names) / sizeof(names[0]); i++)
-        if (strncmp(name, names[i], strlen(names[i])) == 0)
-            return true;
-    return false;
+    return strcmp(mapping->protection, "rw-p") == 0 &&
+           (mapping->path[0] == '\0' || strncmp(mapping->path, "[anon", 5) == 0);
 }
 
-/** Where the library begins; 0: it is not there. */
-static uint64_t library_base(FILE *maps)
+int target_pagemap(pid_t pid)
 {
-    struct mapping mapping;
-    while (next_mapping(maps, &mapping))
-        if (mapping.offset == 0 && is_library(mapping.path))
-            return mapping.start;
-    return 0;
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)pid);
+    return open(path, O_RDONLY | O_CLOEXEC);
 }
 
-/** Where the library's symbols and their names lie. */
-struct symbols {
-    uint64_t table, names, names_bytes;
+bool target_touched(int pagemap, uint64_t address)
+{
+    uint64_t entry;
+    off_t at = (off_t)(address / QY_PAGE_BYTES * sizeof(entry));
+    return pread(pagemap, &entry, sizeof(entry), at) != (ssize_t)sizeof(entry) || entry >> 62 != 0;
+}
+
+static bool is_malloc(pid_t pid, uint64_t mm)
+{
+    bool panics = false; /* only malloc's ends the program at a wrong free */
+    return target_read(pid, mm + offsetof(struct qy_mm, panic_on_fault), &panics, sizeof(panics)) ==
+               0 &&
+           panics;
+}
+
+/** malloc's comes first, the others by their addresses. */
+static void add(struct target *target, uint64_t mm)
+{
+    uint64_t *grown = reallocarray(target->mm, target->count + 1, sizeof(*grown));
+    if (grown == NULL)
+        err(EXIT_FAILED, "quarry");
+    bool first = is_malloc(target->pid, mm);
+    target->mm = grown;
+    memmove(&grown[first], &grown[0], first ? target->count * sizeof(*grown) : 0);
+    grown[first ? 0 : target->count] = mm;
+    target->has_malloc |= first;
+    target->count++;
+}
+
+/** What a scan came upon besides. */
+struct scan {
+    int pagemap;
+    int refused;    /* the errno with which nothing could be read; 0: it could */
+    bool of_others; /* a memory of another version of Quarry */
+    bool library;   /* one of Quarry's libraries */
 };
 
-static bool read_dynamic(pid_t pid, uint64_t base, uint64_t dynamic, struct symbols *symbols)
+static void probe(struct target *target, struct scan *scan, uint64_t address)
 {
-    *symbols = (struct symbols){0, 0, 0};
-    for (unsigned i = 0; i < 128; i++) {
-        ElfW(Dyn) entry;
-        if (target_read(pid, dynamic + i * sizeof(entry), &entry, sizeof(entry)) != 0)
-            return false;
-        /* The loader has made most of these absolute; not all loaders do. */
-        uint64_t address = entry.d_un.d_ptr < base ? base + entry.d_un.d_ptr : entry.d_un.d_ptr;
-        if (entry.d_tag == DT_NULL)
-            break;
-        if (entry.d_tag == DT_SYMTAB)
-            symbols->table = address;
-        else if (entry.d_tag == DT_STRTAB)
-            symbols->names = address;
-        else if (entry.d_tag == DT_STRSZ)
-            symbols->names_bytes = entry.d_un.d_val;
-    }
-    return symbols->table != 0 && symbols->names > symbols->table && symbols->names_bytes > 0 &&
-           symbols->names - symbols->table + symbols->names_bytes < SYMBOLS_BYTES_MOST;
+    struct qy_mark mark;
+    if (!target_touched(scan->pagemap, address))
+        return;
+    int error = target_read(target->pid, address, &mark, sizeof(mark));
+    if (error == -EPERM || error == -EACCES)
+        scan->refused = -error;
+    if (error != 0 || mark.magic != QY_MARK_MAGIC || mark.self != address)
+        return;
+    if (mark.layout == QY_MARK_LAYOUT)
+        add(target, address);
+    else
+        scan->of_others = true;
 }
 
-static bool find_symbols(pid_t pid, uint64_t base, struct symbols *symbols)
+static void scan_mappings(struct target *target, struct scan *scan, FILE *maps)
 {
-    ElfW(Ehdr) header;
-    if (target_read(pid, base, &header, sizeof(header)) != 0 ||
-        memcmp(header.e_ident, ELFMAG, SELFMAG) != 0)
-        return false;
-    for (unsigned i = 0; i < header.e_phnum && i < 64; i++) {
-        ElfW(Phdr) segment;
-        uint64_t at = base + header.e_phoff + i * sizeof(segment);
-        if (target_read(pid, at, &segment, sizeof(segment)) != 0)
-            return false;
-        if (segment.p_type == PT_DYNAMIC)
-            return read_dynamic(pid, base, base + segment.p_vaddr, symbols);
+    struct mapping mapping;
+    while (scan->refused == 0 && next_mapping(maps, &mapping)) {
+        scan->library |= strstr(mapping.path, "/libquarry") != NULL;
+        if (!may_hold_one(&mapping))
+            continue;
+        for (uint64_t at = mapping.start; at < mapping.end;
+             at = (at / WINDOW_STEP + 1) * WINDOW_STEP)
+            probe(target, scan, at);
     }
-    return false;
-}
-
-/** Where a variable lies; 0: there is none of this name. Symbols come before their names. */
-static uint64_t find_symbol(pid_t pid, uint64_t base, const struct symbols *symbols,
-                            const char *wanted)
-{
-    uint64_t found = 0;
-    size_t table_bytes = symbols->names - symbols->table;
-    size_t bytes = table_bytes + symbols->names_bytes;
-    char *copy = malloc(bytes + 1);
-    if (copy != NULL && target_read(pid, symbols->table, copy, bytes) == 0) {
-        copy[bytes] = '\0';
-        const ElfW(Sym) *table = (const void *)copy;
-        for (size_t i = 0; i < table_bytes / sizeof(*table) && found == 0; i++)
-            if (table[i].st_name < symbols->names_bytes && table[i].st_shndx != SHN_UNDEF &&
-                strcmp(copy + table_bytes + table[i].st_name, wanted) == 0)
-                found = base + table[i].st_value;
-    }
-    free(copy);
-    return found;
+    if (ferror(maps))
+        scan->refused = errno;
 }
 
 static void read_name(struct target *target)
@@ -169,67 +174,57 @@ static void read_name(struct target *target)
     }
 }
 
-static int read_pointer(struct target *target, uint64_t base)
+/** 0, or an exit status: it has complained. */
+static int answer(const struct target *target, const struct scan *scan)
 {
-    struct symbols symbols;
-    uint64_t layout = 0, probe;
-    int error = target_read(target->pid, base, &probe, sizeof(probe));
-    if (error == -EPERM || error == -EACCES) {
-        complain_not_permitted(target->pid, -error);
+    if (scan->refused != 0) {
+        complain_not_permitted(target->pid, scan->refused);
         return EXIT_NOT_PERMITTED;
     }
-    uint64_t mm_at = 0, layout_at = 0;
-    if (find_symbols(target->pid, base, &symbols)) {
-        mm_at = find_symbol(target->pid, base, &symbols, "qy_malloc_mm");
-        layout_at = find_symbol(target->pid, base, &symbols, "qy_malloc_layout");
-    }
-    if (mm_at == 0 || layout_at == 0 ||
-        target_read(target->pid, layout_at, &layout, sizeof(layout)) != 0 ||
-        layout != QY_MALLOC_LAYOUT) {
+    if (target->count > 0)
+        return EXIT_OK;
+    if (scan->of_others)
         complain("process %d (%s): its Quarry is of another version", (int)target->pid,
                  target->name);
-        return EXIT_FAILED;
-    }
-    if (target_read(target->pid, mm_at, &target->mm, sizeof(target->mm)) != 0 || target->mm == 0) {
+    else if (scan->library)
         complain("process %d (%s) has not taken memory from Quarry yet", (int)target->pid,
                  target->name);
-        return EXIT_FAILED;
-    }
-    return EXIT_OK;
+    else
+        complain("process %d (%s) does not run on Quarry; 'quarry run' starts a program on it",
+                 (int)target->pid, target->name);
+    return scan->of_others || scan->library ? EXIT_FAILED : EXIT_NOT_QUARRY;
 }
 
 int target_find(struct target *target, pid_t pid)
 {
+    struct scan scan = {.refused = 0};
+    struct glance glance;
     *target = (struct target){.pid = pid};
     if (kill(pid, 0) != 0 && errno == ESRCH) {
         complain("there is no process %d", (int)pid);
         return EXIT_NO_PROCESS;
     }
     read_name(target);
-    struct glance glance;
     if (procfs_glance(pid, &glance) && glance.is_dead) {
         complain("process %d (%s) has ended", (int)pid, target->name);
         return EXIT_NO_PROCESS;
     }
     FILE *maps = open_proc(pid, "maps");
-    int error = maps == NULL ? errno : 0;
-    uint64_t base = maps == NULL ? 0 : library_base(maps);
-    if (maps != NULL && base == 0 && ferror(maps))
-        error = errno;
-    if (maps != NULL)
+    scan.refused = maps == NULL ? errno : 0;
+    scan.pagemap = target_pagemap(pid);
+    if (maps != NULL) {
+        scan_mappings(target, &scan, maps);
         fclose(maps);
-    if (error == EACCES || error == EPERM) {
-        complain_not_permitted(pid, error);
-        return EXIT_NOT_PERMITTED;
     }
-    if (base == 0) {
-        complain(
-            "process %d (%s) does not run on Quarry; start it with 'quarry run', or link it with "
-            "quarry-whole",
-            (int)pid, target->name);
-        return EXIT_NOT_QUARRY;
-    }
-    return read_pointer(target, base);
+    if (scan.pagemap >= 0)
+        close(scan.pagemap);
+    return answer(target, &scan);
+}
+
+void target_forget(struct target *target)
+{
+    free(target->mm);
+    target->mm = NULL;
 }
 
 bool target_collides(pid_t pid)

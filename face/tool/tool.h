@@ -10,6 +10,7 @@
 
 #include <quarry/types.h>
 
+#include <argp.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -42,15 +43,30 @@ char *help_with_list(int key, const char *text, void (*list)(FILE *out));
 /** The name that was probably meant; NULL: none is near. */
 const char *nearest(const char *word, const char *const *names, size_t count);
 
+/** For a command's own argp: -h is --help. */
+extern const struct argp_child short_help[];
+
 /* The commands: argv[0] is what --help calls it ("quarry show"). Each returns an exit status. */
 int command_run(int argc, char **argv);
 int command_show(int argc, char **argv);
 int command_top(int argc, char **argv);
 
+struct target;
+
 /* show.c */
 
-/** 0: not a PID. */
-pid_t parse_pid(const char *text);
+/** Options of each command that looks. */
+#define KEY_HOST 256
+#define KEY_MEMORY 257
+/** The one argument that is a PID; what is none, or one too many, ends the program. */
+void take_pid(struct argp_state *state, const char *argument, pid_t *pid);
+/** The number of a process's memory, from 1. */
+size_t take_number(struct argp_state *state, const char *argument);
+/** Either a PID or --host: an empty $(pidof ...) is no wish to see this machine, which has one
+ *  memory. */
+void check_whose(struct argp_state *state, pid_t pid, size_t memory, bool host);
+/** 0, or an exit status: there is no such memory, and it has complained. */
+QY_MUST_CHECK int check_memory(const struct target *target, size_t memory);
 
 /* views.c */
 
@@ -72,6 +88,10 @@ struct qy_cache_view *views_cache(struct views *views);
 struct qy_item_view *views_item(struct views *views);
 struct qy_region_view *views_region(struct views *views);
 struct qy_lens views_lens(const struct views *views);
+/** Frames that are neither free nor in a per-CPU list. */
+uint64_t views_used(const struct views *views);
+/** A figure of meminfo in bytes; 0: it is not there. */
+uint64_t views_meminfo(const struct views *views, const char *name);
 /** All that a lens shows. */
 void views_copy(struct views *views, const struct qy_lens *lens);
 void views_free(struct views *views);
@@ -101,34 +121,48 @@ QY_MUST_CHECK int host_read(const struct what *what, struct views *views);
 /** This machine's contiguous regions: none where the kernel has none. */
 void sysfs_regions(struct views *views);
 
-/* remote.c */
-
-/** Look at a running process that uses Quarry. 0, or an exit status: it has complained. */
-QY_MUST_CHECK int remote_read(pid_t pid, struct views *views);
-
 /* target.c */
 
 /** A process that uses Quarry, as it was found. */
 struct target {
     pid_t pid;
-    char name[16]; /* comm */
-    uint64_t mm;   /* where its struct qy_mm lies */
+    char name[16];   /* comm */
+    uint64_t *mm;    /* where each struct qy_mm lies */
+    size_t count;    /* at least 1 */
+    bool has_malloc; /* the first is malloc's */
 };
 
 /** Find it. 0, or an exit status: it has complained. */
 QY_MUST_CHECK int target_find(struct target *target, pid_t pid);
+void target_forget(struct target *target);
 /** Whether a range that the process may read (and no other) overlaps one of this process's. */
 bool target_collides(pid_t pid);
 /** Read memory of a process; short reads are failures. 0 or a negative errno. */
 QY_MUST_CHECK int target_read(pid_t pid, uint64_t address, void *to, size_t bytes);
+/** Its pagemap, to be closed; negative: it is not to be had. */
+int target_pagemap(pid_t pid);
+/** Has the page memory, or had it before it was swapped out? Perhaps, if that is not known. */
+bool target_touched(int pagemap, uint64_t address);
 void complain_not_permitted(pid_t pid, int error);
+
+/* remote.c */
+
+/** Look at one of a running process's memories. 0, or an exit status: it has complained. */
+QY_MUST_CHECK int remote_read(const struct target *target, size_t memory, struct views *views);
 
 /* print.c */
 
 /** Whether to colour what goes to @out: a terminal, TERM not dumb, NO_COLOR not set. */
 bool wants_colour(FILE *out);
+/** A name that a terminal only shows: control characters are '?'. Static buffers, as below. */
+const char *plain_name(const char *name);
+void make_plain(char *text);
 /** "12.3 MiB" in a static buffer; eight of them live at once. */
 const char *human_bytes(uint64_t bytes);
+/** In five places: 99999, then 123k, 456M. Static buffers, too. */
+const char *short_count(uint64_t count);
+/** What of a process's memory lies in no object cache, each in bytes; NULL: that was the last. */
+const char *outside_caches(const struct views *views, size_t index, uint64_t *bytes);
 /** Columns of regions: what stands above them, and one region's line in a static buffer. */
 extern const char region_columns[];
 const char *region_line(const struct qy_region_view *region, uint64_t page_bytes);
@@ -157,6 +191,10 @@ void collector_close(struct collector *collector, struct reports *reports);
 
 /** Whether the program that execvp(3) would find was linked with this library. */
 bool program_needs(const char *program, const char *library);
+/** Why it loads nothing that is preloaded; NULL: as far as the file tells it does. */
+const char *program_loads_nothing(const char *program);
+/** Whether the file is a library of this name, or of a version of it. */
+bool library_is(const char *path, const char *name);
 
 /* launch.c */
 
@@ -165,7 +203,7 @@ struct launch {
     const char *library; /* libquarry-malloc.so, or -whole.so */
     struct collector *collector;
     const char *limit; /* bytes; NULL: none */
-    bool harden;
+    bool check, harden;
     const char *cma; /* SIZE[,POLICY]; NULL: no region */
 };
 
@@ -213,6 +251,7 @@ struct report {
     struct qy_usage before;         /* what its process had used when it started */
     enum end end;
     int signal;          /* of END_SIGNAL; 0: not known which */
+    bool left_silently;  /* by a system call of its own, or as a program that does not report */
     bool is_final;       /* the views are of its end; else of a while before */
     bool has_views;      /* they were kept, and there were any */
     uint64_t peak_bytes; /* of what came from Quarry */

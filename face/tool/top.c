@@ -3,9 +3,9 @@
  */
 #include "tool.h"
 
-#include <argp.h>
 #include <curses.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,10 +30,11 @@ static __attribute__((format(printf, 2, 3))) int put_line(int row, const char *f
     return length;
 }
 
-static int gather(pid_t pid, struct views *views)
+/** @target: NULL: this machine. */
+static int gather(const struct target *target, size_t memory, struct views *views)
 {
-    if (pid != 0)
-        return remote_read(pid, views);
+    if (target != NULL)
+        return remote_read(target, memory, views);
     static const char *const parts[] = {"zoneinfo", "buddyinfo", "cma", "slabinfo"};
     int status = EXIT_OK;
     for (size_t p = 0; p < sizeof(parts) / sizeof(parts[0]) && status == EXIT_OK; p++) {
@@ -45,31 +46,41 @@ static int gather(pid_t pid, struct views *views)
     return status;
 }
 
-static uint64_t used_frames(const struct qy_zone_view *zone)
+static void draw_head(const struct target *target, size_t memory, const struct views *views)
 {
-    uint64_t idle = zone->free + zone->pcp;
-    return zone->managed > idle ? zone->managed - idle : 0;
-}
-
-static void draw_head(pid_t pid, const struct views *views)
-{
-    uint64_t managed = 0, used = 0, page = views->memory.page_bytes;
-    for (size_t z = 0; z < views->nr_zones; z++) {
+    uint64_t managed = 0, page = views->memory.page_bytes;
+    for (size_t z = 0; z < views->nr_zones; z++)
         managed += views->zones[z].managed;
-        used += used_frames(&views->zones[z]);
-    }
     char peak[32] = "";
     if (views->memory.allocated_peak > 0)
         snprintf(peak, sizeof(peak), ", peak %s", human_bytes(views->memory.allocated_peak * page));
-    char who[32] = "this machine";
-    if (pid != 0)
-        snprintf(who, sizeof(who), "process %d", (int)pid);
-    attron(A_BOLD);
-    int length = put_line(0, "%s: %s in use of %s%s", who, human_bytes(used * page),
+    char who[96] = "this machine";
+    if (target != NULL && target->count == 1)
+        snprintf(who, sizeof(who), "process %d", (int)target->pid);
+    else if (target != NULL)
+        snprintf(who, sizeof(who), "process %d, memory %zu of %zu", (int)target->pid, memory + 1,
+                 target->count);
+    attr_t bold = wants_colour(stdout) ? A_BOLD : A_NORMAL;
+    attron(bold);
+    int length = put_line(0, "%s: %s in use of %s%s", who, human_bytes(views_used(views) * page),
                           human_bytes(managed * page), peak);
-    attroff(A_BOLD);
+    attroff(bold);
     if (length + 8 < COLS)
         mvaddstr(0, COLS - 7, "q: end");
+}
+
+/** One line under the head; nothing of a machine, whose meminfo is not read. */
+static void draw_outside(int row, const struct views *views)
+{
+    char line[256] = "";
+    const char *label;
+    uint64_t bytes;
+    size_t length = 0;
+    for (size_t i = 0; (label = outside_caches(views, i, &bytes)) != NULL; i++)
+        if (bytes > 0)
+            length += (size_t)snprintf(line + length, sizeof(line) - length, "%s%s: %s",
+                                       length > 0 ? ", " : "", label, human_bytes(bytes));
+    put_line(row, "%s", line);
 }
 
 /** How many orders a window has room for. */
@@ -103,7 +114,7 @@ static int draw_zone(int row, const struct qy_zone_view *zone)
     for (unsigned order = 0; order < orders_shown(); order++) {
         int column = FIRST_COLUMN + (int)order * COLUMN_WIDTH;
         uint64_t height = ((zone->nr_free[order] << order) * BAR_ROWS + most - 1) / most;
-        mvprintw(row, column - 1, "%6" PRIu64, zone->nr_free[order]);
+        mvprintw(row, column, "%5s", short_count(zone->nr_free[order]));
         attron(A_REVERSE);
         for (int bar = 0; bar < (int)height; bar++)
             mvprintw(row + BAR_ROWS - bar, column + 1, "    ");
@@ -121,25 +132,71 @@ static int larger_first(const void *one, const void *other)
     return strcmp(a->name, b->name);
 }
 
+/** Cells of a cache's row; the narrower the window, the more of them are missing. */
+static const struct {
+    const char *title;
+    int width;
+    int stays; /* longer than those of less */
+} columns[] = {
+    {"OBJSIZE", 8, 0}, {"LIVE", 10, 2}, {"ROOM", 10, 1}, {"USED", 5, 3}, {"MEMORY", 12, 4},
+};
+enum {
+    NR_COLUMNS = sizeof(columns) / sizeof(columns[0]),
+    NAME_WIDTH = 24
+};
+
+/** Columns that stay less long have no room. */
+static int least_that_stays(void)
+{
+    int least = -1, width;
+    do {
+        least++;
+        width = NAME_WIDTH;
+        for (size_t c = 0; c < NR_COLUMNS; c++)
+            width += columns[c].stays >= least ? columns[c].width + 1 : 0;
+    } while (width > COLS && least < NR_COLUMNS);
+    return least;
+}
+
+static void put_cells(int row, const char *name, const char *const cells[NR_COLUMNS])
+{
+    char line[256];
+    int least = least_that_stays();
+    int length = snprintf(line, sizeof(line), "%-*.*s", NAME_WIDTH, NAME_WIDTH, name);
+    for (size_t c = 0; c < NR_COLUMNS; c++)
+        if (columns[c].stays >= least)
+            length += snprintf(line + length, sizeof(line) - (size_t)length, " %*s",
+                               columns[c].width, cells[c]);
+    put_line(row, "%s", line);
+}
+
+static void draw_cache(int row, const struct qy_cache_view *cache, uint64_t page)
+{
+    char texts[NR_COLUMNS - 1][24];
+    double used = (double)cache->active_objs / (double)(cache->num_objs + !cache->num_objs);
+    snprintf(texts[0], sizeof(texts[0]), "%" PRIu64, cache->objsize);
+    snprintf(texts[1], sizeof(texts[1]), "%" PRIu64, cache->active_objs);
+    snprintf(texts[2], sizeof(texts[2]), "%" PRIu64, cache->num_objs);
+    snprintf(texts[3], sizeof(texts[3]), "%.0f%%", 100 * used);
+    const char *const cells[] = {texts[0], texts[1], texts[2], texts[3],
+                                 human_bytes(cache->num_slabs * cache->pagesperslab * page)};
+    put_cells(row, plain_name(cache->name), cells);
+}
+
 static void draw_caches(int row, struct views *views)
 {
+    const char *titles[NR_COLUMNS];
     if (views->nr_caches == 0)
         return;
+    for (size_t c = 0; c < NR_COLUMNS; c++)
+        titles[c] = columns[c].title;
     qsort(views->caches, views->nr_caches, sizeof(*views->caches), larger_first);
     attron(A_REVERSE);
     mvhline(row, 0, ' ', COLS);
-    put_line(row++, "%-24s %8s %10s %10s %5s %12s", "CACHE", "OBJSIZE", "LIVE", "ROOM", "USED",
-             "MEMORY");
+    put_cells(row++, "CACHE", titles);
     attroff(A_REVERSE);
-    for (size_t c = 0; c < views->nr_caches && row < LINES; c++) {
-        const struct qy_cache_view *cache = &views->caches[c];
-        if (cache->num_slabs == 0)
-            break;
-        double used = (double)cache->active_objs / (double)(cache->num_objs + !cache->num_objs);
-        put_line(row++, "%-24.24s %8" PRIu64 " %10" PRIu64 " %10" PRIu64 " %4.0f%% %12s",
-                 cache->name, cache->objsize, cache->active_objs, cache->num_objs, 100 * used,
-                 human_bytes(cache->num_slabs * cache->pagesperslab * views->memory.page_bytes));
-    }
+    for (size_t c = 0; c < views->nr_caches && row < LINES && views->caches[c].num_slabs > 0; c++)
+        draw_cache(row++, &views->caches[c], views->memory.page_bytes);
 }
 
 /** The first ones: below them there must be room for caches. */
@@ -159,11 +216,12 @@ static int draw_regions(int row, const struct views *views)
     return row + 1;
 }
 
-static void draw(pid_t pid, struct views *views)
+static void draw(const struct target *target, size_t memory, struct views *views)
 {
     int row = 2;
     erase();
-    draw_head(pid, views);
+    draw_head(target, memory, views);
+    draw_outside(1, views);
     draw_orders(row++, views->memory.page_bytes);
     for (size_t z = 0; z < views->nr_zones; z++)
         if (views->zones[z].populated && row + BAR_ROWS < LINES)
@@ -173,22 +231,35 @@ static void draw(pid_t pid, struct views *views)
     refresh();
 }
 
-static int watch(pid_t pid)
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int number)
 {
+    (void)number;
+    interrupted = 1;
+}
+
+/** m: the next memory of several. */
+static int watch(const struct target *target, size_t memory)
+{
+    const struct sigaction action = {.sa_handler = on_interrupt};
     struct views views = {.nr_zones = 0};
-    int status = gather(pid, &views); /* before the screen is taken: it may have to complain */
+    int status = gather(target, memory, &views); /* before the screen is taken: it may complain */
     if (status != EXIT_OK)
         return status;
+    sigaction(SIGINT, &action, NULL); /* ^C ends it as q does; curses' own handler fails */
     initscr();
     noecho();
     curs_set(0);
     timeout(REFRESH_MS);
     complain_later(true);
-    for (int key = 0; status == EXIT_OK && key != 'q' && key != 'Q';) {
-        draw(pid, &views);
+    for (int key = 0; status == EXIT_OK && key != 'q' && key != 'Q' && !interrupted;) {
+        draw(target, memory, &views);
         key = getch();
+        if (key == 'm' && target != NULL)
+            memory = (memory + 1) % target->count;
         views_free(&views);
-        status = gather(pid, &views);
+        status = gather(target, memory, &views);
     }
     endwin();
     complain_later(false);
@@ -196,33 +267,67 @@ static int watch(pid_t pid)
     return status;
 }
 
+static int watch_process(pid_t pid, size_t memory)
+{
+    struct target target;
+    int status = target_find(&target, pid);
+    if (status == EXIT_OK)
+        status = check_memory(&target, memory);
+    if (status == EXIT_OK)
+        status = watch(&target, memory != 0 ? memory - 1 : 0);
+    target_forget(&target);
+    return status;
+}
+
+struct request {
+    pid_t pid;     /* 0: not given */
+    size_t memory; /* 0: not given */
+    bool host;
+};
+
 static error_t parse(int key, char *argument, struct argp_state *state)
 {
-    pid_t *pid = state->input;
-    if (key != ARGP_KEY_ARG)
+    struct request *request = state->input;
+    switch (key) {
+    case KEY_HOST:
+        request->host = true;
+        return 0;
+    case KEY_MEMORY:
+        request->memory = take_number(state, argument);
+        return 0;
+    case ARGP_KEY_ARG:
+        take_pid(state, argument, &request->pid);
+        return 0;
+    case ARGP_KEY_END:
+        check_whose(state, request->pid, request->memory, request->host);
+        return 0;
+    default:
         return ARGP_ERR_UNKNOWN;
-    if (*pid != 0)
-        argp_failure(state, EXIT_USAGE, 0, "one PID at a time: '%s' is one too many", argument);
-    *pid = parse_pid(argument);
-    if (*pid == 0)
-        argp_failure(state, EXIT_USAGE, 0, "'%s' is not a PID", argument);
-    return 0;
+    }
 }
 
 int command_top(int argc, char **argv)
 {
+    static const struct argp_option options[] = {
+        {"host", KEY_HOST, NULL, 0, "This machine's own memory, as its /proc and /sys say", 0},
+        {"memory", KEY_MEMORY, "N", 0, "Of a process with several memories begin with this one", 0},
+        {0},
+    };
     static const struct argp argp = {
+        .options = options,
         .parser = parse,
-        .args_doc = "[PID]",
+        .children = short_help,
+        .args_doc = "PID|--host",
         .doc = "Show the memory of a process that runs on Quarry, or of this machine, live: free "
                "blocks by order, with bars for how the free memory is spread over them, contiguous "
-               "regions, and the largest caches. The process is not stopped. q ends it.",
+               "regions, and the largest caches. The process is not stopped. q or ^C ends it; m "
+               "goes on to the next of several memories.",
     };
-    pid_t pid = 0;
-    argp_parse(&argp, argc, argv, 0, NULL, &pid);
+    struct request request = {.pid = 0};
+    argp_parse(&argp, argc, argv, 0, NULL, &request);
     if (!isatty(STDOUT_FILENO) || !isatty(STDIN_FILENO)) {
         complain("top needs a terminal; 'quarry show' prints");
         return EXIT_FAILED;
     }
-    return watch(pid);
+    return request.host ? watch(NULL, 0) : watch_process(request.pid, request.memory);
 }

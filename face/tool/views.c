@@ -63,12 +63,33 @@ static bool look(const void *from, enum qy_view_kind kind, size_t index, void *v
     if (index >= kinds[kind].count)
         return false;
     memcpy(view, (const char *)kinds[kind].array + index * kinds[kind].bytes, kinds[kind].bytes);
+    if (kind == QY_VIEW_CACHE || kind == QY_VIEW_REGION)
+        make_plain(view); /* the program chose the name, which comes first */
     return true;
 }
 
 struct qy_lens views_lens(const struct views *views)
 {
     return (struct qy_lens){.from = views, .look = look};
+}
+
+uint64_t views_used(const struct views *views)
+{
+    uint64_t frames = 0;
+    for (size_t z = 0; z < views->nr_zones; z++) {
+        const struct qy_zone_view *zone = &views->zones[z];
+        uint64_t idle = zone->free + zone->pcp;
+        frames += zone->managed > idle ? zone->managed - idle : 0;
+    }
+    return frames;
+}
+
+uint64_t views_meminfo(const struct views *views, const char *name)
+{
+    for (size_t i = 0; i < views->nr_items; i++)
+        if (views->items[i].set == QY_ITEMS_MEMINFO && strcmp(views->items[i].name, name) == 0)
+            return views->items[i].value * 1024;
+    return 0;
 }
 
 void views_copy(struct views *views, const struct qy_lens *lens)

@@ -168,6 +168,7 @@ static qy_pfn_t take_from_zones(struct qy_mm *mm, const struct qy_request *reque
         qy_lock(&zone->lock);
         qy_pfn_t pfn = qy_zone_take_locked(mm, zone, request, fresh);
         qy_unlock(&zone->lock);
+        qy_tell(mm);
         if (pfn != QY_PFN_NONE)
             return pfn;
     }
@@ -225,6 +226,11 @@ void qy_note_peak(struct qy_mm *mm)
     while (used > peak && !atomic_compare_exchange_weak_explicit(
                               &mm->peak, &peak, used, memory_order_relaxed, memory_order_relaxed))
         ;
+    struct qy_watch *watch = atomic_load_explicit(&mm->watch, memory_order_relaxed);
+    if (watch == NULL || used >= mm->nr_frames) /* frames are just coming online */
+        return;
+    atomic_store_explicit(&watch->used, used, memory_order_relaxed);
+    atomic_store_explicit(&watch->peak, used > peak ? used : peak, memory_order_relaxed);
 }
 
 /** Down to min; where frames may be away for trim, once more when they are back (R1). */
@@ -273,6 +279,7 @@ void qy_give_pages(struct qy_mm *mm, struct qy_cpu *cpu, qy_pfn_t pfn, unsigned 
         qy_unlock(&zone->lock);
         qy_assert(given == 0, "B1");
         (void)given;
+        qy_tell(mm);
         return;
     }
     cpu->give_to = cpu->pcp[zone->pcp].list[migratetype];

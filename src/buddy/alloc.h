@@ -112,8 +112,15 @@ QY_MUST_CHECK int qy_online_ram(struct qy_mm *mm, const struct qy_layout *layout
 /** qy_mm_trim() of wholly free pageblocks alone: one system call for 2 MiB. */
 uint64_t qy_trim_whole(struct qy_mm *mm, uint64_t keep_frames);
 
-/** Remember the most frames that were ever in use. */
+/** Remember the most frames that were ever in use, and tell who watches what is now. */
 void qy_note_peak(struct qy_mm *mm);
+
+/** Frames were taken from a zone, or have come back. Who watches is told; holding no lock. */
+static inline void qy_tell(struct qy_mm *mm)
+{
+    if (qy_unlikely(atomic_load_explicit(&mm->watch, memory_order_relaxed) != NULL))
+        qy_note_peak(mm);
+}
 
 /** Stop every slot, call work on each, open them again. The caller is in none. */
 void qy_for_each_stopped_cpu(struct qy_mm *mm, void (*work)(struct qy_mm *, struct qy_cpu *));

@@ -63,6 +63,7 @@ void qy_give_run(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames, bool fresh)
         pfn += part;
         nr_frames -= part;
     }
+    qy_tell(mm);
 }
 
 /* ---- ranges of free frames ---- */
@@ -141,6 +142,7 @@ bool qy_take_behind(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames)
     if (taken)
         qy_take_range_locked(mm, zone, pfn, nr_frames);
     qy_unlock(&zone->lock);
+    qy_tell(mm);
     return taken;
 }
 
@@ -329,6 +331,7 @@ qy_pfn_t qy_take_run(struct qy_mm *mm, const struct qy_request *request, uint64_
         pfn = take_run(mm, request, nr_frames, align_order, fresh);
         qy_unlock(&mm->grow_lock);
     }
+    qy_tell(mm);
     return pfn;
 }
 

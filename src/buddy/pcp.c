@@ -157,6 +157,7 @@ bool qy_pcp_refill(struct qy_mm *mm, struct qy_cpu *cpu, struct qy_zone *zone,
     qy_unlock(&zone->lock);
     list->top += count;
     qy_assert(list->top <= list->high, "P2");
+    qy_tell(mm);
     return count != 0;
 }
 
@@ -195,6 +196,7 @@ static bool give_back(struct qy_mm *mm, struct qy_cpu *cpu, struct qy_zone *zone
                                                .rule = "B1",
                                                .address = (uintptr_t)list,
                                                .note = "a frame of this list was free already"});
+    qy_tell(mm);
     return shared;
 }
 

@@ -104,10 +104,29 @@ struct qy_run_depot {
     struct qy_run_chunk *chunk[QY_RUN_CLASSES]; /* (r) for writing */
 };
 
+/** How a memory is known from outside (face/tool): nothing else has these three words, and a copy
+ *  of them does not lie where it says. */
+struct qy_mark {
+    uint64_t magic, layout;
+    uintptr_t self;
+};
+#define QY_MARK_MAGIC UINT64_C(0x6d6d797272617571) /* "quarrymm" */
+/** Who looks was built with the same: 64 bits that change with what it looks at. */
+#define QY_MARK_LAYOUT                                                                             \
+    ((uint64_t)sizeof(struct qy_mm) << 32 ^ (uint64_t)offsetof(struct qy_mm, cpus) << 16 ^         \
+     (uint64_t)offsetof(struct qy_mm, chain) ^ (uint64_t)sizeof(struct qy_zone) << 40 ^            \
+     (uint64_t)sizeof(struct qy_cpu) << 8)
+
+/** Frames in use, for who looks at them while, and after, the process goes: `quarry run`. */
+struct qy_watch {
+    _Atomic uint64_t used, peak;
+};
+
 /** Room for the caches that others are made of. */
 #define QY_FIRST_CACHES_BYTES 864
 
 struct qy_mm {
+    struct qy_mark mark;          /* (i) first; written when all the rest is there */
     qy_pfn_t start_pfn;           /* (i) first frame of the span, a multiple of a section */
     uint64_t nr_frames;           /* (i) width of the span, a multiple of a section */
     uintptr_t base;               /* (i) address of start_pfn; 0: no_virt */
@@ -118,7 +137,8 @@ struct qy_mm {
     struct qy_bits512 *fresh_bits;
     uint8_t *tags;
     struct qy_page *pages;
-    struct qy_folio *folios; /* NULL: not movable */
+    struct qy_folio *folios;        /* NULL: not movable */
+    struct qy_watch *_Atomic watch; /* NULL: nobody watches */
     struct qy_meta_array meta[QY_NR_META];
     _Atomic uint64_t meta_bytes; /* committed */
     _Atomic uint64_t described;  /* (g) frames whose metadata is committed; only grows */

@@ -23,6 +23,7 @@
 
 #include "base/assert.h"
 #include "base/errno.h"
+#include "buddy/alloc.h"
 #include "buddy/lend.h"
 #include "memory/fault.h"
 #include "move/move.h"
@@ -299,6 +300,7 @@ static int alloc(struct qy_cma *cma, const struct qy_cma_request *request, bool 
         .report = report,
     };
     int code = take_back(cma, request, patient, &move, pfn);
+    qy_tell(cma->mm);
     report->ns = qy_port_clock_exact_ns() - started;
     count(cma, report, qy_cma_frames(cma, request->nr_frames), code);
     return code;
@@ -399,6 +401,7 @@ int qy_cma_release(struct qy_cma *cma, qy_pfn_t pfn, uint64_t nr_frames)
             cma->mm,
             &(struct qy_fault){.what = "release of frames not out", .rule = "N1", .address = pfn});
     uint64_t freed = qy_unclaim(cma->mm, cma->claim, pfn, window.nr_frames);
+    qy_tell(cma->mm);
     qy_lock(&cma->lock);
     qy_cma_mark(cma, &window, false);
     cma->stat.out -= freed;

@@ -73,5 +73,6 @@ struct qy_mm *qy_boot(const struct qy_memmap *map, const struct qy_mm_options *o
     if (!options->no_virt)
         qy_slab_boot(mm, options->kmalloc_flags);
     open_slots(mm);
+    mm->mark = (struct qy_mark){QY_MARK_MAGIC, QY_MARK_LAYOUT, (uintptr_t)mm};
     return mm;
 }

@@ -202,7 +202,8 @@ enum figure {
     STEAL_DIRECT,
     STEAL_KSWAPD,
     REFAULTS,
-    ACTIVATED
+    ACTIVATED,
+    WRITE_PENDING
 };
 
 static uint64_t figure(const struct qy_totals *totals, enum figure which)
@@ -242,15 +243,18 @@ static uint64_t figure(const struct qy_totals *totals, enum figure which)
         [STEAL_KSWAPD] = totals->reclaimed[1],
         [REFAULTS] = totals->refaults,
         [ACTIVATED] = totals->activated,
+        [WRITE_PENDING] = totals->dirty + totals->writeback,
     };
     return values[which];
 }
 
-static const struct {
+struct item {
     const char *name;
     uint8_t set;
     uint8_t figure;
-} items[] = {
+};
+
+static const struct item items[] = {
     {"MemTotal", QY_ITEMS_MEMINFO, MANAGED},
     {"MemFree", QY_ITEMS_MEMINFO, FREE},
     {"MemAvailable", QY_ITEMS_MEMINFO, AVAILABLE},
@@ -306,35 +310,66 @@ static const struct {
     {"quarry_magazine_flush", QY_ITEMS_VMSTAT, FLUSHES},
     {"quarry_wrong_free", QY_ITEMS_VMSTAT, FAULTS},
 };
-#define NR_ITEMS (sizeof(items) / sizeof(items[0]))
 
-static bool whole_memory_item(const struct qy_live *live, size_t index, struct qy_item_view *view)
+/** What is counted of the whole memory is the only node's, and stands with its first zone. */
+static const struct item node_items[] = {
+    {"nr_inactive_file", QY_ITEMS_NODE, INACTIVE},
+    {"nr_active_file", QY_ITEMS_NODE, ACTIVE},
+    {"nr_slab_reclaimable", QY_ITEMS_NODE, SLAB_RECLAIMABLE},
+    {"nr_slab_unreclaimable", QY_ITEMS_NODE, SLAB_UNRECLAIMABLE},
+    {"workingset_refault_file", QY_ITEMS_NODE, REFAULTS},
+    {"workingset_activate_file", QY_ITEMS_NODE, ACTIVATED},
+    {"nr_file_pages", QY_ITEMS_NODE, CACHED},
+    {"nr_dirty", QY_ITEMS_NODE, DIRTY},
+    {"nr_writeback", QY_ITEMS_NODE, WRITEBACK},
+};
+
+/** And of the only zone that has frames. Of several it is not known. */
+static const struct item lone_items[] = {
+    {"nr_zone_inactive_file", QY_ITEMS_ZONE, INACTIVE},
+    {"nr_zone_active_file", QY_ITEMS_ZONE, ACTIVE},
+    {"nr_zone_write_pending", QY_ITEMS_ZONE, WRITE_PENDING},
+};
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+/** How many zones have frames, and which is the first. */
+static size_t count_zones(const struct qy_mm *mm, uint64_t *first)
+{
+    size_t count = 0;
+    for (size_t z = QY_MAX_ZONES; z-- > 0;) {
+        if (!qy_zone_populated(&mm->zones[z]))
+            continue;
+        *first = z;
+        count++;
+    }
+    return count;
+}
+
+/** @anew: nothing was counted yet. */
+static bool whole_memory_item(const struct qy_live *live, const struct item *item, uint64_t owner,
+                              bool anew, struct qy_item_view *view)
 {
     struct qy_totals own = {0}, *totals = live->totals != NULL ? live->totals : &own;
-    if (index == 0 || totals == &own)
+    if (anew || totals == &own)
         count_all(live, totals);
-    *view = (struct qy_item_view){.set = items[index].set};
-    qy_view_name(view->name, items[index].name);
-    view->value = figure(totals, (enum figure)items[index].figure);
-    if (items[index].set == QY_ITEMS_MEMINFO) {
+    *view = (struct qy_item_view){.set = item->set, .owner = owner};
+    qy_view_name(view->name, item->name);
+    view->value = figure(totals, (enum figure)item->figure);
+    if (item->set == QY_ITEMS_MEMINFO) {
         view->is_kb = true;
         view->value *= QY_PAGE_BYTES / 1024;
     }
     return true;
 }
 
-/** The counters of each populated zone; none of Quarry's belong to a node. */
+enum {
+    NR_OF_ZONE = 6
+};
+
+/** The counters of each populated zone. */
 static bool zone_item(const struct qy_live *live, size_t index, struct qy_item_view *view)
 {
-    enum {
-        FREE_PAGES,
-        FREE_CMA,
-        BACKED_PAGES,
-        TAKES,
-        GIVES,
-        STEALS,
-        NR_OF_ZONE
-    };
     static const char *const names[NR_OF_ZONE] = {
         "nr_free_pages",     "nr_free_cma",       "quarry_nr_backed_pages",
         "quarry_buddy_take", "quarry_buddy_give", "quarry_pageblock_steal",
@@ -364,6 +399,18 @@ static bool zone_item(const struct qy_live *live, size_t index, struct qy_item_v
 
 bool qy_live_item(const struct qy_live *live, size_t index, struct qy_item_view *view)
 {
-    return index < NR_ITEMS ? whole_memory_item(live, index, view)
-                            : zone_item(live, index - NR_ITEMS, view);
+    uint64_t first = 0;
+    size_t nr_zones = count_zones(live->mm, &first);
+    size_t nr_node = live->mm->nr_nodes == 1 && nr_zones > 0 ? COUNT_OF(node_items) : 0;
+    size_t nr_lone = nr_zones == 1 ? COUNT_OF(lone_items) : 0;
+    if (index < COUNT_OF(items))
+        return whole_memory_item(live, &items[index], 0, index == 0, view);
+    index -= COUNT_OF(items);
+    if (index < nr_node)
+        return whole_memory_item(live, &node_items[index], first, false, view);
+    index -= nr_node;
+    if (index < nr_zones * NR_OF_ZONE)
+        return zone_item(live, index, view);
+    index -= nr_zones * NR_OF_ZONE;
+    return index < nr_lone && whole_memory_item(live, &lone_items[index], first, false, view);
 }

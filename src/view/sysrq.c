@@ -8,7 +8,8 @@
  *         Node 0 DMA: 0*4kB ... 1*1024kB (U) 1*2048kB (M) 3*4096kB (M) = 15360kB
  *
  *         Label by label as in mm/show_mem.c, but without its lines about the page cache and
- *         swap. local_pcp is of the CPU that prints: who looks from outside is none.
+ *         swap, and without labels of what is not known of a zone. local_pcp is of the CPU that
+ *         prints: who looks from outside is none.
  *
  * RULES   none: it only prints.
  *
@@ -42,14 +43,37 @@ static uint64_t blocks_frames(const uint64_t nr_free[QY_NR_ORDERS])
     return frames;
 }
 
-/** The value of a zone's named counter; 0 where it has none of this name. */
-static uint64_t counter(const struct qy_lens *lens, size_t zone, const char *name)
+/** A zone's named counter. False: it has none of this name, and the value is 0. */
+static bool counter(const struct qy_lens *lens, size_t zone, const char *name, uint64_t *value)
 {
     struct qy_item_view item;
-    for (size_t i = 0; qy_look_item(lens, i, &item); i++)
+    for (size_t i = 0; qy_look_item(lens, i, &item); i++) {
+        *value = item.value;
         if (item.set == QY_ITEMS_ZONE && item.owner == zone && qy_text_equal(item.name, name))
-            return item.value;
-    return 0;
+            return true;
+    }
+    *value = 0;
+    return false;
+}
+
+/** A memory has them, but does not always know of which zone they are: then nothing is said. What
+ *  it never has is 0. */
+static bool is_of_files(const char *name)
+{
+    static const char *const names[] = {"nr_zone_active_file", "nr_zone_inactive_file",
+                                        "nr_zone_write_pending"};
+    bool is = false;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        is |= qy_text_equal(name, names[i]);
+    return is;
+}
+
+static void labelled_counter(const struct qy_lens *lens, size_t zone, const char *label,
+                             const char *name, uint64_t page_kb, struct qy_text *text)
+{
+    uint64_t value;
+    if (counter(lens, zone, name, &value) || !is_of_files(name))
+        kilobytes(text, label, value, page_kb);
 }
 
 static void zone_watermarks(const struct qy_zone_view *zone, uint64_t page_kb, struct qy_text *text)
@@ -84,11 +108,11 @@ static void zone_frames(const struct qy_lens *lens, size_t index, uint64_t page_
     zone_name(&zone, text);
     zone_watermarks(&zone, page_kb, text);
     for (size_t i = 0; i < sizeof(lru) / sizeof(lru[0]); i++)
-        kilobytes(text, lru[i][0], counter(lens, index, lru[i][1]), page_kb);
+        labelled_counter(lens, index, lru[i][0], lru[i][1], page_kb, text);
     kilobytes(text, " present:", zone.present, page_kb);
     kilobytes(text, " managed:", zone.managed, page_kb);
-    kilobytes(text, " mlocked:", counter(lens, index, "nr_mlock"), page_kb);
-    kilobytes(text, " bounce:", counter(lens, index, "nr_bounce"), page_kb);
+    labelled_counter(lens, index, " mlocked:", "nr_mlock", page_kb, text);
+    labelled_counter(lens, index, " bounce:", "nr_bounce", page_kb, text);
     kilobytes(text, " free_pcp:", zone.pcp, page_kb);
     kilobytes(text, " local_pcp:", 0, page_kb);
     kilobytes(text, " free_cma:", blocks_frames(zone.nr_free_of[QY_MIGRATE_CMA]), page_kb);

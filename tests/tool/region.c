@@ -1,5 +1,5 @@
 /* Reads 12 MiB of a file into memory that is lent, takes 4 + 2 MiB out of the region and gives
- * 2 back, asks in vain for 16, says so, and waits. With an argument it ends instead. */
+ * 2 back, asks in vain for 16, says so, and waits. With an argument it ends instead, or aborts. */
 #include <quarry/cache.h>
 #include <quarry/cma.h>
 #include <quarry/linux.h>
@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define PAGE 4096
@@ -36,5 +37,7 @@ int main(int argc, char **argv)
     fflush(stdout);
     if (argc == 1)
         sleep(120);
+    if (strcmp(argv[argc - 1], "abort") == 0)
+        abort();
     return 0;
 }

@@ -200,7 +200,8 @@ static void zoneinfo_is_as_linux_prints_it(void **state)
 /* Wrong if it failed: people who read SysRq-m in their logs would not find their way. The labels
  * are those of show_free_areas() in Linux's mm/show_mem.c, free_highatomic and zspages those of
  * 6.13 and later: K() is in kB, but "KB" stands behind both counts of highatomic; letters only
- * follow where there are blocks. */
+ * follow where there are blocks. Of the pages of files this zone knows only those to be written: what
+ * is not known is no 0. */
 static void sysrq_m_is_as_linux_prints_it(void **state)
 {
     (void)state;
@@ -208,7 +209,7 @@ static void sysrq_m_is_as_linux_prints_it(void **state)
            "Mem-Info:\n"
            "Node 0 DMA free:15360kB boost:0kB min:192kB low:240kB high:288kB "
            "reserved_highatomic:0KB free_highatomic:0KB active_anon:0kB inactive_anon:0kB "
-           "active_file:0kB inactive_file:0kB unevictable:0kB writepending:236kB zspages:0kB "
+           "unevictable:0kB writepending:236kB zspages:0kB "
            "present:15992kB managed:15360kB mlocked:8kB bounce:0kB free_pcp:0kB local_pcp:0kB "
            "free_cma:0kB\n"
            "lowmem_reserve[]: 0 3019 5195 5195 5195\n"

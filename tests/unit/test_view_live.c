@@ -158,6 +158,46 @@ static void totals_are_counted_at_each_first_item(void **state)
     test_memory_free(&memory);
 }
 
+/** How many items of this name there are, and the last of them. */
+static unsigned find_items(struct qy_mm *mm, enum qy_item_set set, const char *name,
+                           struct qy_item_view *found)
+{
+    struct qy_totals totals;
+    struct qy_live live = {.mm = mm, .totals = &totals};
+    struct qy_lens lens = qy_live_lens(&live);
+    struct qy_item_view item;
+    unsigned count = 0;
+    for (size_t i = 0; qy_look_item(&lens, i, &item); i++)
+        if (item.set == set && strcmp(item.name, name) == 0) {
+            *found = item;
+            count++;
+        }
+    return count;
+}
+
+/* Wrong if it failed: zoneinfo and SysRq-m would say 0 of what meminfo knows, or say of each of two
+ * zones what is only known of both. */
+static void counts_of_all_are_the_only_nodes_and_zones(void **state)
+{
+    struct test_memory memory;
+    struct qy_item_view of_all, of_node, of_zone;
+    (void)state;
+    for (unsigned nr_zones = 1; nr_zones <= 2; nr_zones++) {
+        test_memory_simple(&memory, nr_zones == 1 ? 4 * GIB : 8 * MIB, 32 * MIB, true);
+        test_make_classes(memory.mm);
+        assert_int_equal(find_items(memory.mm, QY_ITEMS_VMSTAT, "nr_slab_unreclaimable", &of_all),
+                         1);
+        assert_int_equal(find_items(memory.mm, QY_ITEMS_NODE, "nr_slab_unreclaimable", &of_node),
+                         1);
+        assert_true(of_all.value > 0 && of_node.value == of_all.value);
+        assert_true(memory.mm->zones[of_node.owner].managed > 0);
+        assert_int_equal(find_items(memory.mm, QY_ITEMS_ZONE, "nr_free_pages", &of_zone), nr_zones);
+        assert_int_equal(find_items(memory.mm, QY_ITEMS_ZONE, "nr_zone_active_file", &of_zone),
+                         nr_zones == 1);
+        test_memory_free(&memory);
+    }
+}
+
 /* Wrong if it failed: a printer of the public face would print another thing than its name
  * says, or nothing. */
 static void each_public_printer_prints_its_own(void **state)
@@ -192,6 +232,7 @@ int main(void)
         cmocka_unit_test(free_and_pcp_and_taken_frames_add_up),
         cmocka_unit_test(active_objects_are_those_that_somebody_holds),
         cmocka_unit_test(totals_are_counted_at_each_first_item),
+        cmocka_unit_test(counts_of_all_are_the_only_nodes_and_zones),
         cmocka_unit_test(each_public_printer_prints_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
