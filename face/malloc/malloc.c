@@ -213,6 +213,7 @@ static __attribute__((noinline)) void *realloc_cold(void *block, size_t bytes)
     if (qy_malloc_forget(mm, block)) {
         moved = qy_krealloc(mm, block, bytes, QY_GFP_KERNEL);
         qy_malloc_note(mm, moved != NULL ? moved : block);
+        qy_malloc_decay(mm);
         qy_malloc_tell(mm);
     }
     qy_malloc_leave();

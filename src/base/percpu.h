@@ -56,7 +56,15 @@ struct qy_depot;
 struct qy_kept;
 
 struct qy_cpu {
-    void **top[QY_NR_TAGS];             /* (o) above the topmost object of each loaded magazine */
+    void **top[QY_NR_TAGS]; /* (o) above the topmost object of each loaded magazine */
+    /* Seldom used, so that the line behind them is not where it would be slow in most programs:
+     * docs/fast-paths.md. */
+    struct qy_list link;    /* (p) mm->cpus */
+    struct qy_pcp *pcp;     /* (o) one a zone */
+    struct qy_depot *depot; /* (o) one a tag */
+    void *spare;            /* (o) empty magazines, linked */
+    unsigned nr_spare;      /* (o) */
+
     _Alignas(64) _Atomic uint32_t busy; /* the owner is inside; a new cache line */
     _Atomic uint64_t small_bytes;       /* QY_SMALL_BYTES, or 0: stopped; written by (p) */
     _Atomic uint64_t nr_frames; /* frames that have a tag, or 0: stopped; written by (p), and
@@ -69,14 +77,9 @@ struct qy_cpu {
     struct qy_pcp_list *give_to;  /* (o) its lists, by order */
     /** (o) Where a request finds its lists, by order: by the low bits of its gfp. */
     struct qy_pcp_list *take_from[QY_PCP_CHOICES];
-    struct qy_pcp *pcp;     /* (o) one a zone */
-    struct qy_depot *depot; /* (o) one a tag */
-    struct qy_kept *kept;   /* (o) freed runs of pages */
-    void *spare;            /* (o) empty magazines, linked */
-    unsigned nr_spare;      /* (o) */
-    bool alone;             /* (o) no other thread frees runs: R4 in slab/kept.h */
+    struct qy_kept *kept; /* (o) freed runs of pages */
     struct qy_mm *mm;
-    struct qy_list link;   /* (p) mm->cpus */
+    bool alone;            /* (o) no other thread frees runs: R4 in slab/kept.h */
     _Atomic uint32_t stop; /* (p) 1: somebody drains; the owner sleeps on it */
 };
 

@@ -81,6 +81,14 @@ static inline void qy_block_write_fresh(struct qy_mm *mm, uint32_t block)
     mm->fresh_bits[block] = mm->free_bits[block];
 }
 
+/** Of a free frame. */
+static inline bool qy_frame_is_fresh(const struct qy_mm *mm, uint64_t index)
+{
+    uint64_t block = index / QY_PAGEBLOCK_FRAMES;
+    return (mm->blocks[block].flags & QY_BLOCK_FRESH) ||
+           qy_bits_test(&mm->fresh_bits[block], index % QY_PAGEBLOCK_FRAMES);
+}
+
 static inline unsigned qy_block_count_of(uint64_t mask)
 {
     return mask == QY_ALL_BITS ? QY_WORD_BITS : qy_word_count(mask);

@@ -17,6 +17,7 @@
  */
 #include "base/assert.h"
 #include "buddy/alloc.h"
+#include "buddy/bits.h"
 #include "buddy/buddy.h"
 #include "memory/fault.h"
 
@@ -27,6 +28,8 @@
 #define MOST_TRIES 4
 /** Frames that a run slides down at most. */
 #define MOST_SLIDE (UINT64_C(64) * QY_PAGEBLOCK_FRAMES)
+/** Of a run's length: so much used memory is free that the run will find a place there. */
+#define PLENTY 4
 
 static unsigned order_of(uint64_t nr_frames)
 {
@@ -191,13 +194,15 @@ static qy_pfn_t find_anywhere_locked(const struct qy_mm *mm, const struct qy_zon
                              UINT64_C(1) << align_order);
 }
 
-/** Behind the last run: runs that are taken in turn lie side by side. */
+/** Behind the last run: runs that are taken in turn lie side by side. But not on fresh frames,
+ *  which would need memory, while there are plenty of others. */
 static qy_pfn_t find_behind_last_locked(const struct qy_mm *mm, const struct qy_zone *zone,
                                         uint64_t nr_frames)
 {
     uint64_t index = qy_frame_index(mm, zone->run_end);
     if (zone->run_end == 0 || !qy_frame_online(mm, index) ||
-        count_free_locked(mm, zone, index, nr_frames) != nr_frames)
+        count_free_locked(mm, zone, index, nr_frames) != nr_frames ||
+        (qy_frame_is_fresh(mm, index) && qy_zone_backed(mm, zone) >= PLENTY * nr_frames))
         return QY_PFN_NONE;
     return zone->run_end;
 }

@@ -13,9 +13,9 @@
  * COST    A change of list writes two headers of neighbours and two heads of lists at most.
  *
  * WHY     Fuller pageblocks stand towards the head of their list: they are used up first, so
- *         that thin ones have time to become whole. An exact order would cost a search; the
- *         comparison with the head alone already keeps whole pageblocks whole (measured in
- *         tests/model/test_ageing.c).
+ *         that thin ones have time to become whole; and those that have memory before those that
+ *         would need some. An exact order would cost a search; the comparison with the head alone
+ *         already keeps whole pageblocks whole (measured in tests/model/test_ageing.c).
  */
 #include "buddy/lists.h"
 
@@ -38,6 +38,12 @@ static void unlink_block(struct qy_mm *mm, struct qy_zone *zone, struct qy_pageb
         zone->nonempty[pb->migratetype] &= (uint16_t) ~(1u << pb->order);
 }
 
+/** Free frames that have memory count once; fresh ones, which would need some, twice. */
+static unsigned thinness(const struct qy_pageblock *pb)
+{
+    return pb->nr_free + pb->nr_fresh;
+}
+
 static void link_block(struct qy_mm *mm, struct qy_zone *zone, struct qy_pageblock *pb)
 {
     struct qy_block_list *list = &zone->list[pb->migratetype][pb->order];
@@ -46,7 +52,7 @@ static void link_block(struct qy_mm *mm, struct qy_zone *zone, struct qy_pageblo
     if (list->first == QY_BLOCK_NONE) {
         pb->next = pb->prev = QY_BLOCK_NONE;
         list->first = list->last = block;
-    } else if (pb->nr_free <= mm->blocks[list->first].nr_free) {
+    } else if (thinness(pb) <= thinness(&mm->blocks[list->first])) {
         pb->prev = QY_BLOCK_NONE;
         pb->next = list->first;
         mm->blocks[list->first].prev = block;

@@ -45,7 +45,7 @@ enum qy_tag {
 static inline unsigned qy_run_class(uint64_t nr_frames)
 {
     uint64_t last = nr_frames > 8 ? nr_frames - 1 : 8;
-    unsigned power = 63 - (unsigned)__builtin_clzll(last);
+    unsigned power = 63 ^ (unsigned)__builtin_clzll(last);
     return (power - 3) * 4 + (unsigned)(last >> (power - 2) & 3);
 }
 

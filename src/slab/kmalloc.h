@@ -14,7 +14,7 @@ static inline unsigned qy_kmalloc_class(size_t bytes)
     size_t last = bytes - 1;
     if (last < 128)
         return (unsigned)(last / 16);
-    unsigned power = 63 - (unsigned)__builtin_clzll(last);
+    unsigned power = 63 ^ (unsigned)__builtin_clzll(last);
     return 8 + (power - 7) * 4 + (unsigned)(last >> (power - 2) & 3);
 }
 

@@ -219,6 +219,41 @@ static void used_frames_are_told_from_fresh_ones_beside_them(void **state)
     test_rules(memory.mm);
 }
 
+/* Wrong if it failed: of two whole blocks that which has no memory would be taken, and the other's
+ * would lie idle. */
+static void a_block_that_has_memory_is_taken_first(void **state)
+{
+    (void)state;
+    qy_pfn_t pair[2];
+    for (unsigned i = 0; i < 2; i++)
+        pair[i] = qy_alloc_pages(memory.mm, QY_GFP_KERNEL, QY_MAX_ORDER);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(qy_free_pages(memory.mm, pair[i], QY_MAX_ORDER), 0);
+    uint64_t before = backed();
+    assert_int_equal(qy_mm_trim(memory.mm, before - 1024), 1024); /* the higher one goes last */
+    qy_pfn_t taken = qy_alloc_pages(memory.mm, QY_GFP_KERNEL, QY_MAX_ORDER);
+    assert_int_equal(backed(), before - 2048);
+    assert_int_equal(qy_free_pages(memory.mm, taken, QY_MAX_ORDER), 0);
+}
+
+/* Wrong if it failed: a program whose blocks grow would walk on through memory that it never
+ * used, past what it has given back. */
+static void runs_go_where_memory_is(void **state)
+{
+    (void)state;
+    enum {
+        SHORT = 40
+    };
+    qy_pfn_t first = qy_alloc_pages_exact(memory.mm, QY_GFP_KERNEL, 6 * SHORT, 0);
+    qy_pfn_t last = qy_alloc_pages_exact(memory.mm, QY_GFP_KERNEL, SHORT, 0);
+    assert_int_equal(qy_free_pages_exact(memory.mm, first, 6 * SHORT), 0);
+    uint64_t before = backed();
+    qy_pfn_t next = qy_alloc_pages_exact(memory.mm, QY_GFP_KERNEL, SHORT, 0);
+    assert_int_equal(backed(), before - SHORT);
+    assert_int_equal(qy_free_pages_exact(memory.mm, next, SHORT), 0);
+    assert_int_equal(qy_free_pages_exact(memory.mm, last, SHORT), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -228,6 +263,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(as_many_frames_are_kept_as_asked, build, tear_down),
         cmocka_unit_test_setup_teardown(trimmed_frames_read_as_zero_and_used_ones_are_cleared,
                                         build, tear_down),
+        cmocka_unit_test_setup_teardown(a_block_that_has_memory_is_taken_first, build, tear_down),
+        cmocka_unit_test_setup_teardown(runs_go_where_memory_is, build, tear_down),
         cmocka_unit_test_setup_teardown(memory_in_use_is_left_alone, build, tear_down),
         cmocka_unit_test_setup_teardown(used_frames_are_told_from_fresh_ones_beside_them, build,
                                         tear_down),
