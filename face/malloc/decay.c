@@ -38,7 +38,7 @@ static uint64_t dropped;    /* by the last drop */
 static uint64_t dropped_ns; /* when; 0: never */
 static uint64_t shrunk_ns;  /* when keep was last looked at, to be reduced */
 static _Atomic uint64_t unused = UINT64_MAX; /* free, and not given back, at least, since then */
-static uint64_t idle_after; /* in caches, after they were last emptied */
+static uint64_t idle_after;                  /* in caches, after they were last emptied */
 static _Atomic bool deciding;
 
 struct held {
