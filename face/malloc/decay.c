@@ -3,8 +3,8 @@
  *
  * WHAT    Memory that is free may be wanted again in a moment, or never: nobody knows. So
  *         some is kept, and what is more goes back. If what went is wanted again within a
- *         second, that was a mistake: from then on as much is kept as was held. Without
- *         such mistakes the allowance shrinks by a quarter each second, to 16 MiB.
+ *         second, that was a mistake: from then on as much is kept as was held. Of that, what
+ *         nobody used for a second is given up again, each second a quarter, down to 16 MiB.
  *
  *           one big working set, freed for good      goes back at once
  *           filled and emptied over and over         goes back once, then stays
@@ -36,8 +36,9 @@ static _Atomic uint64_t keep = LEAST_KEPT;
 static uint64_t held_after; /* in use, or free and not given back, after the last drop */
 static uint64_t dropped;    /* by the last drop */
 static uint64_t dropped_ns; /* when; 0: never */
-static uint64_t shrunk_ns;  /* when keep was last reduced */
-static uint64_t idle_after; /* in caches, after they were last emptied */
+static uint64_t shrunk_ns;  /* when keep was last looked at, to be reduced */
+static _Atomic uint64_t unused = UINT64_MAX; /* free, and not given back, at least, since then */
+static uint64_t idle_after;                  /* in caches, after they were last emptied */
 static _Atomic bool deciding;
 
 struct held {
@@ -61,13 +62,24 @@ static uint64_t allowance(const struct held *held)
     return atomic_load_explicit(&keep, memory_order_relaxed) + held->used / 8;
 }
 
+static void note_unused(uint64_t backed)
+{
+    if (backed < atomic_load_explicit(&unused, memory_order_relaxed))
+        atomic_store_explicit(&unused, backed, memory_order_relaxed);
+}
+
 static void shrink(uint64_t now)
 {
+    if (now - shrunk_ns < SECOND)
+        return;
     uint64_t frames = atomic_load_explicit(&keep, memory_order_relaxed);
-    for (; now - shrunk_ns > SECOND && frames > LEAST_KEPT; shrunk_ns += SECOND)
-        frames -= frames / 4;
-    if (now - shrunk_ns > SECOND)
-        shrunk_ns = now;
+    uint64_t idle = atomic_exchange_explicit(&unused, UINT64_MAX, memory_order_relaxed);
+    for (; now - shrunk_ns >= SECOND && frames > LEAST_KEPT && idle > 0; shrunk_ns += SECOND) {
+        uint64_t less = frames / 4 < idle ? frames / 4 : idle;
+        frames -= less;
+        idle -= less;
+    }
+    shrunk_ns = now;
     atomic_store_explicit(&keep, frames > LEAST_KEPT ? frames : LEAST_KEPT, memory_order_relaxed);
 }
 
@@ -100,9 +112,6 @@ static void decide(struct qy_mm *mm, const struct held *held)
         shrunk_ns = now;
         return;
     }
-    shrink(now);
-    if (held->backed <= allowance(held))
-        return;
     dropped = drop(mm, held);
     held_after = all - dropped;
     dropped_ns = now;
@@ -144,12 +153,15 @@ void qy_malloc_decay(struct qy_mm *mm)
     static _Thread_local unsigned calls __attribute__((tls_model("initial-exec")));
     struct held held = look(mm);
     bool look_closer = has_grown(mm) || ++calls % CALLS_PER_LOOK == 0;
+    note_unused(held.backed);
     if (!look_closer && held.backed <= allowance(&held))
         return;
     if (atomic_exchange(&deciding, true))
         return;
-    if (look_closer)
+    if (look_closer) {
+        shrink(qy_port_clock_ns());
         empty_caches(mm, &held);
+    }
     held = look(mm);
     if (held.backed > allowance(&held))
         decide(mm, &held);

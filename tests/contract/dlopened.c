@@ -1,6 +1,7 @@
 /*
  * If this failed: memory that a loaded library allocated could not be freed after the library was
- * closed again, or each loading would leave some memory behind.
+ * closed again, or by the program where the library sees its own malloc first (RTLD_DEEPBIND), or
+ * each loading would leave some memory behind.
  */
 #include "threads.h"
 
@@ -8,9 +9,9 @@
 typedef char *(*crypt_ra_call)(const char *, const char *, void **, int *);
 typedef char *(*demangle_call)(const char *, char *, size_t *, int *);
 
-static void with_libcrypt(void)
+static void with_libcrypt(int mode)
 {
-    void *library = dlopen("libcrypt.so.1", RTLD_NOW | RTLD_LOCAL);
+    void *library = dlopen("libcrypt.so.1", RTLD_NOW | mode);
     if (!library)
         return;
     crypt_ra_call crypt_ra = (crypt_ra_call)dlsym(library, "crypt_ra");
@@ -46,7 +47,8 @@ static void with_libstdcpp(void)
 static void *loads(void *n)
 {
     for (int i = 0; i < 20; i++) {
-        with_libcrypt();
+        with_libcrypt(RTLD_LOCAL);
+        with_libcrypt(RTLD_DEEPBIND); /* the library sees the C library first */
         with_libstdcpp();
     }
     return n;
@@ -57,7 +59,7 @@ int main(void)
     pthread_t threads[3];
     deadline(60);
     for (int i = 0; i < 20; i++) {
-        with_libcrypt();
+        with_libcrypt(RTLD_LOCAL);
         with_libstdcpp();
     }
     size_t before = mallinfo2().uordblks;

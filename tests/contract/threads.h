@@ -24,7 +24,7 @@ static inline void churn_step(void *blocks[CHURN_BLOCKS], size_t sizes[CHURN_BLO
                at);
         free(blocks[slot]);
     }
-    size_t size = random_size(state, 64 * KIB);
+    size_t size = random_size(state, 256 * KIB);
     if (next_random(state) % 4 == 0)
         blocks[slot] = realloc(malloc(size / 2 + 1), size + 1);
     else
@@ -40,8 +40,11 @@ static void *churn(void *seed)
     size_t sizes[CHURN_BLOCKS] = {0};
     uint64_t state = (uint64_t)(uintptr_t)seed;
     atomic_fetch_add(&churn_running, 1);
-    while (!atomic_load_explicit(&churn_stop, memory_order_relaxed))
+    while (!atomic_load_explicit(&churn_stop, memory_order_relaxed)) {
         churn_step(blocks, sizes, &state);
+        if (next_random(&state) % 4096 == 0)
+            malloc_trim(0);
+    }
     for (size_t i = 0; i < CHURN_BLOCKS; i++)
         free(blocks[i]);
     return NULL;
