@@ -153,6 +153,18 @@ static void set_eager_locked(struct qy_mm *mm)
 
 /* ---- create, destroy ---- */
 
+/** Does a range have frames of one before it? */
+static bool meets_another(const struct qy_cma_range *ranges, unsigned i)
+{
+    const struct qy_cma_range *range = &ranges[i], *other = ranges;
+    for (; other < range; other++)
+        if (range->pfn != QY_PFN_NONE && other->pfn != QY_PFN_NONE &&
+            range->pfn < other->pfn + other->nr_frames &&
+            other->pfn < range->pfn + range->nr_frames)
+            return true;
+    return false;
+}
+
 static int check_options(struct qy_mm *mm, const struct qy_cma_options *options,
                          struct qy_error *error)
 {
@@ -180,6 +192,8 @@ static int check_options(struct qy_mm *mm, const struct qy_cma_options *options,
                                 "not ordinary online frames of one zone, from a multiple of "
                                 "1024 on, in range ",
                                 i, "");
+        if (meets_another(options->ranges, i))
+            return qy_error_set(error, -QY_EINVAL, "frames of an earlier one in range ", i, "");
     }
     return 0;
 }
