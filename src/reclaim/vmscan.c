@@ -260,6 +260,19 @@ static uint64_t make_room(struct qy_vmscan *vmscan, unsigned order)
     return frames > 0 ? frames : qy_reclaim_window(vmscan, order);
 }
 
+/** Does whoever asks have few free frames above his watermarks? With twice as many as he asks for,
+ *  they only do not lie together, and more of them here and there would not help. */
+static bool has_few(const struct qy_mm *mm, qy_gfp_t gfp, uint64_t asked)
+{
+    struct qy_request request;
+    uint64_t room = 0;
+    if (asked == 1 || !qy_request_read(&request, 0, gfp & ~QY_GFP_NOFAIL, 0))
+        return true;
+    for (unsigned z = 0; z < qy_nr_zones(mm); z++)
+        room += qy_zone_room(&mm->zones[z], &request, QY_WMARK_MIN);
+    return room < 2 * asked;
+}
+
 /** *held: pages that somebody had just then. */
 static uint64_t give_way(struct qy_vmscan *vmscan, qy_gfp_t gfp, unsigned order, uint64_t *held)
 {
@@ -270,8 +283,7 @@ static uint64_t give_way(struct qy_vmscan *vmscan, qy_gfp_t gfp, unsigned order,
     *held = 0;
     if (frames >= asked)
         return frames;
-    /* With twice as many free as were asked for, more of them here and there would not help. */
-    if (order == 0 || qy_free_frames(vmscan->mm) < 2 * asked)
+    if (has_few(vmscan->mm, gfp, asked))
         frames += shrink_files(vmscan, wanted, places, false, held);
     uint64_t others = frames < wanted ? qy_shrink_others(vmscan, wanted - frames) : 0;
     frames += others;
