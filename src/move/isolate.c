@@ -97,7 +97,8 @@ static void find_room(struct qy_move *move)
 {
     qy_pfn_t pfn = move->no_target;
     move->no_target = 0;
-    if (move->gap != NULL || !qy_reclaim_again(move->mm, QY_GFP_KERNEL, 0, &move->reclaims))
+    if (move->gap != NULL ||
+        !qy_reclaim_again(move->mm, QY_GFP_HIGHUSER_MOVABLE, 0, &move->reclaims))
         qy_move_stuck(move, pfn, QY_CMA_NO_TARGET);
 }
 

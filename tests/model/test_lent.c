@@ -1,0 +1,161 @@
+/*
+ * test_lent.c - a heap, files and movable pages share a memory with a region, up to 95 % of it in use
+ *               by who cannot be dropped: nobody is refused what the others could make room for
+ */
+#include "backing.h"
+#include "borrower.h"
+#include "support.h"
+
+#include <quarry/buddy.h>
+#include <quarry/cma.h>
+
+#define BYTES (32 * MIB)
+#define FRAMES (BYTES / PAGE)
+#define REGION (FRAMES / 2)
+#define MOST_FRAMES 1024
+#define FILE_PAGES (2 * FRAMES)
+
+static int64_t read_zeros(void *cookie, uint64_t offset, void *buffer, size_t bytes)
+{
+    (void)cookie;
+    (void)offset;
+    memset(buffer, 0, bytes);
+    return (int64_t)bytes;
+}
+
+static int64_t write_nowhere(void *cookie, uint64_t offset, const void *buffer, size_t bytes)
+{
+    (void)cookie;
+    (void)offset;
+    (void)buffer;
+    return (int64_t)bytes;
+}
+
+static const struct qy_file_ops nowhere = {.read = read_zeros, .write = write_nowhere};
+
+struct fixture {
+    struct test_memory memory;
+    struct qy_mm *mm;
+    struct qy_cma *cma;
+    struct qy_file *file;
+    struct borrower *borrower;
+    struct random random;
+    qy_pfn_t heap[FRAMES];
+    uint64_t nr_heap;
+};
+
+static void set_up(struct fixture *fixture, enum qy_cma_policy policy, uint64_t seed)
+{
+    const struct qy_cma_options region = {
+        .name = "camera", .ranges = {{QY_PFN_NONE, REGION}}, .nr_ranges = 1, .policy = policy};
+    struct qy_error error = {0};
+    *fixture = (struct fixture){.random = {seed}};
+    backing_memory(&fixture->memory, BYTES, 256);
+    fixture->mm = fixture->memory.mm;
+    fixture->cma = qy_cma_create(fixture->mm, &region, &error);
+    if (fixture->cma == NULL)
+        test_fail("qy_cma_create: %s", error.text);
+    fixture->file = qy_file_create(fixture->mm, "nowhere", &nowhere, NULL, FILE_PAGES * PAGE, NULL);
+    assert_non_null(fixture->file);
+    fixture->borrower = borrower_create(fixture->mm, "borrower");
+}
+
+static void tear_down(struct fixture *fixture)
+{
+    borrower_check(fixture->borrower);
+    test_rules(fixture->mm);
+    borrower_destroy(fixture->borrower);
+    while (fixture->nr_heap > 0)
+        assert_int_equal(qy_free_pages(fixture->mm, fixture->heap[--fixture->nr_heap], 0), 0);
+    assert_int_equal(qy_file_close(fixture->file), 0);
+    test_rules(fixture->mm);
+    assert_int_equal(qy_cma_destroy(fixture->cma), 0);
+    test_memory_free(&fixture->memory);
+}
+
+static void use_file(struct fixture *fixture, unsigned pages)
+{
+    static char page[PAGE];
+    for (unsigned i = 0; i < pages; i++) {
+        uint64_t at = random_below(&fixture->random, FILE_PAGES) * PAGE;
+        int64_t done = random_one_in(&fixture->random, 8)
+                           ? qy_file_write(fixture->file, page, PAGE, at)
+                           : qy_file_read(fixture->file, page, PAGE, at);
+        assert_true(done == PAGE || done == -ENOMEM);
+    }
+}
+
+static void give_one(struct fixture *fixture)
+{
+    qy_pfn_t *one = &fixture->heap[random_below(&fixture->random, fixture->nr_heap)];
+    assert_int_equal(qy_free_pages(fixture->mm, *one, 0), 0);
+    *one = fixture->heap[--fixture->nr_heap];
+}
+
+/** So many pages of the heap's and movable ones, as far as there is room; some come and go. */
+static void turn_over(struct fixture *fixture, uint64_t heap, uint64_t movable)
+{
+    struct borrower *borrower = fixture->borrower;
+    for (unsigned i = 0; i < 16; i++) {
+        borrower_return(borrower, (uint32_t)random_below(&fixture->random, FRAMES));
+        if (fixture->nr_heap > 0)
+            give_one(fixture);
+    }
+    while (fixture->nr_heap > heap)
+        give_one(fixture);
+    while (borrower->nr_pages > movable)
+        borrower_return(borrower, (uint32_t)random_below(&fixture->random, FRAMES));
+    while (fixture->nr_heap < heap &&
+           (fixture->heap[fixture->nr_heap] =
+                qy_alloc_pages(fixture->mm, QY_GFP_KERNEL | QY_GFP_NOWARN, 0)) != QY_PFN_NONE)
+        fixture->nr_heap++;
+    while (borrower->nr_pages < movable &&
+           (borrower_borrow(borrower, BORROWED_MOVABLE) != UINT32_MAX ||
+            qy_reclaim(fixture->mm, 64) > 0))
+        ;
+}
+
+static void request(struct fixture *fixture, uint64_t frames)
+{
+    const struct qy_cma_request request = {.nr_frames = frames};
+    struct qy_cma_report report;
+    qy_pfn_t pfn;
+    int code = qy_cma_alloc(fixture->cma, &request, &pfn, &report);
+    if (code != 0)
+        test_fail("%llu frames, %llu of the heap's, %llu movable: %d, %llu stuck, the first by %d",
+                  (unsigned long long)frames, (unsigned long long)fixture->nr_heap,
+                  (unsigned long long)fixture->borrower->nr_pages, code,
+                  (unsigned long long)report.nr_stuck, report.stuck[0].reason);
+    assert_int_equal(qy_cma_release(fixture->cma, pfn, frames), 0);
+}
+
+/* Wrong if it failed: a driver would be refused its buffer, for want of a frame to move a page to,
+ * while files hold clean pages elsewhere in the region. */
+static void each_succeeds(void **state)
+{
+    static const enum qy_cma_policy policies[] = {QY_CMA_LINUX, QY_CMA_EAGER};
+    static struct fixture fixture;
+    (void)state;
+    for (unsigned i = 0; i < COUNT_OF(policies); i++) {
+        set_up(&fixture, policies[i], test_seed() + i);
+        for (unsigned round = 0; round < 1500; round++) {
+            uint64_t frames = 1 + random_below(&fixture.random, MOST_FRAMES);
+            uint64_t used = FRAMES * 95 / 100 - MOST_FRAMES;
+            uint64_t heap = round % 300 < 150 ? REGION * 9 / 10 : REGION / 2;
+            turn_over(&fixture, heap, used - heap);
+            use_file(&fixture, 200);
+            request(&fixture, frames);
+            if (round % 500 == 0)
+                test_rules(fixture.mm);
+        }
+        tear_down(&fixture);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_succeeds),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
