@@ -123,13 +123,21 @@ qy_pfn_t qy_zone_take_locked(struct qy_mm *mm, struct qy_zone *zone,
     return pfn;
 }
 
-/** How many frames the zone has above a watermark. */
-QY_RACY static uint64_t room_above(const struct qy_zone *zone, const struct qy_request *request,
-                                   uint64_t mark)
+/** How many free frames the zone keeps from the request. */
+QY_RACY static uint64_t kept_from(const struct qy_zone *zone, const struct qy_request *request,
+                                  uint64_t mark)
 {
     uint64_t keep = mark + zone->lowmem_reserve[request->highest];
     if (!request->lends)
         keep += zone->nr_free_of[QY_MIGRATE_CMA] + zone->nr_free_of[QY_MIGRATE_GUARANTEED];
+    return keep;
+}
+
+/** How many frames the zone has above a watermark. */
+QY_RACY static uint64_t room_above(const struct qy_zone *zone, const struct qy_request *request,
+                                   uint64_t mark)
+{
+    uint64_t keep = kept_from(zone, request, mark);
     uint64_t nr_free = atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
     return nr_free > keep ? nr_free - keep : 0;
 }
@@ -179,6 +187,16 @@ QY_RACY uint64_t qy_zone_room(const struct qy_zone *zone, const struct qy_reques
 {
     return may_use(zone, request) ? room_above(zone, request, mark_of(zone, request, watermark))
                                   : 0;
+}
+
+QY_RACY uint64_t qy_zone_lacks(const struct qy_zone *zone, const struct qy_request *request,
+                               uint64_t nr_frames)
+{
+    if (!may_use(zone, request))
+        return UINT64_MAX;
+    uint64_t keep = kept_from(zone, request, mark_of(zone, request, QY_WMARK_MIN)) + nr_frames;
+    uint64_t nr_free = atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
+    return keep > nr_free ? keep - nr_free : 0;
 }
 
 bool qy_zone_may_serve(const struct qy_zone *zone, const struct qy_request *request,

@@ -260,36 +260,42 @@ static uint64_t make_room(struct qy_vmscan *vmscan, unsigned order)
     return frames > 0 ? frames : qy_reclaim_window(vmscan, order);
 }
 
-/** Does whoever asks have few free frames above his watermarks? With twice as many as he asks for,
- *  they only do not lie together, and more of them here and there would not help. */
-static bool has_few(const struct qy_mm *mm, qy_gfp_t gfp, uint64_t asked)
+/** How many frames have to come before whoever asks may take so many, in the zone where the fewest
+ *  have to. */
+static uint64_t lacks(const struct qy_mm *mm, qy_gfp_t gfp, uint64_t nr_frames)
 {
     struct qy_request request;
-    uint64_t room = 0;
-    if (asked == 1 || !qy_request_read(&request, 0, gfp & ~QY_GFP_NOFAIL, 0))
-        return true;
-    for (unsigned z = 0; z < qy_nr_zones(mm); z++)
-        room += qy_zone_room(&mm->zones[z], &request, QY_WMARK_MIN);
-    return room < 2 * asked;
+    uint64_t least = UINT64_MAX;
+    if (!qy_request_read(&request, 0, gfp & ~QY_GFP_NOFAIL, 0))
+        return 0;
+    request.lends = gfp & QY_GFP_MOVABLE;
+    for (unsigned z = 0; z < qy_nr_zones(mm); z++) {
+        uint64_t frames = qy_zone_lacks(&mm->zones[z], &request, nr_frames);
+        least = frames < least ? frames : least;
+    }
+    return least != UINT64_MAX ? least : 0;
 }
 
 /** *held: pages that somebody had just then. */
 static uint64_t give_way(struct qy_vmscan *vmscan, qy_gfp_t gfp, unsigned order, uint64_t *held)
 {
+    const struct qy_mm *mm = vmscan->mm;
     unsigned places = gfp & QY_GFP_MOVABLE ? LENDING : ORDINARY;
     uint64_t asked = UINT64_C(1) << (order < 31 ? order : 31);
     uint64_t wanted = asked > LEAST_WANTED ? asked : LEAST_WANTED;
     uint64_t frames = places == ORDINARY ? make_room(vmscan, order) : 0;
+    uint64_t missing = lacks(mm, gfp, asked);
     *held = 0;
-    if (frames >= asked)
+    if (frames >= asked && missing == 0)
         return frames;
-    if (has_few(vmscan->mm, gfp, asked))
-        frames += shrink_files(vmscan, wanted, places, false, held);
+    /* With twice as many as he asks for, more of them here and there would not help. */
+    if (order == 0 || lacks(mm, gfp, 2 * asked) > 0)
+        frames += shrink_files(vmscan, missing > wanted ? missing : wanted, places, false, held);
     uint64_t others = frames < wanted ? qy_shrink_others(vmscan, wanted - frames) : 0;
     frames += others;
     /* What others freed are objects: their slabs have to follow. And what lies together may be
      * all that is missing. */
-    if (frames < wanted || others > 0 || order > 0)
+    if (frames < wanted || others > 0 || order > 0 || lacks(mm, gfp, asked) > 0)
         frames += vmscan->next_reclaim(vmscan->mm, gfp, order);
     return frames;
 }
