@@ -51,7 +51,8 @@ struct qy_cma_options {
  * Reserve a region. Its frames must be free, or lent to those who can move, and no two of its
  * ranges may have frames in common.
  * NULL with *error: EINVAL (which argument), EEXIST (the name), ENOMEM (no such run is free, or
- * the limit), ENOTSUP (the memory was not made with options.movable). Nothing is reserved then.
+ * the limit), EBUSY (whose frames cannot be moved out of a given range), ENOTSUP (the memory was
+ * not made with options.movable). Nothing is reserved then.
  * In a child of fork(2) every call here fails with ENOTSUP, or does nothing: regions are the
  * parent's.
  */

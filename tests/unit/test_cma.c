@@ -371,7 +371,8 @@ static void refused(void **state)
     qy_pfn_t held = qy_alloc_pages_exact(mm, QY_GFP_KERNEL, 1024, 10);
     options.ranges[0] = (struct qy_cma_range){held, 1024};
     assert_null(qy_cma_create(mm, &options, &error));
-    assert_int_equal(error.code, -ENOMEM);
+    assert_int_equal(error.code, -EBUSY);
+    assert_string_equal(error.text, "frames in the way cannot be moved: qy_alloc_pages()");
     assert_int_equal(qy_free_pages_exact(mm, held, 1024), 0);
     qy_drain_all_pages(mm);
     assert_true(qy_free_frames(mm) + 64 > free); /* but for slabs and magazines */
