@@ -74,7 +74,7 @@ struct qy_cma_request {
     uint64_t nr_frames;   /* > 0; rounded up to 2^order_per_bit */
     unsigned align_order; /* 0 .. 18 */
     qy_pfn_t below;       /* 0: anywhere in the region */
-    uint64_t deadline_ns; /* give up after so long; 0: never */
+    uint64_t deadline_ns; /* time that it may take, and wait; 0: no limit, but see qy_cma_alloc() */
     uint64_t most_moved;  /* frames that may be moved or written back; 0: any number */
     uint32_t flags;       /* QY_CMA_* */
 };
@@ -115,9 +115,9 @@ struct qy_cma_report {
  * Returns 0; or with nothing changed: -EINVAL (which cannot ever be served: zero, larger than the
  * region, flags), -ENOMEM (no window), -EBUSY (frames are stuck: the report names them),
  * -ETIME (deadline or most_moved). Frames that are held for a moment in every window (pinned, read,
- * written) are waited for, asleep, 0.1 s in all (guaranteed: as long as it takes) or until the
- * deadline; with FIRST_FIT only if guaranteed. Any thread; several at once work on windows of their
- * own. Holds no slot and no lock when called. May sleep.
+ * written) are waited for, asleep, until the deadline; without one 0.1 s in all (guaranteed: as
+ * long as it takes); with FIRST_FIT only if guaranteed. Any thread; several at once work on windows
+ * of their own. Holds no slot and no lock when called. May sleep.
  */
 QY_API QY_MUST_CHECK int qy_cma_alloc(struct qy_cma *cma, const struct qy_cma_request *request,
                                       qy_pfn_t *pfn, struct qy_cma_report *report);

@@ -194,18 +194,16 @@ static int wait_for_window(struct qy_cma *cma, const struct qy_cma_request *requ
 {
     struct qy_cma_avoid ignored = {0};
     struct qy_cma_window window;
-    int code, slept = 0;
-    move->naps = never_fails(cma) ? UINT32_MAX : QY_MOVE_NAPS;
-    for (unsigned i = 0;; i++) {
-        code = reserve(cma, request, NULL, &window, NULL);
-        if (code != -QY_EBUSY || (slept = qy_move_nap(move, i)) != 0)
-            break;
+    int code = reserve(cma, request, NULL, &window, NULL), slept = 0;
+    for (unsigned naps = 0; code == -QY_EBUSY && slept == 0; naps++) {
+        slept = qy_move_nap(move, naps);
+        code = slept == 0 ? reserve(cma, request, NULL, &window, NULL) : code;
     }
     move->report->nr_stuck = 0;
     if (code == -QY_EBUSY)
         name_holders(move, &window);
     if (code != 0)
-        return code == -QY_EBUSY ? slept : code;
+        return slept != 0 ? slept : code;
     code = try_window(cma, move, &window, &ignored);
     if (code == 0)
         *pfn = window.pfn;
@@ -236,14 +234,28 @@ static int try_windows(struct qy_cma *cma, const struct qy_cma_request *request,
     return code;
 }
 
+/** How often it may sleep for what somebody holds: until the deadline if there is one, in a
+ *  guaranteed region as often as it takes. The first fit tries all windows, as Linux does, and
+ *  waits for none. */
+static unsigned naps_for(const struct qy_cma *cma, const struct qy_cma_request *request)
+{
+    if (never_fails(cma))
+        return UINT32_MAX;
+    if (request->flags & QY_CMA_FIRST_FIT)
+        return 0;
+    return request->deadline_ns != 0 ? UINT32_MAX : QY_MOVE_NAPS;
+}
+
 static int take_back(struct qy_cma *cma, const struct qy_cma_request *request, bool patient,
                      struct qy_move *move, qy_pfn_t *pfn)
 {
     int code = try_windows(cma, request, move, pfn);
-    bool waits = patient && (never_fails(cma) || !(request->flags & QY_CMA_FIRST_FIT));
-    while (code == -QY_EBUSY && waits && may_pass(move->report)) {
+    move->naps = patient ? naps_for(cma, request) : 0;
+    while (code == -QY_EBUSY && may_pass(move->report)) {
+        code = qy_move_nap(move, 0);
+        if (code != 0)
+            break;
         code = wait_for_window(cma, request, move, pfn);
-        waits = never_fails(cma);
     }
     return code;
 }
@@ -284,6 +296,15 @@ static void count(struct qy_cma *cma, const struct qy_cma_report *report, uint64
     qy_unlock(&cma->lock);
 }
 
+/** When a request's time is over; 0: never. */
+static uint64_t deadline_of(const struct qy_cma_request *request, uint64_t started)
+{
+    if (request->deadline_ns == 0)
+        return 0;
+    uint64_t most = UINT64_MAX - started;
+    return started + (request->deadline_ns < most ? request->deadline_ns : most);
+}
+
 /** @patient: what somebody holds for a moment is waited for. */
 static int alloc(struct qy_cma *cma, const struct qy_cma_request *request, bool patient,
                  qy_pfn_t *pfn, struct qy_cma_report *report)
@@ -297,7 +318,7 @@ static int alloc(struct qy_cma *cma, const struct qy_cma_request *request, bool 
     struct qy_move move = {
         .mm = cma->mm,
         .claim = cma->claim,
-        .deadline_ns = request->deadline_ns != 0 ? started + request->deadline_ns : 0,
+        .deadline_ns = deadline_of(request, started),
         .most = request->most_moved,
         .report = report,
     };

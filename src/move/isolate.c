@@ -7,7 +7,7 @@
  *         was just on its way: between a slot's list and the buddy, or held by trim. Then the
  *         lists are drained and the range is looked at once more. What its owner cannot let go
  *         of yet (pinned for a moment, read, written) is waited for: eight rounds in which
- *         others run, and then asleep, as often as the caller allows: 36 times are 0.1 s.
+ *         others run, and then asleep, as often as the caller allows.
  *
  * RULES   none of its own. After a failure the claim holds and wants nothing of the range.
  *
