@@ -23,11 +23,26 @@ static int64_t read_zeros(void *cookie, uint64_t offset, void *buffer, size_t by
     return (int64_t)bytes;
 }
 
+static uint64_t now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
+}
+
+static uint64_t over_at;        /* the deadline of the request that is on its way; 0: it has none */
+static unsigned begun_too_late; /* writes */
+static long write_ns;
+
 static int64_t write_nowhere(void *cookie, uint64_t offset, const void *buffer, size_t bytes)
 {
+    const struct timespec pause = {.tv_nsec = write_ns};
     (void)cookie;
     (void)offset;
     (void)buffer;
+    begun_too_late += over_at != 0 && now() > over_at + 1000000;
+    if (write_ns != 0)
+        nanosleep(&pause, NULL);
     return (int64_t)bytes;
 }
 
@@ -152,6 +167,56 @@ static void each_succeeds(void **state)
     }
 }
 
+/** Ask with a deadline, of a disk that takes 2 ms for each write. True: it was over. */
+static bool is_late(struct fixture *fixture, uint64_t frames)
+{
+    const struct qy_cma_request request = {.nr_frames = frames, .deadline_ns = 3000000};
+    qy_pfn_t pfn;
+    write_ns = 2000000;
+    over_at = now() + request.deadline_ns;
+    int code = qy_cma_alloc(fixture->cma, &request, &pfn, NULL);
+    write_ns = 0;
+    over_at = 0;
+    if (code == 0)
+        assert_int_equal(qy_cma_release(fixture->cma, pfn, frames), 0);
+    assert_true(code == 0 || code == -ETIME);
+    return code != 0;
+}
+
+/** Make as many pages dirty as may be, every or every other one of the file, and drop the others. */
+static void write_pages(struct fixture *fixture, unsigned stride)
+{
+    static char page[PAGE];
+    for (uint64_t i = 0; i < FRAMES; i++) {
+        uint64_t at = (FRAMES - i) * stride; /* neighbours lie apart in memory */
+        assert_int_equal(qy_file_write(fixture->file, page, PAGE, at * PAGE), PAGE);
+    }
+    qy_file_drop(fixture->file);
+}
+
+/* Wrong if it failed: a request with a deadline would go on writing pages behind it, to make room for
+ * what has to be moved. */
+static void no_write_behind_the_deadline(void **state)
+{
+    static struct fixture fixture;
+    unsigned late = 0;
+    (void)state;
+    for (unsigned round = 0; round < 6; round++) {
+        set_up(&fixture, QY_CMA_EAGER, test_seed() + round);
+        turn_over(&fixture, 1000, REGION);
+        write_pages(&fixture, 1 + round % 2);
+        while ((fixture.heap[fixture.nr_heap] =
+                    qy_alloc_pages(fixture.mm, QY_GFP_NOWAIT | QY_GFP_NOWARN, 0)) != QY_PFN_NONE)
+            fixture.nr_heap++;
+        while (borrower_borrow(fixture.borrower, BORROWED_MOVABLE) != UINT32_MAX)
+            ;
+        late += is_late(&fixture, 512);
+        tear_down(&fixture);
+    }
+    assert_int_equal(begun_too_late, 0);
+    assert_int_equal(late, 6);
+}
+
 /* Wrong if it failed: a heap would be told that there is no memory while a region lies idle, or full
  * of files, and pages that could go there are in its way. */
 static void heap_before_regions(void **state)
@@ -185,6 +250,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_succeeds),
         cmocka_unit_test(heap_before_regions),
+        cmocka_unit_test(no_write_behind_the_deadline),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
