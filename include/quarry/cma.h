@@ -102,8 +102,11 @@ struct qy_cma_stuck {
 struct qy_cma_report {
     uint64_t ns;
     uint64_t windows_tried;
-    uint64_t free, moved, dropped, written; /* frames; of a dry run: that would be */
-    uint64_t nr_stuck;                      /* all of them; the first QY_CMA_MAX_STUCK are named */
+    /* Frames; of a dry run: that would be. Of the buffer's, those that were free; in all windows
+     * that were tried, those that were moved, and those that were dropped, of which some were dirty
+     * and had to be written: where there was no room to move them to. */
+    uint64_t free, moved, dropped, written;
+    uint64_t nr_stuck; /* all of them; the first QY_CMA_MAX_STUCK are named */
     struct qy_cma_stuck stuck[QY_CMA_MAX_STUCK];
 };
 

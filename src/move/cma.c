@@ -260,6 +260,33 @@ static int take_back(struct qy_cma *cma, const struct qy_cma_request *request, b
     return code;
 }
 
+/** Free frames outside of a window that has so many, which its pages could be moved to. */
+static uint64_t room_beside(const struct qy_mm *mm, uint64_t free_in_it)
+{
+    struct qy_request request;
+    uint64_t room = 0,
+             limit = mm->options.limit_pages != 0 ? mm->options.limit_pages : mm->nr_frames;
+    uint64_t charged = atomic_load_explicit(&mm->charged, memory_order_relaxed);
+    if (!qy_request_read(&request, 0, QY_GFP_HIGHUSER_MOVABLE, 0))
+        return 0;
+    request.lends = true;
+    for (unsigned z = 0; z < qy_nr_zones(mm); z++)
+        room += qy_zone_room(&mm->zones[z], &request, QY_WMARK_MIN);
+    room += mm->options.grow && limit > charged ? limit - charged : 0;
+    return room > free_in_it ? room - free_in_it : 0;
+}
+
+/** Dirty pages are moved as long as there is room; then they are written, and dropped. */
+static void expect_moved(const struct qy_mm *mm, struct qy_cma_report *report)
+{
+    uint64_t room = room_beside(mm, report->free);
+    uint64_t left = room > report->moved ? room - report->moved : 0;
+    uint64_t moved = report->written < left ? report->written : left;
+    report->moved += moved;
+    report->written -= moved;
+    report->dropped += report->written;
+}
+
 /** Would it succeed? The report says at what cost; changes nothing. */
 static int dry_run(struct qy_cma *cma, const struct qy_cma_request *request,
                    struct qy_cma_report *report)
@@ -267,6 +294,7 @@ static int dry_run(struct qy_cma *cma, const struct qy_cma_request *request,
     struct qy_cma_window window;
     struct qy_move move = {.mm = cma->mm, .report = report};
     int code = reserve(cma, request, NULL, &window, report);
+    expect_moved(cma->mm, report);
     if (code == -QY_EBUSY)
         name_holders(&move, &window);
     return code;

@@ -205,7 +205,8 @@ static bool is_choice(const struct window *window, const struct qy_cma_request *
 static bool is_reported(const struct window *window, const struct qy_cma_report *report)
 {
     return report->free == window->count[FREE] && report->dropped == window->count[DROP] &&
-           report->moved == window->count[MOVE] && report->written == window->count[WRITE];
+           report->moved == window->count[MOVE] + window->count[WRITE] && /* there is room */
+           report->written == 0;
 }
 
 /** The frames of the window with the fewest that cannot be had are named; of the first fit, those

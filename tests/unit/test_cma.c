@@ -78,11 +78,23 @@ static void fill_region(struct fixture *fixture, enum borrowed kind, uint64_t le
     } while (stat.free > left);
 }
 
+/** A dry run says before what it will cost. */
 static int take(struct fixture *fixture, uint64_t nr_frames, qy_pfn_t *pfn,
                 struct qy_cma_report *report)
 {
     const struct qy_cma_request request = {.nr_frames = nr_frames};
-    return qy_cma_alloc(fixture->cma, &request, pfn, report);
+    const struct qy_cma_request dry = {.nr_frames = nr_frames, .flags = QY_CMA_DRY_RUN};
+    struct qy_cma_report expected, own;
+    report = report != NULL ? report : &own;
+    int would = qy_cma_alloc(fixture->cma, &dry, pfn, &expected);
+    int code = qy_cma_alloc(fixture->cma, &request, pfn, report);
+    if (would == 0 && code == 0 && report->windows_tried == 1) {
+        assert_int_equal(expected.free, report->free);
+        assert_int_equal(expected.moved, report->moved);
+        assert_int_equal(expected.dropped, report->dropped);
+        assert_int_equal(expected.written, report->written);
+    }
+    return code;
 }
 
 /* Wrong if it failed: an idle region would lie idle, or its frames would come back with other
