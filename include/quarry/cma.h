@@ -106,7 +106,7 @@ struct qy_cma_report {
      * that were tried, those that were moved, and those that were dropped, of which some were dirty
      * and had to be written: where there was no room to move them to. */
     uint64_t free, moved, dropped, written;
-    uint64_t nr_stuck; /* all of them; the first QY_CMA_MAX_STUCK are named */
+    uint64_t nr_stuck; /* of a failure, all; the first QY_CMA_MAX_STUCK are named */
     struct qy_cma_stuck stuck[QY_CMA_MAX_STUCK];
 };
 
@@ -126,8 +126,8 @@ struct qy_cma_report {
 QY_API QY_MUST_CHECK int qy_cma_alloc(struct qy_cma *cma, const struct qy_cma_request *request,
                                       qy_pfn_t *pfn, struct qy_cma_report *report);
 
-/** With PARTIAL: up to nr_frames >> align_order blocks, their first frames in pfns[]. Returns how
- *  many (at least 1), or an error as above. */
+/** With the flag PARTIAL, and not DRY_RUN: up to nr_frames >> align_order blocks, their first
+ *  frames in pfns[]. Returns how many (at least 1), or an error as above. */
 QY_API QY_MUST_CHECK int qy_cma_alloc_partial(struct qy_cma *cma,
                                               const struct qy_cma_request *request, qy_pfn_t *pfns,
                                               struct qy_cma_report *report);

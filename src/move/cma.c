@@ -145,6 +145,7 @@ static int try_window(struct qy_cma *cma, struct qy_move *move, const struct qy_
     report->written += of_this.written;
     if (code == 0) {
         report->free = window->nr_frames - of_this.moved - of_this.dropped;
+        report->nr_stuck = 0; /* what stood in the way of others does not matter any more */
         return 0;
     }
     unreserve(cma, window);
@@ -409,7 +410,7 @@ int qy_cma_alloc_partial(struct qy_cma *cma, const struct qy_cma_request *reques
     if (qy_port_inherited(cma))
         return -QY_ENOTSUP;
     if (request->align_order > MAX_ALIGN_ORDER || wanted == 0 || wanted > INT32_MAX ||
-        (request->flags & QY_CMA_DRY_RUN))
+        (request->flags & QY_CMA_DRY_RUN) || !(request->flags & QY_CMA_PARTIAL))
         return code;
     block.flags &= ~QY_CMA_PARTIAL;
     block.nr_frames = UINT64_C(1) << request->align_order;

@@ -245,6 +245,7 @@ static void around_what_is_met(void **state)
     fixture.borrower->pinned[qy_folio_of(fixture.mm, FIRST + 100)->index] = 1;
     assert_int_equal(take(&fixture, 256, &pfn, &report), 0);
     assert_int_equal(report.windows_tried, 2);
+    assert_int_equal(report.nr_stuck, 0); /* it was had */
     assert_true(pfn > FIRST + 100);
     assert_int_equal(qy_cma_release(fixture.cma, pfn, 256), 0);
     memset(fixture.borrower->pinned, 0, sizeof(fixture.borrower->pinned));
@@ -348,7 +349,10 @@ static void windows(void **state)
 
     request =
         (struct qy_cma_request){.nr_frames = 16 * 512, .align_order = 9, .flags = QY_CMA_PARTIAL};
+    assert_int_equal(qy_cma_alloc(fixture.cma, &request, pfns, &report), -EINVAL);
     assert_int_equal(qy_cma_alloc_partial(fixture.cma, &request, pfns, &report), 8);
+    request.flags = 0;
+    assert_int_equal(qy_cma_alloc_partial(fixture.cma, &request, pfns + 8, &report), -EINVAL);
     for (unsigned i = 0; i < 8; i++)
         assert_int_equal(qy_cma_release(fixture.cma, pfns[i], 512), 0);
     tear_down(&fixture);
@@ -520,7 +524,8 @@ static void limits_of_all_parts(void **state)
     assert_int_equal(report.moved, 192);
     while (got > 0)
         assert_int_equal(qy_cma_release(fixture.cma, pfns[--got], 64), 0);
-    request = (struct qy_cma_request){.nr_frames = 5 * 64 + 63, .align_order = 6};
+    request = (struct qy_cma_request){
+        .nr_frames = 5 * 64 + 63, .align_order = 6, .flags = QY_CMA_PARTIAL};
     got = qy_cma_alloc_partial(fixture.cma, &request, pfns, &report);
     assert_int_equal(got, 5);
     while (got > 0)
@@ -537,6 +542,7 @@ static void limits_of_all_parts(void **state)
     request = (struct qy_cma_request){.nr_frames = 2048, .deadline_ns = 1};
     assert_int_equal(qy_cma_alloc(fixture.cma, &request, pfns, &report), -ETIME);
     request.align_order = 6;
+    request.flags = QY_CMA_PARTIAL;
     assert_int_equal(qy_cma_alloc_partial(fixture.cma, &request, pfns, &report), -ETIME);
     test_rules(fixture.mm);
     tear_down(&fixture);
