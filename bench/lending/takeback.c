@@ -52,7 +52,7 @@ static void clean(void)
     world_free(&world);
 }
 
-/* Both sides resident, neither in a cache: 512 MiB were read in between. */
+/* Both sides resident, neither in a cache: 128 MiB were read in between. */
 static uint64_t copy_cold(char *from, char *to, char *other, uint64_t other_bytes)
 {
     volatile char sum = 0;

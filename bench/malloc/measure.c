@@ -7,8 +7,8 @@
  * program's.
  *
  * Peak memory is VmHWM as the program ends, where ptrace holds it for a moment: since 6.17 Linux
- * adds up for it what it has counted for each CPU. ru_maxrss leaves up to 31 pages a CPU out, a tenth
- * of a small program; but it knows of the program's children. The larger one is right.
+ * adds up for it what it has counted for each CPU. ru_maxrss leaves up to 31 pages a CPU out, a
+ * tenth of a small program; but it knows of the program's children. The larger one is right.
  *
  *   measure RESULT CPU LIBRARY PROGRAM [ARGUMENT...]
  *     RESULT is a file that gets one line: wall and CPU in ns, peak memory in KiB, exit status (or
@@ -50,7 +50,8 @@ static long high_water(pid_t pid)
     return kib;
 }
 
-/* The program stands still: it has just started, ends, or got a signal. Returns the signal to go on with. */
+/* The program stands still: it has just started, ends, or got a signal. Returns the signal to go on
+ * with. */
 static int look(pid_t pid, int status, long *peak)
 {
     static int looked;

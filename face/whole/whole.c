@@ -20,8 +20,8 @@
 #include "../malloc/malloc.h"
 
 #include "../../port/linux/linux.h"
-#include "move/compact.h"
-#include "reclaim/vmscan.h"
+#include "move/boot.h"
+#include "slab/boot.h"
 
 #include <quarry/cma.h>
 #include <quarry/malloc.h>
@@ -41,17 +41,15 @@ struct qy_mm *qy_malloc_create_movable(const struct qy_linux_options *options)
     movable.movable = true;
     struct qy_mm *mm = qy_linux_heap_create(&movable, NULL);
     if (mm != NULL)
-        qy_compact_open(mm);
+        qy_move_open(mm);
     return mm;
 }
 
 void qy_malloc_disown(struct qy_mm *mm, bool inside)
 {
-    const struct qy_vmscan *vmscan = qy_vmscan_peek(mm);
     qy_linux_inherit();
     mm->compact = NULL;
-    if (vmscan != NULL)
-        atomic_store(&mm->reclaim, vmscan->next_reclaim);
+    atomic_store(&mm->reclaim, qy_slab_reclaim);
     if (!inside)
         mm->folios = NULL; /* new files and regions are refused: ENOTSUP */
 }

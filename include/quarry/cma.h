@@ -48,9 +48,11 @@ struct qy_cma_options {
 };
 
 /**
- * Reserve a region. Its frames must be free, or lent to those who can move.
+ * Reserve a region. Its frames must be free, or lent to those who can move, and no two of its
+ * ranges may have frames in common.
  * NULL with *error: EINVAL (which argument), EEXIST (the name), ENOMEM (no such run is free, or
- * the limit), ENOTSUP (the memory was not made with options.movable). Nothing is reserved then.
+ * the limit), EBUSY (whose frames cannot be moved out of a given range), ENOTSUP (the memory was
+ * not made with options.movable). Nothing is reserved then.
  * In a child of fork(2) every call here fails with ENOTSUP, or does nothing: regions are the
  * parent's.
  */
@@ -72,7 +74,7 @@ struct qy_cma_request {
     uint64_t nr_frames;   /* > 0; rounded up to 2^order_per_bit */
     unsigned align_order; /* 0 .. 18 */
     qy_pfn_t below;       /* 0: anywhere in the region */
-    uint64_t deadline_ns; /* give up after so long; 0: never */
+    uint64_t deadline_ns; /* time that it may take, and wait; 0: no limit, but see qy_cma_alloc() */
     uint64_t most_moved;  /* frames that may be moved or written back; 0: any number */
     uint32_t flags;       /* QY_CMA_* */
 };
@@ -103,8 +105,11 @@ struct qy_cma_stuck {
 struct qy_cma_report {
     uint64_t ns;
     uint64_t windows_tried;
-    uint64_t free, moved, dropped, written; /* frames; of a dry run: that would be */
-    uint64_t nr_stuck;                      /* all of them; the first QY_CMA_MAX_STUCK are named */
+    /* Frames; of a dry run: that would be. Of the buffer's, those that were free; in all windows
+     * that were tried, those that were moved, and those that were dropped, of which some were dirty
+     * and had to be written: where there was no room to move them to. */
+    uint64_t free, moved, dropped, written;
+    uint64_t nr_stuck; /* of a failure, all; the first QY_CMA_MAX_STUCK are named */
     struct qy_cma_stuck stuck[QY_CMA_MAX_STUCK];
 };
 
@@ -115,16 +120,17 @@ struct qy_cma_report {
  * @report  may be NULL; filled in whatever the result
  * Returns 0; or with nothing changed: -EINVAL (which cannot ever be served: zero, larger than the
  * region, flags), -ENOMEM (no window), -EBUSY (frames are stuck: the report names them),
- * -ETIME (deadline or most_moved). Frames that are held for a moment in every window (pinned, read,
- * written) are waited for, asleep, 0.1 s in all (guaranteed: as long as it takes) or until the
- * deadline; with FIRST_FIT only if guaranteed. Any thread; several at once work on windows of their
- * own. Holds no slot and no lock when called. May sleep.
+ * -ETIME (deadline or most_moved). Behind the deadline no page is begun to be copied or written.
+ * Frames that are held for a moment in every window (pinned, read, written) are waited for, asleep,
+ * until the deadline; without one 0.1 s in all (guaranteed: as long as it takes); with FIRST_FIT
+ * only if guaranteed. Any thread; several at once work on windows of their own. Holds no slot and
+ * no lock when called. May sleep.
  */
 QY_API QY_MUST_CHECK int qy_cma_alloc(struct qy_cma *cma, const struct qy_cma_request *request,
                                       qy_pfn_t *pfn, struct qy_cma_report *report);
 
-/** With PARTIAL: up to nr_frames >> align_order blocks, their first frames in pfns[]. Returns how
- *  many (at least 1), or an error as above. */
+/** With the flag PARTIAL, and not DRY_RUN: up to nr_frames >> align_order blocks, their first
+ *  frames in pfns[]. Returns how many (at least 1), or an error as above. */
 QY_API QY_MUST_CHECK int qy_cma_alloc_partial(struct qy_cma *cma,
                                               const struct qy_cma_request *request, qy_pfn_t *pfns,
                                               struct qy_cma_report *report);

@@ -15,7 +15,7 @@
 
 #include "memory/fault.h"
 #include "memory/mm.h"
-#include "move/compact.h"
+#include "move/boot.h"
 #include "slab/boot.h"
 #include "slab/magazine.h"
 
@@ -175,7 +175,7 @@ struct qy_mm *qy_linux_mm_create(const struct qy_linux_options *options, struct 
     struct qy_mm *mm = qy_linux_heap_create(options, error);
     if (mm == NULL)
         return NULL;
-    qy_compact_open(mm);
+    qy_move_open(mm);
     if (options != NULL && is_movable(options))
         qy_linux_watch_forks();
     return mm;

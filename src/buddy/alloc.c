@@ -140,16 +140,34 @@ QY_RACY static uint64_t mark_of(const struct qy_zone *zone, const struct qy_requ
     return request->gfp & QY_GFP_HIGH && watermark == QY_WMARK_MIN ? mark / 2 : mark;
 }
 
+/** How many free frames the step keeps from the request. */
+QY_RACY static uint64_t kept_from(const struct qy_zone *zone, const struct qy_request *request,
+                                  enum qy_watermark watermark)
+{
+    uint64_t keep = mark_of(zone, request, watermark) + zone->lowmem_reserve[request->highest];
+    if (!request->lends)
+        keep += zone->nr_free_of[QY_MIGRATE_CMA] + zone->nr_free_of[QY_MIGRATE_GUARANTEED];
+    return keep;
+}
+
 QY_RACY uint64_t qy_zone_room(const struct qy_zone *zone, const struct qy_request *request,
                               enum qy_watermark watermark)
 {
     if (!may_use(zone, request))
         return 0;
-    uint64_t keep = mark_of(zone, request, watermark) + zone->lowmem_reserve[request->highest];
-    if (!request->lends)
-        keep += zone->nr_free_of[QY_MIGRATE_CMA] + zone->nr_free_of[QY_MIGRATE_GUARANTEED];
+    uint64_t keep = kept_from(zone, request, watermark);
     uint64_t nr_free = atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
     return nr_free > keep ? nr_free - keep : 0;
+}
+
+QY_RACY uint64_t qy_zone_lacks(const struct qy_zone *zone, const struct qy_request *request,
+                               uint64_t nr_frames)
+{
+    if (!may_use(zone, request))
+        return UINT64_MAX;
+    uint64_t keep = kept_from(zone, request, QY_WMARK_MIN) + nr_frames;
+    uint64_t nr_free = atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
+    return keep > nr_free ? keep - nr_free : 0;
 }
 
 bool qy_zone_may_serve(const struct qy_zone *zone, const struct qy_request *request,

@@ -43,6 +43,11 @@ QY_MUST_CHECK qy_pfn_t qy_zone_take_locked(struct qy_mm *mm, struct qy_zone *zon
 uint64_t qy_zone_room(const struct qy_zone *zone, const struct qy_request *request,
                       enum qy_watermark watermark);
 
+/** How many frames have to come before the request may take so many of this zone, down to its min
+ *  watermark; UINT64_MAX: it may take none. */
+uint64_t qy_zone_lacks(const struct qy_zone *zone, const struct qy_request *request,
+                       uint64_t nr_frames);
+
 /** May the request take so many frames of this zone, down to its low watermark? */
 bool qy_zone_may_serve(const struct qy_zone *zone, const struct qy_request *request,
                        uint64_t nr_frames);

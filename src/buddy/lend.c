@@ -168,6 +168,25 @@ qy_pfn_t qy_lend_gap(struct qy_mm *mm, qy_pfn_t pfn, unsigned below, unsigned *o
     return pfn;
 }
 
+qy_pfn_t qy_lend_idle(struct qy_mm *mm, unsigned *order)
+{
+    qy_pfn_t pfn = QY_PFN_NONE;
+    for (unsigned z = 0; z < qy_nr_zones(mm) && pfn == QY_PFN_NONE; z++) {
+        struct qy_zone *zone = &mm->zones[z];
+        qy_lock(&zone->lock);
+        unsigned lists = zone->nonempty[QY_MIGRATE_CMA];
+        if (lists != 0) {
+            bool fresh;
+            unsigned largest = 31 - (unsigned)__builtin_clz(lists);
+            *order = largest < *order ? largest : *order;
+            pfn = qy_buddy_take_locked(mm, zone, QY_MIGRATE_CMA, *order, &fresh);
+            mark_lent_locked(mm, qy_frame_index(mm, pfn), UINT64_C(1) << *order);
+        }
+        qy_unlock(&zone->lock);
+    }
+    return pfn;
+}
+
 /** Single frames of a migratetype, lent, and neighbours in the order of their numbers. */
 static unsigned lend_frames_locked(struct qy_mm *mm, struct qy_zone *zone,
                                    enum qy_migratetype migratetype, unsigned count,

@@ -34,6 +34,10 @@ QY_MUST_CHECK qy_pfn_t qy_lend_block(struct qy_mm *mm, qy_gfp_t gfp, enum qy_len
  *  none of it. */
 QY_MUST_CHECK qy_pfn_t qy_lend_gap(struct qy_mm *mm, qy_pfn_t pfn, unsigned below, unsigned *order);
 
+/** Of any zone's regions, but not guaranteed ones: 2^*order frames, or fewer in one piece, as
+ *  *order then says. No watermark keeps them. QY_PFN_NONE: none is free. */
+QY_MUST_CHECK qy_pfn_t qy_lend_idle(struct qy_mm *mm, unsigned *order);
+
 /** As qy_lend_block(), up to @count single frames: indexes in the span, some with QY_FRAME_FRESH
  *  (buddy.h). Returns how many. */
 QY_MUST_CHECK unsigned qy_lend_frames(struct qy_mm *mm, qy_gfp_t gfp, enum qy_lend promise,

@@ -5,7 +5,8 @@
  *         must be copied, much if it must be written. The search slides over the region, a step
  *         at a time, and keeps the sums of a window and of each step in it: what enters is added,
  *         the step that leaves is taken away. Where a frame cannot be had, or is out, a new window
- *         begins behind it. The cheapest window wins, the lowest of equals.
+ *         begins behind it. The cheapest window wins, the lowest of equals. One that is all free is
+ *         looked for before, at every start.
  *
  *            f f m m X f f d f f f f      a window of 4:  ----   cannot
  *                      ------             f f d f: 1
@@ -21,9 +22,9 @@
  *         choose the same.
  *
  * COST    A look at each frame: its bit, its tag, and if it is lent its folio; 64 that are free, or
- *         out, are one look. Looking is no cheaper than it is worth: windows begin a sixteenth of
- *         their length apart, and the search ends when it has looked so long that the best
- *         window could have been half taken meanwhile.
+ *         out, are one look. Looking is no cheaper than it is worth: windows that are not free
+ *         begin a sixteenth of their length apart, and the search ends when it has looked so long
+ *         that the best window could have been half taken meanwhile.
  *
  * WHY     Linux takes the first window and tries again where it fails; one frame that is pinned
  *         for seconds costs it all of that (mm/cma.c, cma_alloc).
@@ -225,6 +226,40 @@ static bool is_enough(const struct search *search)
     return found && search->looks / LOOKS_A_DROP >= search->best_price;
 }
 
+/** The first frame in [pfn, end) that is free, or that is not; else end. */
+QY_RACY static qy_pfn_t next_free(const struct qy_mm *mm, qy_pfn_t pfn, qy_pfn_t end, bool free)
+{
+    while (pfn < end) {
+        uint64_t index = qy_frame_index(mm, pfn), bit = index % QY_WORD_BITS;
+        uint64_t word = mm->free_bits[index / QY_PAGEBLOCK_FRAMES]
+                            .word[index % QY_PAGEBLOCK_FRAMES / QY_WORD_BITS];
+        word = (free ? word : ~word) >> bit;
+        if (word != 0) {
+            pfn += (unsigned)__builtin_ctzll(word);
+            break;
+        }
+        pfn += QY_WORD_BITS - bit;
+    }
+    return pfn < end ? pfn : end;
+}
+
+/** A window from pfn on all of which is free, wherever it begins: no step passes over it. */
+static bool take_free(struct search *search, unsigned part, qy_pfn_t pfn)
+{
+    const struct qy_mm *mm = search->cma->mm;
+    for (pfn = aligned(search, pfn); pfn + search->nr_frames <= search->end;) {
+        qy_pfn_t end = pfn + search->nr_frames, closed = next_closed(search, pfn);
+        qy_pfn_t taken = next_free(mm, pfn, closed < end ? closed : end, false);
+        if (taken == end) {
+            search->sums = (struct sums){{0}};
+            keep_if_cheaper(search, part, pfn);
+            return true;
+        }
+        pfn = aligned(search, next_free(mm, taken + 1, search->end, true));
+    }
+    return false;
+}
+
 /** Slide over one part, from pfn on. */
 static void slide(struct search *search, unsigned part, qy_pfn_t pfn)
 {
@@ -248,21 +283,42 @@ static void slide(struct search *search, unsigned part, qy_pfn_t pfn)
     }
 }
 
+static void open_part(struct search *search, const struct qy_cma_request *request, unsigned part)
+{
+    search->part = &search->cma->part[part];
+    search->end = search->part->pfn + search->part->nr_frames;
+    if (request->below != 0 && request->below < search->end)
+        search->end = request->below;
+}
+
+/** Where a search of the part begins that others are not at. */
+static qy_pfn_t share_of(const struct search *search)
+{
+    uint64_t share = search->first_fit ? 0 : search->others % SHARES;
+    return search->part->pfn + search->part->nr_frames / SHARES * share;
+}
+
+static bool find_free(struct search *search, const struct qy_cma_request *request)
+{
+    bool found = false;
+    for (unsigned i = 0; i < search->cma->nr_parts && !found; i++) {
+        open_part(search, request, i);
+        found = take_free(search, i, share_of(search)) || take_free(search, i, search->part->pfn);
+    }
+    return found;
+}
+
 static void search_parts(struct search *search, const struct qy_cma_request *request)
 {
-    const struct qy_cma *cma = search->cma;
     const struct qy_cma_avoid *avoid = search->avoid;
     unsigned first = search->first_fit && avoid != NULL ? avoid->last.part : 0;
     search->looks = 0;
-    for (unsigned i = first; i < cma->nr_parts && !is_enough(search); i++) {
-        search->part = &cma->part[i];
-        search->end = search->part->pfn + search->part->nr_frames;
-        if (request->below != 0 && request->below < search->end)
-            search->end = request->below;
+    for (unsigned i = first; i < search->cma->nr_parts && !is_enough(search); i++) {
+        open_part(search, request, i);
         bool behind = search->first_fit && avoid != NULL && i == first && avoid->last.nr_frames;
         qy_pfn_t from = behind ? avoid->last.pfn + search->align : search->part->pfn;
-        if (search->others % SHARES != 0 && !search->first_fit)
-            slide(search, i, from + search->part->nr_frames / SHARES * (search->others % SHARES));
+        if (share_of(search) != search->part->pfn)
+            slide(search, i, share_of(search));
         slide(search, i, from);
     }
 }
@@ -285,7 +341,8 @@ int qy_cma_choose(const struct qy_cma *cma, const struct qy_cma_request *request
     };
     uint64_t starts = search.nr_frames / STARTS / search.align;
     search.step = search.align * (starts > 1 ? starts : 1);
-    search_parts(&search, request);
+    if (search.first_fit || !find_free(&search, request))
+        search_parts(&search, request);
     if (search.best_price == UINT64_MAX && search.too_much)
         return -QY_ETIME;
     search.most = 0;

@@ -143,6 +143,7 @@ static int try_window(struct qy_cma *cma, struct qy_move *move, const struct qy_
     report->written += of_this.written;
     if (code == 0) {
         report->free = window->nr_frames - of_this.moved - of_this.dropped;
+        report->nr_stuck = 0; /* what stood in the way of others does not matter any more */
         return 0;
     }
     unreserve(cma, window);
@@ -192,18 +193,16 @@ static int wait_for_window(struct qy_cma *cma, const struct qy_cma_request *requ
 {
     struct qy_cma_avoid ignored = {0};
     struct qy_cma_window window;
-    int code, slept = 0;
-    move->naps = never_fails(cma) ? UINT32_MAX : QY_MOVE_NAPS;
-    for (unsigned i = 0;; i++) {
-        code = reserve(cma, request, NULL, &window, NULL);
-        if (code != -QY_EBUSY || (slept = qy_move_nap(move, i)) != 0)
-            break;
+    int code = reserve(cma, request, NULL, &window, NULL), slept = 0;
+    for (unsigned naps = 0; code == -QY_EBUSY && slept == 0; naps++) {
+        slept = qy_move_nap(move, naps);
+        code = slept == 0 ? reserve(cma, request, NULL, &window, NULL) : code;
     }
     move->report->nr_stuck = 0;
     if (code == -QY_EBUSY)
         name_holders(move, &window);
     if (code != 0)
-        return code == -QY_EBUSY ? slept : code;
+        return slept != 0 ? slept : code;
     code = try_window(cma, move, &window, &ignored);
     if (code == 0)
         *pfn = window.pfn;
@@ -234,16 +233,57 @@ static int try_windows(struct qy_cma *cma, const struct qy_cma_request *request,
     return code;
 }
 
+/** How often it may sleep for what somebody holds: until the deadline if there is one, in a
+ *  guaranteed region as often as it takes. The first fit tries all windows, as Linux does, and
+ *  waits for none. */
+static unsigned naps_for(const struct qy_cma *cma, const struct qy_cma_request *request)
+{
+    if (never_fails(cma))
+        return UINT32_MAX;
+    if (request->flags & QY_CMA_FIRST_FIT)
+        return 0;
+    return request->deadline_ns != 0 ? UINT32_MAX : QY_MOVE_NAPS;
+}
+
 static int take_back(struct qy_cma *cma, const struct qy_cma_request *request, bool patient,
                      struct qy_move *move, qy_pfn_t *pfn)
 {
     int code = try_windows(cma, request, move, pfn);
-    bool waits = patient && (never_fails(cma) || !(request->flags & QY_CMA_FIRST_FIT));
-    while (code == -QY_EBUSY && waits && may_pass(move->report)) {
+    move->naps = patient ? naps_for(cma, request) : 0;
+    while (code == -QY_EBUSY && may_pass(move->report)) {
+        code = qy_move_nap(move, 0);
+        if (code != 0)
+            break;
         code = wait_for_window(cma, request, move, pfn);
-        waits = never_fails(cma);
     }
     return code;
+}
+
+/** Free frames outside of a window that has so many, which its pages could be moved to. */
+static uint64_t room_beside(const struct qy_mm *mm, uint64_t free_in_it)
+{
+    struct qy_request request;
+    uint64_t room = 0,
+             limit = mm->options.limit_pages != 0 ? mm->options.limit_pages : mm->nr_frames;
+    uint64_t charged = atomic_load_explicit(&mm->charged, memory_order_relaxed);
+    if (!qy_request_read(&request, 0, QY_GFP_HIGHUSER_MOVABLE, 0))
+        return 0;
+    request.lends = true;
+    for (unsigned z = 0; z < qy_nr_zones(mm); z++)
+        room += qy_zone_room(&mm->zones[z], &request, QY_WMARK_MIN);
+    room += mm->options.grow && limit > charged ? limit - charged : 0;
+    return room > free_in_it ? room - free_in_it : 0;
+}
+
+/** Dirty pages are moved as long as there is room; then they are written, and dropped. */
+static void expect_moved(const struct qy_mm *mm, struct qy_cma_report *report)
+{
+    uint64_t room = room_beside(mm, report->free);
+    uint64_t left = room > report->moved ? room - report->moved : 0;
+    uint64_t moved = report->written < left ? report->written : left;
+    report->moved += moved;
+    report->written -= moved;
+    report->dropped += report->written;
 }
 
 /** Would it succeed? The report says at what cost; changes nothing. */
@@ -253,6 +293,7 @@ static int dry_run(struct qy_cma *cma, const struct qy_cma_request *request,
     struct qy_cma_window window;
     struct qy_move move = {.mm = cma->mm, .report = report};
     int code = reserve(cma, request, NULL, &window, report);
+    expect_moved(cma->mm, report);
     if (code == -QY_EBUSY)
         name_holders(&move, &window);
     return code;
@@ -282,6 +323,15 @@ static void count(struct qy_cma *cma, const struct qy_cma_report *report, uint64
     qy_unlock(&cma->lock);
 }
 
+/** When a request's time is over; 0: never. */
+static uint64_t deadline_of(const struct qy_cma_request *request, uint64_t started)
+{
+    if (request->deadline_ns == 0)
+        return 0;
+    uint64_t most = UINT64_MAX - started;
+    return started + (request->deadline_ns < most ? request->deadline_ns : most);
+}
+
 /** @patient: what somebody holds for a moment is waited for. */
 static int alloc(struct qy_cma *cma, const struct qy_cma_request *request, bool patient,
                  qy_pfn_t *pfn, struct qy_cma_report *report)
@@ -295,7 +345,7 @@ static int alloc(struct qy_cma *cma, const struct qy_cma_request *request, bool 
     struct qy_move move = {
         .mm = cma->mm,
         .claim = cma->claim,
-        .deadline_ns = request->deadline_ns != 0 ? started + request->deadline_ns : 0,
+        .deadline_ns = deadline_of(request, started),
         .most = request->most_moved,
         .report = report,
     };
@@ -359,7 +409,7 @@ int qy_cma_alloc_partial(struct qy_cma *cma, const struct qy_cma_request *reques
     if (qy_port_inherited(cma))
         return -QY_ENOTSUP;
     if (request->align_order > MAX_ALIGN_ORDER || wanted == 0 || wanted > INT32_MAX ||
-        (request->flags & QY_CMA_DRY_RUN))
+        (request->flags & QY_CMA_DRY_RUN) || !(request->flags & QY_CMA_PARTIAL))
         return code;
     block.flags &= ~QY_CMA_PARTIAL;
     block.nr_frames = UINT64_C(1) << request->align_order;

@@ -2,7 +2,8 @@
  * cma.h - a region and its bitmap, for the files that search it
  *
  * RULES   N1  A bit is set exactly where frames are out in a buffer or being taken back for one.
- *         N2  All of a region's pageblocks have its policy's migratetype.
+ *         N2  All of a region's pageblocks have its policy's migratetype, and each is of one run of
+ *             one region.
  *         Checked by qy_check_regions() in view/rules_lent.c.
  */
 #ifndef QY_MOVE_CMA_H

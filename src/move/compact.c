@@ -26,7 +26,6 @@
 #include "base/errno.h"
 #include "buddy/alloc.h"
 #include "buddy/lend.h"
-#include "move/compact.h"
 #include "move/move.h"
 
 #include <quarry/buddy.h>
@@ -83,16 +82,6 @@ QY_RACY static bool may_hold(const struct qy_mm *mm, const struct qy_zone *zone,
            last->migratetype < QY_MIGRATE_HIGHATOMIC;
 }
 
-static bool can_be_emptied(struct qy_mm *mm, uint64_t index, uint64_t frames)
-{
-    unsigned ticket = qy_grace_enter(&mm->grace);
-    uint64_t at = index;
-    while (at < index + frames && qy_move_cost(mm, at) != QY_COST_NEVER)
-        at++;
-    qy_grace_leave(&mm->grace, ticket);
-    return at == index + frames;
-}
-
 /** move.gap: where what is in the way goes. Each pass fills what the one before left. */
 static qy_pfn_t next_gap(struct qy_move *move, unsigned *order)
 {
@@ -146,7 +135,7 @@ static bool pass(struct compaction *compaction, uint64_t most_used)
          index += frames) {
         uint64_t used = frames - count_free(mm, index, frames);
         if (used + compaction->step <= most_used || used > most_used ||
-            !may_hold(mm, zone, index, frames) || !can_be_emptied(mm, index, frames))
+            !may_hold(mm, zone, index, frames) || !qy_move_can_empty(mm, index, frames))
             continue;
         if (!empty(compaction, index))
             return false;
@@ -230,7 +219,7 @@ uint64_t qy_compact(struct qy_mm *mm, unsigned order, uint64_t most_moved,
     return after > before ? after - before : 0;
 }
 
-static bool compact_for(struct qy_mm *mm, qy_gfp_t gfp, unsigned order)
+bool qy_compact_for(struct qy_mm *mm, qy_gfp_t gfp, unsigned order)
 {
     struct compaction compaction;
     struct qy_request request;
@@ -243,10 +232,4 @@ static bool compact_for(struct qy_mm *mm, qy_gfp_t gfp, unsigned order)
         if (qy_zone_room(&mm->zones[i], &request, QY_WMARK_MIN) >= compaction.frames)
             compact_zone(&compaction, &mm->zones[i]);
     return compaction.gained != 0;
-}
-
-void qy_compact_open(struct qy_mm *mm)
-{
-    if (mm->folios != NULL)
-        mm->compact = compact_for;
 }

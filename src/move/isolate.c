@@ -7,7 +7,7 @@
  *         was just on its way: between a slot's list and the buddy, or held by trim. Then the
  *         lists are drained and the range is looked at once more. What its owner cannot let go
  *         of yet (pinned for a moment, read, written) is waited for: eight rounds in which
- *         others run, and then asleep, as often as the caller allows: 36 times are 0.1 s.
+ *         others run, and then asleep, as often as the caller allows.
  *
  * RULES   none of its own. After a failure the claim holds and wants nothing of the range.
  *
@@ -21,6 +21,7 @@
 #include "base/errno.h"
 #include "buddy/alloc.h"
 #include "buddy/lend.h"
+#include "reclaim/vmscan.h"
 
 #include <quarry/buddy.h>
 
@@ -91,13 +92,21 @@ static bool settle(struct qy_move *move, const struct qy_claimed *found)
     return true;
 }
 
-/** There was no frame to move one to: somebody gives something up, or it is stuck. Not inside
- *  mm->grace, for who gives up memory may wait until nobody is. */
+static bool is_late(const struct qy_move *move)
+{
+    return move->deadline_ns != 0 && qy_port_clock_exact_ns() >= move->deadline_ns;
+}
+
+/** There was no frame to move one to: somebody gives something up, in a region as well, or it is
+ *  stuck. Not inside mm->grace, for who gives up memory may wait until nobody is. */
 static void find_room(struct qy_move *move)
 {
     qy_pfn_t pfn = move->no_target;
     move->no_target = 0;
-    if (move->gap != NULL || !qy_reclaim_again(move->mm, QY_GFP_KERNEL, 0, &move->reclaims))
+    if (move->gap == NULL && move->reclaims++ < QY_MOST_RECLAIMS &&
+        qy_reclaim_until(move->mm, QY_GFP_HIGHUSER_MOVABLE, 0, move->deadline_ns) > 0)
+        return;
+    if (!is_late(move)) /* else the next round says so */
         qy_move_stuck(move, pfn, QY_CMA_NO_TARGET);
 }
 

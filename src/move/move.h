@@ -20,8 +20,8 @@ struct qy_move {
     unsigned reclaims;    /* how often others were asked to give something up, in vain */
     unsigned naps;        /* how often it may sleep for what is not let go at once */
     qy_pfn_t no_target;   /* there was no frame to move this one to; 0: there always was */
-    /* Compaction: nothing is dropped, and what moves goes where this says, 2^*order frames or fewer
-     * at once. NULL: anywhere */
+    /* Compaction, room: nothing is dropped, and what moves goes where this says, 2^*order frames or
+     * fewer at once. NULL: anywhere */
     qy_pfn_t (*gap)(struct qy_move *move, unsigned *order);
     struct qy_cma_report *report;
 };
@@ -49,6 +49,16 @@ enum qy_cma_reason qy_move_reason(struct qy_mm *mm, uint64_t index);
 
 /** What it would take to have this frame. Racy. The caller is inside mm->grace. */
 enum qy_folio_cost qy_move_cost(const struct qy_mm *mm, uint64_t index);
+
+/** Is each of so many frames free, or can its owner let go of it? Racy. */
+bool qy_move_can_empty(struct qy_mm *mm, uint64_t index, uint64_t frames);
+
+/** A block is wanted: can free frames be brought together for it? compact.c. */
+bool qy_compact_for(struct qy_mm *mm, qy_gfp_t gfp, unsigned order);
+
+/** Who cannot move is short: what the slabs keep idle, or room for him as movable pages go into
+ *  regions. Returns how many frames; room.c. */
+uint64_t qy_make_room(struct qy_mm *mm, qy_gfp_t gfp, unsigned order);
 
 /**
  * See to it that up to @count WANTED frames from @pfn on are let go by their owner, who is one

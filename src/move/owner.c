@@ -25,6 +25,16 @@ QY_RACY enum qy_folio_cost qy_move_cost(const struct qy_mm *mm, uint64_t index)
     return mapping != NULL ? mapping->ops->cost(mapping, folio) : QY_COST_MOVE;
 }
 
+bool qy_move_can_empty(struct qy_mm *mm, uint64_t index, uint64_t frames)
+{
+    unsigned ticket = qy_grace_enter(&mm->grace);
+    uint64_t at = index;
+    while (at < index + frames && qy_move_cost(mm, at) != QY_COST_NEVER)
+        at++;
+    qy_grace_leave(&mm->grace, ticket);
+    return at == index + frames;
+}
+
 static void copy_name(char *to, const char *from)
 {
     unsigned i = 0;

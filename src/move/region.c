@@ -72,8 +72,26 @@ static bool is_one_zone(const struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames
     return true;
 }
 
-/** A free run anywhere; it may have to come online first. */
-static qy_pfn_t take_anywhere(struct qy_mm *mm, uint32_t claim, uint64_t nr_frames)
+/** The first free run that ends below this frame; more may have to come online for it. */
+static qy_pfn_t take_below(struct qy_mm *mm, const struct qy_request *request, uint64_t nr_frames,
+                           qy_pfn_t below)
+{
+    qy_pfn_t pfn = mm->start_pfn;
+    for (; pfn + nr_frames <= below && pfn + nr_frames <= mm->start_pfn + mm->nr_frames;
+         pfn += PART_FRAMES) {
+        while (!qy_frame_online(mm, qy_frame_index(mm, pfn + nr_frames - 1)) && mm->options.grow &&
+               qy_grow(mm, request, PART_FRAMES) == 0)
+            ;
+        if (is_one_zone(mm, pfn, nr_frames) &&
+            qy_zone_may_serve(qy_zone_of(mm, pfn), request, nr_frames) &&
+            qy_take_behind(mm, pfn, nr_frames))
+            return pfn;
+    }
+    return QY_PFN_NONE;
+}
+
+/** A free run, all of it below a frame (0: anywhere); it may have to come online first. */
+static qy_pfn_t take_anywhere(struct qy_mm *mm, uint32_t claim, uint64_t nr_frames, qy_pfn_t below)
 {
     struct qy_request request;
     bool fresh;
@@ -82,7 +100,8 @@ static qy_pfn_t take_anywhere(struct qy_mm *mm, uint32_t claim, uint64_t nr_fram
     if (!qy_request_read(&request, 0, QY_GFP_HIGHUSER_MOVABLE, 0))
         return QY_PFN_NONE;
     do
-        pfn = qy_take_run(mm, &request, nr_frames, PART_ORDER, &fresh);
+        pfn = below != 0 ? take_below(mm, &request, nr_frames, below)
+                         : qy_take_run(mm, &request, nr_frames, PART_ORDER, &fresh);
     while (pfn == QY_PFN_NONE &&
            qy_reclaim_again(mm, QY_GFP_HIGHUSER_MOVABLE, PART_ORDER, &rounds));
     if (pfn != QY_PFN_NONE)
@@ -99,14 +118,10 @@ static int take_part(struct qy_cma *cma, const struct qy_cma_range *range, qy_pf
     *part = (struct qy_cma_part){.pfn = range->pfn, .nr_frames = range->nr_frames};
     if (range->pfn != QY_PFN_NONE)
         code = qy_isolate(&move, range->pfn, range->nr_frames);
-    else if ((part->pfn = take_anywhere(cma->mm, cma->claim, range->nr_frames)) == QY_PFN_NONE)
-        code = -QY_ENOMEM;
-    if (code == 0 && below != 0 && part->pfn + part->nr_frames > below) {
-        qy_unclaim(cma->mm, cma->claim, part->pfn, part->nr_frames);
-        code = -QY_ENOMEM;
-    }
-    if (code != 0)
-        return code;
+    else
+        part->pfn = take_anywhere(cma->mm, cma->claim, range->nr_frames, below);
+    if (code != 0 || part->pfn == QY_PFN_NONE)
+        return code != 0 ? code : -QY_ENOMEM;
     uint64_t bits = part->nr_frames >> cma->order_per_bit;
     part->bitmap = qy_kmalloc(cma->mm, (bits + 63) / 64 * 8, QY_GFP_KERNEL | QY_GFP_ZERO);
     if (part->bitmap == NULL) {
@@ -114,6 +129,22 @@ static int take_part(struct qy_cma *cma, const struct qy_cma_range *range, qy_pf
         return -QY_ENOMEM;
     }
     cma->nr_parts++;
+    return 0;
+}
+
+/** All of a region's frames; what came stays with its parts. */
+static int take_parts(struct qy_cma *cma, const struct qy_cma_options *options,
+                      struct qy_error *error)
+{
+    struct qy_cma_report report = {0};
+    for (unsigned i = 0; i < options->nr_ranges; i++) {
+        int code = take_part(cma, &options->ranges[i], options->below, &cma->part[i], &report);
+        if (code == -QY_EBUSY)
+            return qy_error_set(error, code, "frames in the way cannot be moved: ", UINT64_MAX,
+                                report.stuck[0].owner);
+        if (code != 0)
+            return qy_error_set(error, code, "no such frames are free for range ", i, "");
+    }
     return 0;
 }
 
@@ -146,6 +177,39 @@ static void set_eager_locked(struct qy_mm *mm)
 
 /* ---- create, destroy ---- */
 
+/** Does a range have frames of one before it? */
+static bool meets_another(const struct qy_cma_range *ranges, unsigned i)
+{
+    const struct qy_cma_range *range = &ranges[i], *other = ranges;
+    for (; other < range; other++)
+        if (range->pfn != QY_PFN_NONE && other->pfn != QY_PFN_NONE &&
+            range->pfn < other->pfn + other->nr_frames &&
+            other->pfn < range->pfn + range->nr_frames)
+            return true;
+    return false;
+}
+
+static int check_range(struct qy_mm *mm, const struct qy_cma_options *options, unsigned i,
+                       struct qy_error *error)
+{
+    const struct qy_cma_range *range = &options->ranges[i];
+    if (range->nr_frames == 0 || range->nr_frames % PART_FRAMES != 0)
+        return qy_error_set(error, -QY_EINVAL, "not a multiple of 1024 frames in range ", i, "");
+    if (range->pfn == QY_PFN_NONE)
+        return 0;
+    if (range->pfn % PART_FRAMES != 0 || !is_one_zone(mm, range->pfn, range->nr_frames))
+        return qy_error_set(error, -QY_EINVAL,
+                            "not ordinary online frames of one zone, from a multiple of 1024 on, "
+                            "in range ",
+                            i, "");
+    if (meets_another(options->ranges, i))
+        return qy_error_set(error, -QY_EINVAL, "frames of an earlier one in range ", i, "");
+    if (options->below != 0 && range->pfn + range->nr_frames > options->below)
+        return qy_error_set(error, -QY_EINVAL, "frames that are not below the limit in range ", i,
+                            "");
+    return 0;
+}
+
 static int check_options(struct qy_mm *mm, const struct qy_cma_options *options,
                          struct qy_error *error)
 {
@@ -159,22 +223,16 @@ static int check_options(struct qy_mm *mm, const struct qy_cma_options *options,
     if (options->nr_ranges == 0 || options->nr_ranges > QY_CMA_MAX_RANGES)
         return qy_error_set(error, -QY_EINVAL, "a region has 1 .. 8 ranges, not ",
                             options->nr_ranges, "");
-    if (options->order_per_bit > PART_ORDER || options->policy > QY_CMA_GUARANTEED)
+    if (options->order_per_bit > PART_ORDER)
         return qy_error_set(error, -QY_EINVAL, "a region's order_per_bit is at most 10, not ",
-                            options->order_per_bit, ", or its policy does not exist");
-    for (unsigned i = 0; i < options->nr_ranges; i++) {
-        const struct qy_cma_range *range = &options->ranges[i];
-        if (range->nr_frames == 0 || range->nr_frames % PART_FRAMES != 0)
-            return qy_error_set(error, -QY_EINVAL, "not a multiple of 1024 frames in range ", i,
-                                "");
-        if (range->pfn != QY_PFN_NONE &&
-            (range->pfn % PART_FRAMES != 0 || !is_one_zone(mm, range->pfn, range->nr_frames)))
-            return qy_error_set(error, -QY_EINVAL,
-                                "not ordinary online frames of one zone, from a multiple of "
-                                "1024 on, in range ",
-                                i, "");
-    }
-    return 0;
+                            options->order_per_bit, "");
+    if (options->policy > QY_CMA_GUARANTEED)
+        return qy_error_set(error, -QY_EINVAL, "a region has no such policy: ", options->policy,
+                            "");
+    int code = 0;
+    for (unsigned i = 0; i < options->nr_ranges && code == 0; i++)
+        code = check_range(mm, options, i, error);
+    return code;
 }
 
 static void free_region(struct qy_cma *cma)
@@ -218,7 +276,6 @@ static bool publish(struct qy_cma *cma)
 struct qy_cma *qy_cma_create(struct qy_mm *mm, const struct qy_cma_options *options,
                              struct qy_error *error)
 {
-    struct qy_cma_report report = {0};
     if (qy_port_inherited(mm)) {
         qy_error_set(error, -QY_ENOTSUP, QY_INHERITED, UINT64_MAX, "");
         return NULL;
@@ -237,12 +294,7 @@ struct qy_cma *qy_cma_create(struct qy_mm *mm, const struct qy_cma_options *opti
     qy_lock_init(&cma->lock, QY_RANK_CMA);
     for (unsigned i = 0; options->name[i] != '\0'; i++)
         cma->name[i] = options->name[i];
-    for (unsigned i = 0; i < options->nr_ranges; i++) {
-        int code = take_part(cma, &options->ranges[i], options->below, &cma->part[i], &report);
-        if (code == 0)
-            continue;
-        qy_error_set(error, -QY_ENOMEM, "no such frames are free, or can be moved, for range ", i,
-                     report.nr_stuck != 0 ? report.stuck[0].owner : "");
+    if (take_parts(cma, options, error) != 0) {
         free_region(cma);
         return NULL;
     }

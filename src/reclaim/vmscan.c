@@ -26,6 +26,7 @@
  *         one file.
  */
 #include "base/assert.h"
+#include "buddy/alloc.h"
 #include "reclaim/file.h"
 
 #include <quarry/buddy.h>
@@ -111,6 +112,12 @@ static bool look(struct qy_scan *scan, struct qy_file *file, uint32_t frame, enu
     return false;
 }
 
+/** May another page be written back? */
+static bool may_write(const struct qy_scan *scan)
+{
+    return scan->write && (scan->until == 0 || qy_port_clock_exact_ns() < scan->until);
+}
+
 /** Write back the page and its neighbours, then give it up. */
 static void write_and_evict(struct qy_scan *scan, struct qy_file *file, uint32_t frame)
 {
@@ -146,7 +153,7 @@ static unsigned scan_batch(struct qy_scan *scan, enum qy_lru_place place, enum q
         if (locked == NULL)
             qy_lock(&file->mapping.lock);
         locked = file;
-        if (look(scan, file, frames[i], lru) && scan->write) {
+        if (look(scan, file, frames[i], lru) && may_write(scan)) {
             qy_unlock(&file->mapping.lock);
             locked = NULL;
             write_and_evict(scan, file, frames[i]);
@@ -216,20 +223,16 @@ uint64_t qy_shrink_cache(struct qy_scan *scan)
 }
 
 /** Clean pages, and if these are not enough, dirty ones. */
-static uint64_t shrink_files(struct qy_vmscan *vmscan, uint64_t wanted, unsigned places,
-                             bool background, uint64_t *held)
+static uint64_t shrink_files(const struct qy_scan *what, uint64_t *held)
 {
-    struct qy_scan scan = {
-        .vmscan = vmscan, .wanted = wanted, .places = places, .background = background};
+    struct qy_scan scan = *what;
     uint64_t frames = qy_shrink_cache(&scan);
     *held = scan.held;
-    if (frames >= wanted || scan.dirty == 0)
+    if (frames >= what->wanted || scan.dirty == 0)
         return frames;
-    scan = (struct qy_scan){.vmscan = vmscan,
-                            .wanted = wanted - frames,
-                            .places = places,
-                            .write = true,
-                            .background = background};
+    scan = *what;
+    scan.wanted -= frames;
+    scan.write = true;
     frames += qy_shrink_cache(&scan);
     *held += scan.held;
     return frames;
@@ -259,36 +262,60 @@ static uint64_t make_room(struct qy_vmscan *vmscan, unsigned order)
     return frames > 0 ? frames : qy_reclaim_window(vmscan, order);
 }
 
-/** *held: pages that somebody had just then. */
-static uint64_t give_way(struct qy_vmscan *vmscan, qy_gfp_t gfp, unsigned order, uint64_t *held)
+/** How many frames have to come before whoever asks may take so many, in the zone where the fewest
+ *  have to. */
+static uint64_t lacks(const struct qy_mm *mm, qy_gfp_t gfp, uint64_t nr_frames)
 {
+    struct qy_request request;
+    uint64_t least = UINT64_MAX;
+    if (!qy_request_read(&request, 0, gfp & ~QY_GFP_NOFAIL, 0))
+        return 0;
+    request.lends = gfp & QY_GFP_MOVABLE;
+    for (unsigned z = 0; z < qy_nr_zones(mm); z++) {
+        uint64_t frames = qy_zone_lacks(&mm->zones[z], &request, nr_frames);
+        least = frames < least ? frames : least;
+    }
+    return least != UINT64_MAX ? least : 0;
+}
+
+/** *held: pages that somebody had just then. */
+static uint64_t give_way(struct qy_vmscan *vmscan, qy_gfp_t gfp, unsigned order, uint64_t until,
+                         uint64_t *held)
+{
+    const struct qy_mm *mm = vmscan->mm;
     unsigned places = gfp & QY_GFP_MOVABLE ? LENDING : ORDINARY;
     uint64_t asked = UINT64_C(1) << (order < 31 ? order : 31);
     uint64_t wanted = asked > LEAST_WANTED ? asked : LEAST_WANTED;
     uint64_t frames = places == ORDINARY ? make_room(vmscan, order) : 0;
+    uint64_t missing = lacks(mm, gfp, asked);
     *held = 0;
-    if (frames >= asked)
+    if (frames >= asked && missing == 0)
         return frames;
-    /* With twice as many free as were asked for, more of them here and there would not help. */
-    if (order == 0 || qy_free_frames(vmscan->mm) < 2 * asked)
-        frames += shrink_files(vmscan, wanted, places, false, held);
+    const struct qy_scan scan = {.vmscan = vmscan,
+                                 .wanted = missing > wanted ? missing : wanted,
+                                 .places = places,
+                                 .until = until};
+    /* With twice as many as he asks for, more of them here and there would not help. */
+    if (order == 0 || lacks(mm, gfp, 2 * asked) > 0)
+        frames += shrink_files(&scan, held);
     uint64_t others = frames < wanted ? qy_shrink_others(vmscan, wanted - frames) : 0;
     frames += others;
     /* What others freed are objects: their slabs have to follow. And what lies together may be
      * all that is missing. */
-    if (frames < wanted || others > 0 || order > 0)
+    if (frames < wanted || others > 0 || order > 0 || lacks(mm, gfp, asked) > 0)
         frames += vmscan->next_reclaim(vmscan->mm, gfp, order);
     return frames;
 }
 
 /** As give_way(). Nothing may be found because others have all of it in hand: they read it, write
  *  it back, reclaim it; and do not run, where there are more threads than processors. */
-static uint64_t give_way_in_time(struct qy_vmscan *vmscan, qy_gfp_t gfp, unsigned order)
+static uint64_t give_way_in_time(struct qy_vmscan *vmscan, qy_gfp_t gfp, unsigned order,
+                                 uint64_t until)
 {
     uint64_t frames, held, free_before = qy_free_frames(vmscan->mm);
     for (unsigned naps = 0;; naps++) {
         uint64_t others = atomic_fetch_add(&vmscan->nr_reclaiming, 1);
-        frames = give_way(vmscan, gfp, order, &held);
+        frames = give_way(vmscan, gfp, order, until, &held);
         atomic_fetch_sub(&vmscan->nr_reclaiming, 1);
         if (frames > 0 || !(gfp & QY_GFP_NOFAIL) || naps == MOST_NAPS ||
             held + others + qy_figure(&vmscan->nr_reading) == 0)
@@ -300,16 +327,23 @@ static uint64_t give_way_in_time(struct qy_vmscan *vmscan, qy_gfp_t gfp, unsigne
     return frames;
 }
 
-/** mm->reclaim, from the first use of this layer on. */
-static uint64_t reclaim(struct qy_mm *mm, qy_gfp_t gfp, unsigned order)
+uint64_t qy_reclaim_until(struct qy_mm *mm, qy_gfp_t gfp, unsigned order, uint64_t until)
 {
     struct qy_vmscan *vmscan = qy_vmscan_peek(mm);
+    if (vmscan == NULL)
+        return atomic_load_explicit(&mm->reclaim, memory_order_acquire)(mm, gfp, order);
     qy_stall_begin(vmscan);
-    uint64_t frames = give_way_in_time(vmscan, gfp, order);
+    uint64_t frames = give_way_in_time(vmscan, gfp, order, until);
     if (frames == 0 && ask_for_more(vmscan, gfp, order))
         frames = 1;
     qy_stall_end(vmscan);
     return frames;
+}
+
+/** mm->reclaim, from the first use of this layer on. */
+static uint64_t reclaim(struct qy_mm *mm, qy_gfp_t gfp, unsigned order)
+{
+    return qy_reclaim_until(mm, gfp, order, 0);
 }
 
 void qy_vmscan_register(struct qy_vmscan *vmscan)
@@ -327,10 +361,9 @@ uint64_t qy_reclaim(struct qy_mm *mm, uint64_t frames)
     if (qy_port_inherited(mm))
         return 0;
     struct qy_vmscan *vmscan = qy_vmscan_peek(mm);
+    const struct qy_scan scan = {.vmscan = vmscan, .wanted = frames, .places = QY_LRU_ALL_PLACES};
     uint64_t held;
-    return vmscan != NULL && frames > 0
-               ? shrink_files(vmscan, frames, QY_LRU_ALL_PLACES, false, &held)
-               : 0;
+    return vmscan != NULL && frames > 0 ? shrink_files(&scan, &held) : 0;
 }
 
 /** Frames that are missing until each zone is at its high watermark, for who cannot use regions. */
@@ -360,7 +393,9 @@ bool qy_reclaim_background(struct qy_mm *mm)
     if (vmscan == NULL || wanted == 0)
         return false;
     wanted = wanted < LEAST_WANTED ? wanted : LEAST_WANTED;
-    uint64_t held, frames = shrink_files(vmscan, wanted, ORDINARY, true, &held);
+    const struct qy_scan scan = {
+        .vmscan = vmscan, .wanted = wanted, .places = ORDINARY, .background = true};
+    uint64_t held, frames = shrink_files(&scan, &held);
     if (frames < wanted)
         frames += qy_shrink_others(vmscan, wanted - frames);
     return frames > 0 && missing(mm) > 0;

@@ -145,7 +145,8 @@ struct qy_scan {
     struct qy_vmscan *vmscan;
     uint64_t wanted; /* frames */
     unsigned places; /* bits: which ones help */
-    bool write;      /* dirty pages are written back */
+    bool write;      /* dirty pages are written back, */
+    uint64_t until;  /* but no write begins after this time, by the exact clock; 0: never mind */
     bool background;
     uint64_t scanned, reclaimed, dirty;
     uint64_t held;   /* by somebody, just now: they will come */
@@ -154,6 +155,9 @@ struct qy_scan {
 
 /** Give up pages of files. Returns how many frames became free. Takes locks. */
 uint64_t qy_shrink_cache(struct qy_scan *scan);
+
+/** As mm->reclaim, but no page is written back from this time on; 0: never mind. */
+uint64_t qy_reclaim_until(struct qy_mm *mm, qy_gfp_t gfp, unsigned order, uint64_t until);
 
 /** It is the memory's from now on, and reclaims for it. chain_lock held. */
 void qy_vmscan_register(struct qy_vmscan *vmscan);

@@ -8,6 +8,9 @@
  *           free free page free | page page free page | free busy ...
  *           \---- costs 1 -----/ \----- costs 3 -----/ \- cannot be -/
  *
+ *         Where all are free already there is nothing to give up: they are kept back by a
+ *         watermark, or whoever asks would have them.
+ *
  *         It is claimed while that is done, so that no frame of it goes elsewhere before all are
  *         free. Dirty pages are written first. Who cannot be dropped but moved is move/'s.
  *
@@ -74,7 +77,8 @@ static uint64_t step_of(uint64_t frames)
     return frames <= UINT64_C(1) << QY_MAX_ORDER ? frames : QY_PAGEBLOCK_FRAMES;
 }
 
-/** The window's cost, as far as it is below @most. *next: where the next one may begin. */
+/** The window's cost, as far as it is below @most; IMPOSSIBLE if none of it can be given up. *next:
+ *  where the next one may begin. */
 static uint64_t window_cost(const struct qy_mm *mm, const struct window *window, uint64_t step,
                             bool mixed, uint64_t most, uint64_t *next)
 {
@@ -97,36 +101,36 @@ static uint64_t window_cost(const struct qy_mm *mm, const struct window *window,
         }
         cost += one;
     }
-    return cost;
+    return cost > 0 ? cost : IMPOSSIBLE;
 }
 
-/** The cheapest window, from where the last search ended; false: there is none. */
+/** No other can be so much cheaper that it is worth looking for. */
+static bool is_cheap(const struct window *window)
+{
+    uint64_t cheap = window->frames / 16;
+    return window->cost <= (cheap > 1 ? cheap : 1);
+}
+
+/** The cheapest window, once round from where the last search ended; false: there is none. */
 static bool find(struct qy_vmscan *vmscan, uint64_t frames, bool mixed, struct window *best)
 {
     struct qy_mm *mm = vmscan->mm;
-    uint64_t end = qy_described_frames(mm);
-    uint64_t step = step_of(frames);
-    uint64_t start = __atomic_load_n(&vmscan->window_block, __ATOMIC_RELAXED), looked = 0;
+    uint64_t end = qy_described_frames(mm), step = step_of(frames), passed = 0;
+    uint64_t last = __atomic_load_n(&vmscan->window_block, __ATOMIC_RELAXED);
+    struct window window = {.index = last * QY_PAGEBLOCK_FRAMES / step * step, .frames = frames};
     unsigned places = 0, looks = 0;
     *best = (struct window){.frames = frames, .cost = IMPOSSIBLE};
-    if (frames > end)
-        return false;
-    start = start * QY_PAGEBLOCK_FRAMES / step * step;
-    start = start + frames <= end ? start : 0;
-    for (uint64_t at = start;
-         looked < end && looks < MOST_LOOKS && places < MOST_PLACES && best->cost > frames / 16;) {
-        struct window window = {.index = at, .frames = frames};
+    while (passed < end && looks < MOST_LOOKS && places < MOST_PLACES && !is_cheap(best)) {
         uint64_t next = end;
-        if (at + frames <= end)
-            window.cost = window_cost(mm, &window, step, mixed, best->cost, &next);
-        else
-            window.cost = IMPOSSIBLE;
-        places += window.cost != IMPOSSIBLE;
+        window.cost = window.index + frames <= end
+                          ? window_cost(mm, &window, step, mixed, best->cost, &next)
+                          : IMPOSSIBLE;
         looks++;
+        places += window.cost != IMPOSSIBLE;
         if (window.cost < best->cost)
             *best = window;
-        looked += next - at;
-        at = next < end ? next : 0;
+        passed += next - window.index;
+        window.index = next < end ? next : 0;
     }
     return best->cost != IMPOSSIBLE;
 }
@@ -148,7 +152,7 @@ static void drop_frame(struct qy_mm *mm, uint64_t index)
 }
 
 /** Have the window's frames. Returns how many are free in the end; 0: no more than before, which
- *  did not help whoever asks, for he is below his watermark. */
+ *  does not help. */
 static uint64_t take(struct qy_mm *mm, const struct window *window)
 {
     struct qy_claimed found = {0};

@@ -51,6 +51,8 @@ static void begin_run(struct qy_file *file, struct run *run)
         struct qy_folio *folio = qy_file_folio(file, frame);
         if (folio->flags & (QY_FOLIO_BUSY | QY_FOLIO_WRITEBACK))
             break;
+        if (file->ops.writev == NULL && run->count > 0 && frame != run->frames[run->count - 1] + 1)
+            break; /* that would be another call */
         qy_file_clear_dirty(file, page, frame);
         folio->flags |= QY_FOLIO_WRITEBACK;
         flags |= folio->flags;
@@ -102,17 +104,10 @@ static unsigned pieces_of(const struct qy_file *file, const struct run *run,
 static int write_pieces(const struct qy_file *file, uint64_t offset, const struct qy_piece *pieces,
                         unsigned nr, uint64_t bytes)
 {
-    if (file->ops.writev != NULL) {
-        int64_t put = file->ops.writev(file->cookie, offset, pieces, nr);
-        return put < 0 ? (int)put : (uint64_t)put < bytes ? -QY_EIO : 0;
-    }
-    for (unsigned i = 0; i < nr; i++) {
-        int64_t put = file->ops.write(file->cookie, offset, pieces[i].base, pieces[i].bytes);
-        if (put < 0 || (uint64_t)put < pieces[i].bytes)
-            return put < 0 ? (int)put : -QY_EIO;
-        offset += pieces[i].bytes;
-    }
-    return 0;
+    int64_t put = file->ops.writev != NULL
+                      ? file->ops.writev(file->cookie, offset, pieces, nr)
+                      : file->ops.write(file->cookie, offset, pieces->base, bytes);
+    return put < 0 ? (int)put : (uint64_t)put < bytes ? -QY_EIO : 0;
 }
 
 static int write_run(struct qy_file *file, const struct run *run)

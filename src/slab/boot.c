@@ -17,7 +17,7 @@
 #include "slab/cache.h"
 #include "slab/guarded.h"
 
-static uint64_t reclaim_idle(struct qy_mm *mm, qy_gfp_t gfp, unsigned order)
+uint64_t qy_slab_reclaim(struct qy_mm *mm, qy_gfp_t gfp, unsigned order)
 {
     (void)gfp;
     (void)order;
@@ -65,7 +65,7 @@ struct qy_mm *qy_boot(const struct qy_memmap *map, const struct qy_mm_options *o
     struct qy_mm *mm = qy_memory_build(&layout, map, options, error);
     if (mm == NULL)
         return NULL;
-    atomic_init(&mm->reclaim, reclaim_idle);
+    atomic_init(&mm->reclaim, qy_slab_reclaim);
     if (!bring_frames(mm, &layout, error)) {
         qy_port_abandon(mm);
         return NULL;

@@ -10,4 +10,7 @@
 QY_MUST_CHECK struct qy_mm *qy_boot(const struct qy_memmap *map,
                                     const struct qy_mm_options *options, struct qy_error *error);
 
+/** mm->reclaim, until others come in front of it: what slabs and magazines keep idle. */
+uint64_t qy_slab_reclaim(struct qy_mm *mm, qy_gfp_t gfp, unsigned order);
+
 #endif

@@ -53,15 +53,29 @@ static void check_bits(struct qy_ruling *ruling, const struct qy_cma *cma, unsig
     }
 }
 
-static void check_types(struct qy_ruling *ruling, const struct qy_cma *cma, unsigned part)
+/** How many runs of regions have this frame. */
+static unsigned runs_of(const struct qy_mm *mm, qy_pfn_t pfn)
+{
+    const struct qy_cma *cma = atomic_load_explicit(&mm->regions, memory_order_acquire);
+    unsigned runs = 0;
+    for (; cma != NULL; cma = atomic_load_explicit(&cma->next, memory_order_acquire))
+        for (unsigned i = 0; i < cma->nr_parts; i++)
+            runs += pfn - cma->part[i].pfn < cma->part[i].nr_frames;
+    return runs;
+}
+
+static void check_blocks(struct qy_ruling *ruling, const struct qy_cma *cma, unsigned part)
 {
     const struct qy_mm *mm = ruling->mm;
     const struct qy_cma_part *run = &cma->part[part];
     unsigned type = cma->policy == QY_CMA_GUARANTEED ? QY_MIGRATE_GUARANTEED : QY_MIGRATE_CMA;
-    for (uint64_t i = 0; i < run->nr_frames; i += QY_PAGEBLOCK_FRAMES)
+    for (uint64_t i = 0; i < run->nr_frames; i += QY_PAGEBLOCK_FRAMES) {
         if (mm->blocks[qy_block_of(mm, run->pfn + i)].migratetype != type)
             qy_broken(ruling, "N2", "pageblock", run->pfn + i,
                       "is of a region and not of its migratetype");
+        if (runs_of(mm, run->pfn + i) != 1)
+            qy_broken(ruling, "N2", "pageblock", run->pfn + i, "is of two runs of regions");
+    }
 }
 
 void qy_check_regions(struct qy_ruling *ruling)
@@ -70,6 +84,6 @@ void qy_check_regions(struct qy_ruling *ruling)
     for (; cma != NULL; cma = atomic_load_explicit(&cma->next, memory_order_acquire))
         for (unsigned part = 0; part < cma->nr_parts; part++) {
             check_bits(ruling, cma, part);
-            check_types(ruling, cma, part);
+            check_blocks(ruling, cma, part);
         }
 }

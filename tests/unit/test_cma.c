@@ -73,11 +73,23 @@ static void fill_region(struct fixture *fixture, enum borrowed kind, uint64_t le
     } while (stat.free > left);
 }
 
+/** A dry run says before what it will cost. */
 static int take(struct fixture *fixture, uint64_t nr_frames, qy_pfn_t *pfn,
                 struct qy_cma_report *report)
 {
     const struct qy_cma_request request = {.nr_frames = nr_frames};
-    return qy_cma_alloc(fixture->cma, &request, pfn, report);
+    const struct qy_cma_request dry = {.nr_frames = nr_frames, .flags = QY_CMA_DRY_RUN};
+    struct qy_cma_report expected, own;
+    report = report != NULL ? report : &own;
+    int would = qy_cma_alloc(fixture->cma, &dry, pfn, &expected);
+    int code = qy_cma_alloc(fixture->cma, &request, pfn, report);
+    if (would == 0 && code == 0 && report->windows_tried == 1) {
+        assert_int_equal(expected.free, report->free);
+        assert_int_equal(expected.moved, report->moved);
+        assert_int_equal(expected.dropped, report->dropped);
+        assert_int_equal(expected.written, report->written);
+    }
+    return code;
 }
 
 /* Wrong if it failed: an idle region would lie idle, or its frames would come back with other
@@ -228,6 +240,7 @@ static void around_what_is_met(void **state)
     fixture.borrower->pinned[qy_folio_of(fixture.mm, FIRST + 100)->index] = 1;
     assert_int_equal(take(&fixture, 256, &pfn, &report), 0);
     assert_int_equal(report.windows_tried, 2);
+    assert_int_equal(report.nr_stuck, 0); /* it was had */
     assert_true(pfn > FIRST + 100);
     assert_int_equal(qy_cma_release(fixture.cma, pfn, 256), 0);
     memset(fixture.borrower->pinned, 0, sizeof(fixture.borrower->pinned));
@@ -341,7 +354,10 @@ static void windows(void **state)
 
     request =
         (struct qy_cma_request){.nr_frames = 16 * 512, .align_order = 9, .flags = QY_CMA_PARTIAL};
+    assert_int_equal(qy_cma_alloc(fixture.cma, &request, pfns, &report), -EINVAL);
     assert_int_equal(qy_cma_alloc_partial(fixture.cma, &request, pfns, &report), 8);
+    request.flags = 0;
+    assert_int_equal(qy_cma_alloc_partial(fixture.cma, &request, pfns + 8, &report), -EINVAL);
     for (unsigned i = 0; i < 8; i++)
         assert_int_equal(qy_cma_release(fixture.cma, pfns[i], 512), 0);
     tear_down(&fixture);
@@ -376,7 +392,8 @@ static void refused(void **state)
     qy_pfn_t held = qy_alloc_pages_exact(mm, QY_GFP_KERNEL, 1024, 10);
     options.ranges[0] = (struct qy_cma_range){held, 1024};
     assert_null(qy_cma_create(mm, &options, &error));
-    assert_int_equal(error.code, -ENOMEM);
+    assert_int_equal(error.code, -EBUSY);
+    assert_string_equal(error.text, "frames in the way cannot be moved: qy_alloc_pages()");
     assert_int_equal(qy_free_pages_exact(mm, held, 1024), 0);
     qy_drain_all_pages(mm);
     assert_true(qy_free_frames(mm) + 64 > free); /* but for slabs and magazines */
@@ -512,7 +529,8 @@ static void limits_of_all_parts(void **state)
     assert_int_equal(report.moved, 192);
     while (got > 0)
         assert_int_equal(qy_cma_release(fixture.cma, pfns[--got], 64), 0);
-    request = (struct qy_cma_request){.nr_frames = 5 * 64 + 63, .align_order = 6};
+    request = (struct qy_cma_request){
+        .nr_frames = 5 * 64 + 63, .align_order = 6, .flags = QY_CMA_PARTIAL};
     got = qy_cma_alloc_partial(fixture.cma, &request, pfns, &report);
     assert_int_equal(got, 5);
     while (got > 0)
@@ -529,6 +547,7 @@ static void limits_of_all_parts(void **state)
     request = (struct qy_cma_request){.nr_frames = 2048, .deadline_ns = 1};
     assert_int_equal(qy_cma_alloc(fixture.cma, &request, pfns, &report), -ETIME);
     request.align_order = 6;
+    request.flags = QY_CMA_PARTIAL;
     assert_int_equal(qy_cma_alloc_partial(fixture.cma, &request, pfns, &report), -ETIME);
     test_rules(fixture.mm);
     tear_down(&fixture);

@@ -137,6 +137,33 @@ static void until_its_time_is_over(void **state)
     tear_down();
 }
 
+/* Wrong if it failed: who has time would be refused before it is over; or a time without end would
+ * be over at once. */
+static void until_the_deadline(void **state)
+{
+    static const uint64_t deadlines[] = {200000 * US, 2000000 * US, 60000000 * US};
+    static const uint64_t endless[] = {UINT64_MAX, UINT64_MAX - 1, UINT64_MAX / 2};
+    struct qy_cma_report report;
+    (void)state;
+    set_up(QY_CMA_EAGER, BORROWED_MOVABLE);
+    for (unsigned i = 0; i < COUNT_OF(deadlines); i++) {
+        const struct qy_cma_request request = {.deadline_ns = deadlines[i]};
+        assert_int_equal(ask(request, 1, 0, &report), -ETIME);
+        assert_int_equal(report.ns, deadlines[i]);
+        assert_int_equal(report.stuck[0].reason, QY_CMA_PINNED);
+        assert_int_equal(report.stuck[0].pfn, FIRST);
+    }
+    tear_down();
+    for (unsigned i = 0; i < COUNT_OF(endless); i++) {
+        const struct qy_cma_request request = {.deadline_ns = endless[i]};
+        set_up(QY_CMA_EAGER, BORROWED_MOVABLE);
+        assert_int_equal(ask(request, 1, 10 * QY_MOVE_NAPS, &report), 0);
+        assert_int_equal(naps, 10 * QY_MOVE_NAPS);
+        assert_int_equal(report.moved, REGION);
+        tear_down();
+    }
+}
+
 /* Wrong if it failed: a guaranteed region would be refused, or a deadline not end even that. */
 static void as_long_as_it_takes(void **state)
 {
@@ -206,7 +233,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(waited_for),          cmocka_unit_test(until_its_time_is_over),
         cmocka_unit_test(as_long_as_it_takes), cmocka_unit_test(more_than_are_named),
-        cmocka_unit_test(latencies),
+        cmocka_unit_test(latencies),           cmocka_unit_test(until_the_deadline),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

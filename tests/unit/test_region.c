@@ -2,9 +2,11 @@
  * test_region.c - which frames a region may be made of, and how early it is lent
  */
 #include "borrower.h"
+#include "random.h"
 #include "support.h"
 
 #include "memory/mm.h"
+#include "move/cma.h"
 
 #include <quarry/cma.h>
 
@@ -47,10 +49,105 @@ static void in_the_lowest_zone(void **state)
     test_memory_free(&memory);
 }
 
+#define BASE (4 * GIB)
+#define FIRST (BASE / PAGE)
+
+static struct qy_mm *build(struct test_memory *memory, uint64_t bytes)
+{
+    const struct qy_range range = {.base = BASE, .bytes = bytes};
+    const struct qy_memmap map = {
+        .ranges = &range, .nr_ranges = 1, .nr_nodes = 1, .dma32_end = 4 * GIB};
+    const struct qy_mm_options options = {.min_free_kbytes = 1, .movable = true};
+    test_memory_build(memory, &map, &options, BASE, bytes);
+    return memory->mm;
+}
+
+static bool share_frames(const struct qy_cma_range *a, const struct qy_cma_range *b)
+{
+    for (qy_pfn_t pfn = a->pfn; pfn < a->pfn + a->nr_frames; pfn += 1024)
+        if (pfn >= b->pfn && pfn < b->pfn + b->nr_frames)
+            return true;
+    return false;
+}
+
+/* Wrong if it failed: a region of ranges that have frames in common would be made, and two buffers
+ * be given the same frames. */
+static void ranges_of_their_own(void **state)
+{
+    struct random random = {7};
+    struct test_memory memory;
+    struct qy_mm *mm = build(&memory, 32 * MIB);
+    unsigned refused = 0, made = 0;
+    (void)state;
+    for (unsigned round = 0; round < 200; round++) {
+        struct qy_cma_options options = {.name = "camera", .nr_ranges = 3};
+        bool shared = false;
+        for (unsigned i = 0; i < 3; i++) {
+            uint64_t first = random_below(&random, 8);
+            options.ranges[i] = (struct qy_cma_range){
+                FIRST + first * 1024, 1024 * (1 + random_below(&random, 8 - first < 3 ? 1 : 3))};
+            for (unsigned k = 0; k < i; k++)
+                shared |= share_frames(&options.ranges[k], &options.ranges[i]);
+        }
+        struct qy_error error = {0};
+        struct qy_cma *cma = qy_cma_create(mm, &options, &error);
+        assert_int_equal(error.code == -EINVAL, shared); /* else a slab may lie there */
+        refused += shared;
+        made += cma != NULL;
+        if (cma != NULL) {
+            test_rules(mm);
+            assert_int_equal(qy_cma_destroy(cma), 0);
+        }
+        test_rules(mm);
+    }
+    assert_true(refused > 20 && made > 20);
+    test_memory_free(&memory);
+}
+
+/* Wrong if it failed: a driver that reaches only the lowest gigabytes would be refused a region while
+ * there is room below, because the first run that was found lay above. */
+static void below_a_limit(void **state)
+{
+    const struct qy_range ranges[] = {{.base = 3 * GIB + 960 * MIB, .bytes = 128 * MIB}};
+    const struct qy_memmap map = {
+        .ranges = ranges, .nr_ranges = 1, .nr_nodes = 1, .dma32_end = 4 * GIB};
+    const struct qy_mm_options options = {.min_free_kbytes = 64, .movable = true};
+    struct test_memory memory;
+    struct qy_error error;
+    (void)state;
+    test_memory_build(&memory, &map, &options, ranges[0].base, ranges[0].bytes);
+    for (uint64_t frames = 1024; frames <= 12 * 1024; frames += 1024)
+        for (uint64_t below = 48; below <= 128; below += 16) {
+            const struct qy_cma_options region = {.name = "isp",
+                                                  .ranges = {{QY_PFN_NONE, frames}},
+                                                  .nr_ranges = 1,
+                                                  .below = (ranges[0].base + below * MIB) / PAGE};
+            struct qy_cma *cma = qy_cma_create(memory.mm, &region, &error);
+            uint64_t most = (below <= 64 ? below : 64) * MIB / PAGE; /* of one zone */
+            assert_true(cma != NULL || frames > most - 2048);        /* slabs lie somewhere */
+            assert_true(cma == NULL || frames <= most);
+            if (cma == NULL) {
+                assert_int_equal(error.code, -ENOMEM);
+                continue;
+            }
+            assert_true(cma->part[0].pfn + frames <= region.below);
+            assert_int_equal(qy_cma_destroy(cma), 0);
+        }
+    struct qy_cma_options given = {.name = "isp",
+                                   .ranges = {{4 * GIB / PAGE, 1024}},
+                                   .nr_ranges = 1,
+                                   .below = 4 * GIB / PAGE + 1023};
+    assert_null(qy_cma_create(memory.mm, &given, &error));
+    assert_int_equal(error.code, -EINVAL);
+    test_memory_free(&memory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(in_the_lowest_zone),
+        cmocka_unit_test(ranges_of_their_own),
+        cmocka_unit_test(below_a_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
