@@ -2,8 +2,8 @@
  * lookup.c - a file that is larger than the memory for it, looked up by a pointer
  *
  * A million records lie in a file, sorted. The program writes and searches them by a pointer, as an
- * array. Which pages of it are in memory is Quarry's business: as many as 8 MiB have room for beside
- * other objects, those that searches come to most. Every tenth search counts a hit in the record.
+ * array. Which pages of it are in memory is Quarry's business: as many as 8 MiB have room for
+ * beside other objects. Every tenth search counts a hit in the record.
  *
  *     cc lookup.c $(pkg-config --cflags --libs quarry)
  */

@@ -1,6 +1,6 @@
 /*
- * test_lent.c - a heap, files and movable pages share a memory with a region, up to 95 % of it in use
- *               by who cannot be dropped: nobody is refused what the others could make room for
+ * test_lent.c - a heap, files and movable pages share a memory with a region, up to 95 % of it in
+ *               use by who cannot be dropped: nobody is refused what others could make room for
  */
 #include "backing.h"
 #include "borrower.h"
@@ -65,7 +65,7 @@ static void set_up(struct fixture *fixture, enum qy_cma_policy policy, uint64_t 
         .name = "camera", .ranges = {{QY_PFN_NONE, REGION}}, .nr_ranges = 1, .policy = policy};
     struct qy_error error = {0};
     *fixture = (struct fixture){.random = {seed}};
-    backing_memory(&fixture->memory, BYTES, 256);
+    test_memory_lendable(&fixture->memory, BYTES, 256);
     fixture->mm = fixture->memory.mm;
     fixture->cma = qy_cma_create(fixture->mm, &region, &error);
     if (fixture->cma == NULL)
@@ -183,7 +183,7 @@ static bool is_late(struct fixture *fixture, uint64_t frames)
     return code != 0;
 }
 
-/** Make as many pages dirty as may be, every or every other one of the file, and drop the others. */
+/** Make as many pages dirty as may be, every or every other one of the file; drop the others. */
 static void write_pages(struct fixture *fixture, unsigned stride)
 {
     static char page[PAGE];
@@ -194,8 +194,8 @@ static void write_pages(struct fixture *fixture, unsigned stride)
     qy_file_drop(fixture->file);
 }
 
-/* Wrong if it failed: a request with a deadline would go on writing pages behind it, to make room for
- * what has to be moved. */
+/* Wrong if it failed: a request with a deadline would go on writing pages behind it, to make room
+ * for what has to be moved. */
 static void no_write_behind_the_deadline(void **state)
 {
     static struct fixture fixture;
@@ -217,8 +217,8 @@ static void no_write_behind_the_deadline(void **state)
     assert_int_equal(late, 6);
 }
 
-/* Wrong if it failed: a heap would be told that there is no memory while a region lies idle, or full
- * of files, and pages that could go there are in its way. */
+/* Wrong if it failed: a heap would be told that there is no memory while a region lies idle, or
+ * full of files, and pages that could go there are in its way. */
 static void heap_before_regions(void **state)
 {
     static struct fixture fixture;

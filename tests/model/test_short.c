@@ -30,7 +30,7 @@ struct fixture {
     struct random random;
 };
 
-/** Of the memory's frames about so many hundredths are somebody's who cannot move, here and there. */
+/** Here and there somebody who cannot move has a frame, of all about so many hundredths. */
 static void hold_some(struct fixture *fixture, uint64_t percent)
 {
     static qy_pfn_t all[FRAMES];
@@ -58,7 +58,7 @@ static void set_up(struct fixture *fixture, uint64_t seed)
 {
     static const uint64_t kbytes[] = {0, 1, 64, 256, 1024, 4096};
     *fixture = (struct fixture){.random = {seed}};
-    backing_memory(&fixture->memory, BYTES, kbytes[random_below(&fixture->random, 6)]);
+    test_memory_lendable(&fixture->memory, BYTES, kbytes[random_below(&fixture->random, 6)]);
     fixture->mm = fixture->memory.mm;
     fixture->file = qy_file_create(fixture->mm, "zeros", &zeros, NULL, GIB, NULL);
     assert_non_null(fixture->file);

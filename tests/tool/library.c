@@ -1,5 +1,5 @@
-/* library SIGNAL: takes 100 MB of malloc's memory by the library's own calls, gives half of it back,
- * and ends by the signal; malloc itself is never called. */
+/* library SIGNAL: takes 100 MB of malloc's memory by the library's own calls, gives half of it
+ * back, and ends by the signal; malloc itself is never called. */
 #include <quarry/malloc.h>
 #include <quarry/slab.h>
 

@@ -1,6 +1,6 @@
-/* memories NAME...: makes a memory for each, with a region of this name, takes 4 MiB out of it, says
- * so, and waits. Of a memory "hidden" the start is not that of a mapping; "pieces" has 210,000 frames,
- * of which every second one is free. */
+/* memories NAME...: makes a memory for each, with a region of this name, takes 4 MiB out of it,
+ * says so, and waits. Of a memory "hidden" the start is not that of a mapping; "pieces" has 210,000
+ * frames, of which every second one is free. */
 #define _GNU_SOURCE
 #include <quarry/buddy.h>
 #include <quarry/cma.h>

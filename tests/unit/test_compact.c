@@ -106,8 +106,8 @@ static void no_more_than_it_takes(void **state)
     tear_down(&fixture);
 }
 
-/* Wrong if it failed: blocks would be taken for emptier than they are, and more be moved than has to
- * be; or a block that is full would not be emptied though the others cannot. */
+/* Wrong if it failed: blocks would be taken for emptier than they are, and more be moved than has
+ * to be; or a block that is full would not be emptied though the others cannot. */
 static void full_and_almost_full(void **state)
 {
     struct fixture fixture = set_up(0);

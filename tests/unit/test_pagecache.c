@@ -256,7 +256,7 @@ static void make_region(struct qy_mm *mm)
 static qy_pfn_t taken[8192];
 static unsigned nr_taken;
 
-/** Pages 0 .. 499 lie in a region, 600 .. 699 and some behind them outside; nothing else is free. */
+/** Pages 0 .. 499 lie in a region, 600 .. 699 and some behind outside; nothing else is free. */
 static struct qy_file *file_in_region(void)
 {
     static unsigned char buffer[PAGE];

@@ -198,8 +198,8 @@ static void more_than_are_named(void **state)
     tear_down();
 }
 
-/* Wrong if it failed: the table of a region would say of a request that it took less than it did, or
- * lose the slowest. */
+/* Wrong if it failed: the table of a region would say of a request that it took less than it did,
+ * or lose the slowest. */
 static void latencies(void **state)
 {
     static const uint64_t ns[] = {0,        999,      1000,     1999,           2000,

@@ -554,7 +554,7 @@ static void what_is_kept_back_is_no_room(void **state)
 {
     unsigned held = 0;
     (void)state;
-    backing_memory(&memory, 16 * MIB, 4096);
+    test_memory_lendable(&memory, 16 * MIB, 4096);
     pattern = (struct pattern){0};
     struct qy_file *file =
         qy_file_create(memory.mm, "pattern", &pattern_ops, &pattern, 128 * MIB, NULL);

@@ -104,8 +104,8 @@ static void ranges_of_their_own(void **state)
     test_memory_free(&memory);
 }
 
-/* Wrong if it failed: a driver that reaches only the lowest gigabytes would be refused a region while
- * there is room below, because the first run that was found lay above. */
+/* Wrong if it failed: a driver that reaches only the lowest gigabytes would be refused a region
+ * while there is room below, because the first run that was found lay above. */
 static void below_a_limit(void **state)
 {
     const struct qy_range ranges[] = {{.base = 3 * GIB + 960 * MIB, .bytes = 128 * MIB}};

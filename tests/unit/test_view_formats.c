@@ -200,8 +200,8 @@ static void zoneinfo_is_as_linux_prints_it(void **state)
 /* Wrong if it failed: people who read SysRq-m in their logs would not find their way. The labels
  * are those of show_free_areas() in Linux's mm/show_mem.c, free_highatomic and zspages those of
  * 6.13 and later: K() is in kB, but "KB" stands behind both counts of highatomic; letters only
- * follow where there are blocks. Of the pages of files this zone knows only those to be written: what
- * is not known is no 0. */
+ * follow where there are blocks. Of the pages of files this zone knows only those to be written:
+ * what is not known is no 0. */
 static void sysrq_m_is_as_linux_prints_it(void **state)
 {
     (void)state;
