@@ -28,8 +28,8 @@
 #include "slab/guarded.h"
 
 #include "buddy/alloc.h"
-#include "memory/fault.h"
 #include "slab/cache.h"
+#include "slab/runs.h"
 
 /** The quarantine ends for the oldest when there are more, but never for the newest. */
 #define MOST_RUNS 1024
@@ -57,15 +57,10 @@ static uint64_t behind(const struct qy_mm *mm, uint64_t index)
 
 static int report(struct qy_mm *mm, uint64_t index, const char *what, const char *rule)
 {
-    return qy_fault_report(
-        mm, &(struct qy_fault){.what = what,
-                               .rule = rule,
-                               .address = (uintptr_t)address_of(mm, index),
-                               .cache = "pages",
-                               .object = (uintptr_t)address_of(mm, index),
-                               .object_bytes = mm->tags[index] == QY_TAG_RUN
-                                                   ? mm->pages[behind(mm, index)].run_bytes
-                                                   : mm->pages[index].run_frames << QY_PAGE_SHIFT});
+    struct qy_fault fault = {
+        .what = what, .rule = rule, .address = (uintptr_t)address_of(mm, index)};
+    qy_run_fill_in(&fault, mm, index);
+    return qy_fault_report(mm, &fault);
 }
 
 /* ---- the red tail ---- */
@@ -289,11 +284,6 @@ void *qy_guarded_alloc(struct qy_mm *mm, size_t bytes, unsigned align_order, qy_
     protect_guards(mm, index);
     tag(mm, index, QY_TAG_GUARD, QY_TAG_RUN);
     return address_of(mm, index);
-}
-
-size_t qy_guarded_bytes(const struct qy_mm *mm, const void *block)
-{
-    return mm->pages[behind(mm, qy_address_index(mm, block))].run_bytes;
 }
 
 /* ---- change of size ---- */

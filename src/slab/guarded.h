@@ -11,8 +11,6 @@ void *qy_guarded_alloc(struct qy_mm *mm, size_t bytes, unsigned align_order, qy_
 /** Give it into quarantine. 0, or -EINVAL and a report: its tail is damaged (D1), and it stays
  *  allocated; or somebody else freed it first (K3). */
 int qy_guarded_free(struct qy_mm *mm, void *block);
-/** What was asked for. */
-size_t qy_guarded_bytes(const struct qy_mm *mm, const void *block);
 /** Ask for more where it lies, or for less of the same pages. False: it has to move. */
 bool qy_guarded_resize(struct qy_mm *mm, void *block, size_t bytes);
 /** Move a run's pages to a longer one, where that is cheaper than copying. NULL: it is not,
