@@ -185,7 +185,7 @@ void *qy_kmalloc_slow(struct qy_mm *mm, size_t bytes, qy_gfp_t gfp)
 {
     if (bytes == 0)
         bytes = 1;
-    if (bytes > PTRDIFF_MAX || mm->small_bytes == 0)
+    if (bytes > PTRDIFF_MAX || mm->small_bytes == 0 || (gfp & ~QY_GFP_MASK))
         return NULL;
     if (bytes > mm->largest_class_bytes)
         return alloc_run(mm, bytes, 0, gfp);
@@ -216,7 +216,7 @@ void *qy_kmalloc_aligned(struct qy_mm *mm, size_t bytes, size_t align, qy_gfp_t 
         return qy_kmalloc(mm, bytes, gfp);
     if (bytes == 0)
         bytes = 1;
-    if (bytes > PTRDIFF_MAX - align || mm->small_bytes == 0)
+    if (bytes > PTRDIFF_MAX - align || mm->small_bytes == 0 || (gfp & ~QY_GFP_MASK))
         return NULL;
     if (align <= QY_PAGE_BYTES && bytes + mm->class_slack <= QY_KMALLOC_LARGEST) {
         unsigned class = aligned_class(bytes + mm->class_slack, align);
@@ -371,7 +371,7 @@ void *qy_krealloc(struct qy_mm *mm, void *block, size_t bytes, qy_gfp_t gfp)
         qy_kfree(mm, block);
         return NULL;
     }
-    if (bytes > PTRDIFF_MAX)
+    if (bytes > PTRDIFF_MAX || (gfp & ~QY_GFP_MASK))
         return NULL;
     if (resize_in_place(mm, block, old_bytes, bytes)) {
         if ((gfp & QY_GFP_ZERO) && bytes > old_bytes)

@@ -31,6 +31,8 @@ static void *alloc_once(struct qy_kmem_cache *cache)
 void *qy_kmem_cache_alloc(struct qy_kmem_cache *cache, qy_gfp_t gfp)
 {
     struct qy_mm *mm = cache->mm;
+    if (qy_unlikely(gfp & ~QY_GFP_MASK))
+        return NULL;
     void *object = alloc_once(cache);
     unsigned rounds = 0;
     while (object == NULL && qy_reclaim_again(mm, gfp, cache->order, &rounds))
