@@ -183,6 +183,8 @@ static __attribute__((noinline)) struct qy_mm *make_once(void)
         struct qy_malloc_settings settings;
         qy_malloc_read_settings(&settings);
         qy_malloc_mm = make(&settings);
+        if (qy_malloc_mm != NULL && settings.harden)
+            qy_malloc_harden();
         atomic_store(&state, qy_malloc_mm != NULL ? MADE : NONE);
         if (qy_malloc_mm != NULL && qy_malloc_reserve != NULL && settings.cma[0] != '\0')
             qy_malloc_reserve(qy_malloc_mm, names[CMA], settings.cma);

@@ -1,10 +1,9 @@
 /*
- * fault.c - SIGSEGV: a page of a space that is not in place, or the program's own fault
+ * fault.c - a page of a space that is not in place, or the program's own fault
  *
- * WHAT    The handler runs where the access was made, as if the program had called
- *         qy_space_fault() there. What is not of a space, or may not be done there, goes on to
- *         whoever handled the signal before, as it would have come to him: with his mask, in his
- *         form; or the default action ends the program, at the same access.
+ * WHAT    The handler of SIGSEGV (segv.c) asks where the access was made, and it is as if the
+ *         program had called qy_space_fault() there. What is not of a space, or may not be done
+ *         there, is not for this file.
  *
  *         An access for which the host has no mapping is nobody's fault but the host's: no handler
  *         of the program's could make sense of it. It is tried for a moment, for others may give
@@ -25,17 +24,11 @@
 #include "space/space.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <ucontext.h>
-#include <unistd.h>
-
-static struct sigaction previous;
-static int catching;
 
 enum access {
     ACCESS_READ,
@@ -126,57 +119,7 @@ bool qy_linux_fault_handler(int signal, void *info, void *context)
     return code == 0;
 }
 
-/** As if Quarry's handler were not there. */
-static void act_by_default(int signal, const siginfo_t *info)
-{
-    if (previous.sa_handler == SIG_IGN && info->si_code <= 0)
-        return; /* sent by somebody, and nobody minds */
-    struct sigaction action = {.sa_handler = SIG_DFL};
-    sigaction(signal, &action, NULL);
-    if (info->si_code <= 0) /* else the access faults again */
-        syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), signal);
-}
-
-static void pass_on(int signal, siginfo_t *info, void *context)
-{
-    struct sigaction handler = previous;
-    bool siginfo = handler.sa_flags & SA_SIGINFO;
-    if (!siginfo && (handler.sa_handler == SIG_DFL || handler.sa_handler == SIG_IGN)) {
-        act_by_default(signal, info);
-        return;
-    }
-    sigset_t mask = handler.sa_mask, before;
-    if (!(handler.sa_flags & SA_NODEFER))
-        sigaddset(&mask, signal);
-    if (handler.sa_flags & SA_RESETHAND)
-        previous = (struct sigaction){.sa_handler = SIG_DFL};
-    pthread_sigmask(SIG_BLOCK, &mask, &before);
-    if (siginfo)
-        handler.sa_sigaction(signal, info, context);
-    else
-        handler.sa_handler(signal);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-}
-
-static void on_fault(int signal, siginfo_t *info, void *context)
-{
-    if (!qy_linux_fault_handler(signal, info, context))
-        pass_on(signal, info, context);
-}
-
-static void install(void)
-{
-    struct sigaction action = {.sa_sigaction = on_fault,
-                               .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTART};
-    sigemptyset(&action.sa_mask);
-    catching = sigaction(SIGSEGV, &action, &previous) == 0 ? 0 : -errno;
-}
-
 int qy_linux_catch_faults(void)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    if (!FAULTS_SAY_WHAT)
-        return -ENOTSUP;
-    pthread_once(&once, install);
-    return catching;
+    return FAULTS_SAY_WHAT ? qy_linux_ask_of_faults(qy_linux_fault_handler) : -ENOTSUP;
 }

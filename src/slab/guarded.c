@@ -55,12 +55,50 @@ static uint64_t behind(const struct qy_mm *mm, uint64_t index)
     return index + mm->pages[index].run_frames;
 }
 
+static bool is_head(const struct qy_mm *mm, uint64_t index)
+{
+    uint8_t tag = qy_frame_online(mm, index) ? qy_tag_get(&mm->tags[index]) : QY_TAG_NONE;
+    return tag == QY_TAG_RUN || tag == QY_TAG_FREED;
+}
+
+/* ---- reports ---- */
+
 static int report(struct qy_mm *mm, uint64_t index, const char *what, const char *rule)
 {
     struct qy_fault fault = {
         .what = what, .rule = rule, .address = (uintptr_t)address_of(mm, index)};
     qy_run_fill_in(&fault, mm, index);
     return qy_fault_report(mm, &fault);
+}
+
+uint64_t qy_guarded_beside(const struct qy_mm *mm, uint64_t guard)
+{
+    return is_head(mm, guard + 1) ? guard + 1 : qy_run_head(mm, guard - 1);
+}
+
+QY_RACY bool qy_guarded_explain(struct qy_mm *mm, const void *address)
+{
+    uint64_t index = qy_address_index(mm, address);
+    if (!mm->quarantine.on || !qy_frame_online(mm, index))
+        return false;
+    bool is_guard = qy_tag_get(&mm->tags[index]) == QY_TAG_GUARD;
+    uint64_t head = is_guard ? qy_guarded_beside(mm, index) : qy_run_head(mm, index);
+    if (head == UINT64_MAX || !qy_frame_online(mm, behind(mm, head)))
+        return false;
+    bool is_freed = qy_tag_get(&mm->tags[head]) == QY_TAG_FREED;
+    if (!is_freed && !is_guard)
+        return false;
+    struct qy_fault fault = {
+        .what = is_freed       ? "use after free"
+                : head > index ? "underflow"
+                               : "overflow",
+        .rule = is_freed ? "D2" : "D1",
+        .address = (uintptr_t)address,
+        .note = "stopped at the access",
+    };
+    qy_run_fill_in(&fault, mm, head);
+    qy_fault_report(mm, &fault);
+    return true;
 }
 
 /* ---- the red tail ---- */

@@ -16,6 +16,11 @@ bool qy_guarded_resize(struct qy_mm *mm, void *block, size_t bytes);
 /** Move a run's pages to a longer one, where that is cheaper than copying. NULL: it is not,
  *  or there is none. */
 void *qy_guarded_move(struct qy_mm *mm, void *block, size_t bytes, qy_gfp_t gfp);
+/** The head of the run that has this frame for a guard. */
+uint64_t qy_guarded_beside(const struct qy_mm *mm, uint64_t guard);
+/** An access to this address was stopped. True: it is a guard's, or a freed run's, and that is
+ *  reported; false: it is for somebody else to explain. Takes no lock: for a signal's handler. */
+bool qy_guarded_explain(struct qy_mm *mm, const void *address);
 /** The red tail of the run at this frame is whole. */
 bool qy_guarded_whole(const struct qy_mm *mm, uint64_t index);
 /** End the quarantine of all runs that are in it. Returns their frames. */

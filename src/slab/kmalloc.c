@@ -118,7 +118,8 @@ static int refuse(struct qy_mm *mm, const void *block, bool asked)
         .note = kind == FREED && tag == QY_TAG_NONE ? "or it was never allocated" : NULL,
     };
     if (kind != FOREIGN)
-        qy_run_fill_in(&fault, mm, qy_run_head(mm, index));
+        qy_run_fill_in(&fault, mm,
+                       tag == QY_TAG_GUARD ? qy_guarded_beside(mm, index) : qy_run_head(mm, index));
     return qy_fault_report(mm, &fault);
 }
 

@@ -198,6 +198,19 @@ static void tell_large(void)
     tell_secret(200 * KIB);
 }
 
+static void read_large(void)
+{
+    char *p = block_of(200 * KIB);
+    free(p);
+    (void)((volatile char *)p)[0];
+}
+
+/* None of Quarry's: it ends as it would without. */
+static void read_nothing(void)
+{
+    (void)*(volatile char *)(uintptr_t)16;
+}
+
 static void read_freed(void)
 {
     const char *mode = getenv("QUARRY_HARDEN");
@@ -214,8 +227,8 @@ static const struct misuse cases[] = {
     {"last-byte", last_byte, HARMLESS, STOPPED, WRITTEN_AFTER "|" OVERFLOW},
     {"middle-of-1000", middle_of_1000, HARMLESS, STOPPED, WRITTEN_AFTER},
     {"whole-page", whole_page, HARMLESS, STOPPED, WRITTEN_AFTER},
-    {"large", large, HARMLESS, TRAPPED, WRITTEN_AFTER},
-    {"huge", huge, HARMLESS, TRAPPED, WRITTEN_AFTER},
+    {"large", large, HARMLESS, STOPPED, WRITTEN_AFTER},
+    {"huge", huge, HARMLESS, STOPPED, WRITTEN_AFTER},
     {"by-other-thread", by_other_thread, HARMLESS, STOPPED, WRITTEN_AFTER},
     {"freed-by-other-thread", freed_by_other_thread, HARMLESS, STOPPED, WRITTEN_AFTER},
     {"after-realloc", after_realloc, HARMLESS, STOPPED, WRITTEN_AFTER},
@@ -228,9 +241,11 @@ static const struct misuse cases[] = {
     {"plant-unlink", plant_unlink, HARMLESS, STOPPED, WRITTEN_AFTER},
     {"plant-then-double-free", plant_then_double, STOPPED, STOPPED, FREED_BEFORE},
     {"calloc-small", calloc_small, HARMLESS, STOPPED, WRITTEN_AFTER},
-    {"calloc-large", calloc_large, HARMLESS, TRAPPED, WRITTEN_AFTER},
+    {"calloc-large", calloc_large, HARMLESS, STOPPED, WRITTEN_AFTER},
     {"tell-small", tell_small, HARMLESS, HARMLESS, WRITTEN_AFTER},
     {"tell-large", tell_large, HARMLESS, HARMLESS, WRITTEN_AFTER},
+    {"read-large", read_large, HARMLESS, STOPPED, WRITTEN_AFTER},
+    {"read-nothing", read_nothing, TRAPPED, TRAPPED, WRITTEN_AFTER},
     {"read-freed", read_freed, HARMLESS, HARMLESS, WRITTEN_AFTER},
 };
 

@@ -107,6 +107,22 @@ static void huge_page(void)
     write_beyond(6 * MIB, 6 * MIB, 64, 0x42);
 }
 
+static void huge_read(void)
+{
+    char *p = block_of(6 * MIB);
+    (void)((volatile char *)p)[6 * MIB];
+    free(p);
+}
+
+/* Aligned blocks have pages of their own, however small they are. */
+static void aligned_under(void)
+{
+    char *p = memalign(64, 3);
+    ((volatile char *)p)[-1] = 0x42;
+    free(p);
+    nothing_exploitable(3);
+}
+
 static void found_by_realloc(void)
 {
     char *p = block_of(100);
@@ -190,10 +206,12 @@ static const struct misuse cases[] = {
     {"under-16", under_16, HARMLESS, STOPPED, UNDERFLOW},
     {"large-1", large_1, HARMLESS, STOPPED, OVERFLOW},
     {"large-8", large_8, HARMLESS, STOPPED, OVERFLOW},
-    {"large-page", large_page, HARMLESS, TRAPPED, OVERFLOW},
-    {"large-under", large_under, HARMLESS, TRAPPED, UNDERFLOW},
+    {"large-page", large_page, HARMLESS, STOPPED, OVERFLOW},
+    {"large-under", large_under, HARMLESS, STOPPED, UNDERFLOW},
     {"huge-1", huge_1, HARMLESS, STOPPED, OVERFLOW},
-    {"huge-page", huge_page, HARMLESS, TRAPPED, OVERFLOW},
+    {"huge-page", huge_page, HARMLESS, STOPPED, OVERFLOW},
+    {"huge-read", huge_read, HARMLESS, STOPPED, OVERFLOW},
+    {"aligned-under", aligned_under, HARMLESS, STOPPED, UNDERFLOW},
     {"found-by-realloc", found_by_realloc, HARMLESS, STOPPED, OVERFLOW},
     {"found-by-other-thread", found_by_other_thread, HARMLESS, STOPPED, OVERFLOW},
     {"of-calloc", of_calloc, HARMLESS, STOPPED, OVERFLOW},

@@ -15,6 +15,7 @@
 #include <quarry/slab.h>
 
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -168,6 +169,44 @@ static void freed_runs_are_out_of_reach(void **state)
     expect_line("use after free of");
     assert_ptr_not_equal(take(100000), block);
     test_rules(memory.mm);
+}
+
+static void expect_explained(const char *at, const char *what, const char *block, size_t bytes)
+{
+    char line[200];
+    snprintf(line, sizeof(line), "quarry: %s of %p (cache pages, object %p+%zu): rule ", what,
+             (const void *)at, (const void *)block, bytes);
+    assert_true(qy_guarded_explain(memory.mm, at));
+    expect_line(line);
+    expect_line(", stopped at the access");
+}
+
+/* Wrong if it failed: who is stopped by a guard would not be told whose it is, or be told of
+ * Quarry's when the fault is another's. */
+static void guards_say_whose_they_are(void **state)
+{
+    (void)state;
+    char local, *before = take(70000), *block = take(100000), *behind = take(50000);
+    expect_explained(block - 1, "underflow", block, 100000);
+    expect_explained(block - PAGE, "underflow", block, 100000);
+    expect_explained(block + 25 * PAGE, "overflow", block, 100000);
+    expect_explained(before - 1, "underflow", before, 70000);
+    expect_explained(behind + 13 * PAGE, "overflow", behind, 50000);
+    assert_false(qy_guarded_explain(memory.mm, block));
+    assert_false(qy_guarded_explain(memory.mm, block + 99999));
+    assert_false(qy_guarded_explain(memory.mm, &local));
+    assert_false(qy_guarded_explain(memory.mm, NULL));
+    char *small = take(100);
+    assert_false(qy_guarded_explain(memory.mm, small));
+    assert_int_equal(qy_kfree(memory.mm, small), 0);
+    assert_int_equal(qy_kfree(memory.mm, block), 0);
+    expect_explained(block, "use after free", block, 25 * PAGE);
+    expect_explained(block + 99999, "use after free", block, 25 * PAGE);
+    expect_explained(block - 1, "use after free", block, 25 * PAGE);
+    assert_int_equal(qy_kfree(memory.mm, before), 0);
+    assert_int_equal(qy_kfree(memory.mm, behind), 0);
+    memory.mm->reclaim(memory.mm, QY_GFP_KERNEL, 0);
+    assert_false(qy_guarded_explain(memory.mm, block));
 }
 
 /* Wrong if it failed: what a freed block held could be read in the next one. */
@@ -400,6 +439,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(reports_name_the_mistake, build, memory_end),
         cmocka_unit_test_setup_teardown(sizes_are_exact, build, memory_end),
         cmocka_unit_test_setup_teardown(freed_runs_are_out_of_reach, build, memory_end),
+        cmocka_unit_test_setup_teardown(guards_say_whose_they_are, build, memory_end),
         cmocka_unit_test_setup_teardown(memory_comes_back_clear, build, memory_end),
         cmocka_unit_test_setup_teardown(quarantine_gives_way, build, memory_end),
         cmocka_unit_test_setup_teardown(guards_move_with_the_end, build, memory_end),
