@@ -154,6 +154,9 @@ void qy_checked_retire(struct qy_slab *slab);
 void qy_checked_drain(struct qy_kmem_cache *cache);
 /** The rule that this object breaks, D1 or D2; NULL: none. cache->lock held. */
 const char *qy_checked_look(const struct qy_slab *slab, unsigned index);
+/** Look at all objects, live or free, unless that takes too long. Waits for nobody. 0, or -EINVAL
+ *  and a report of the first that breaks D1 or D2. */
+int qy_checked_look_over(struct qy_kmem_cache *cache, uint64_t until_ns);
 /** All @count bytes have this value. */
 bool qy_bytes_are(const void *bytes, size_t count, int value);
 /** Bytes the owner asked for; the object is one of a checked cache. 0: it is no object, or

@@ -23,6 +23,9 @@ uint64_t qy_guarded_beside(const struct qy_mm *mm, uint64_t guard);
 bool qy_guarded_explain(struct qy_mm *mm, const void *address);
 /** The red tail of the run at this frame is whole. */
 bool qy_guarded_whole(const struct qy_mm *mm, uint64_t index);
+/** Look at all runs, live or in quarantine, unless that takes too long. Waits for nobody. 0, or
+ *  -EINVAL and a report of the first that is damaged (D1) or was written to (D2). */
+int qy_guarded_look_over(struct qy_mm *mm, uint64_t until_ns);
 /** End the quarantine of all runs that are in it. Returns their frames. */
 uint64_t qy_guarded_drain(struct qy_mm *mm);
 

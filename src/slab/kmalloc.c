@@ -335,6 +335,17 @@ int qy_kfree_check(struct qy_mm *mm, const void *block, size_t bytes, size_t ali
     return 0;
 }
 
+int qy_kmalloc_look_over(struct qy_mm *mm, uint64_t until_ns)
+{
+    int code = 0;
+    for (unsigned tag = mm->kmalloc_tag; tag < mm->kmalloc_end && code == 0; tag++) {
+        struct qy_kmem_cache *cache = __atomic_load_n(&mm->cache_of[tag], __ATOMIC_ACQUIRE);
+        if (cache != NULL && (cache->flags & QY_SLAB_CHECKED))
+            code = qy_checked_look_over(cache, until_ns);
+    }
+    return code == 0 && mm->quarantine.on ? qy_guarded_look_over(mm, until_ns) : code;
+}
+
 /* ---- change of size ---- */
 
 /** The block as it is, made longer or shorter where it lies; false: it has to move. */

@@ -85,6 +85,14 @@ static void never_reused(void)
     nothing_exploitable(4000);
 }
 
+/* Nobody gets it again: the program's end is the last that can find it. */
+static void at_the_end(void)
+{
+    char *p = block_of(100);
+    free(p);
+    p[50] = 0x42;
+}
+
 /* ---- planted pointers: what free lists inside of free memory would follow ---- */
 
 static void plant(size_t size, size_t count, size_t words)
@@ -233,6 +241,7 @@ static const struct misuse cases[] = {
     {"freed-by-other-thread", freed_by_other_thread, HARMLESS, STOPPED, WRITTEN_AFTER},
     {"after-realloc", after_realloc, HARMLESS, STOPPED, WRITTEN_AFTER},
     {"never-reused", never_reused, HARMLESS, STOPPED, WRITTEN_AFTER},
+    {"at-the-end", at_the_end, HARMLESS, STOPPED, WRITTEN_AFTER},
     {"plant-first-word", plant_first, HARMLESS, STOPPED, WRITTEN_AFTER},
     {"plant-second-word", plant_second, HARMLESS, STOPPED, WRITTEN_AFTER},
     {"plant-all-words", plant_all, HARMLESS, STOPPED, WRITTEN_AFTER},

@@ -172,6 +172,25 @@ static void after_growth(void)
     nothing_exploitable(108);
 }
 
+/* Nobody frees it: the program's end is the last that can find it. */
+static void never_freed(void)
+{
+    char *p = block_of(100);
+    p[100] = 0x42;
+}
+
+static void never_freed_large(void)
+{
+    char *p = block_of(100000);
+    p[100000] = 0x42;
+}
+
+static void ends_at_once(void)
+{
+    never_freed();
+    _exit(0);
+}
+
 /* A header that says "free, and 0x420 long": what heaps with headers believe. */
 static void false_size(void)
 {
@@ -218,6 +237,9 @@ static const struct misuse cases[] = {
     {"of-aligned", of_aligned, HARMLESS, STOPPED, OVERFLOW},
     {"after-shrink", after_shrink, HARMLESS, STOPPED, OVERFLOW},
     {"after-growth", after_growth, HARMLESS, STOPPED, OVERFLOW},
+    {"never-freed", never_freed, HARMLESS, STOPPED, OVERFLOW},
+    {"never-freed-large", never_freed_large, HARMLESS, STOPPED, OVERFLOW},
+    {"ends-at-once", ends_at_once, HARMLESS, HARMLESS, OVERFLOW},
     {"false-size", false_size, HARMLESS, STOPPED, OVERFLOW},
 };
 

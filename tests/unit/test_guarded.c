@@ -431,6 +431,43 @@ static void reports_name_what_was_done(void **state)
     assert_int_equal(qy_kmem_cache_destroy(cache, NULL), 0);
 }
 
+/** A last look finds this byte changed; and not if it may take no time, or would have to wait. */
+static void expect_seen(char *byte, const char *line, struct qy_lock *lock)
+{
+    char saved = *byte;
+    *byte = (char)(saved + 1);
+    assert_int_equal(qy_kmalloc_look_over(memory.mm, 0), 0);
+    atomic_store(&lock->word, 1); /* somebody has it */
+    assert_int_equal(qy_kmalloc_look_over(memory.mm, UINT64_MAX), 0);
+    atomic_store(&lock->word, 0);
+    assert_int_equal(qy_kmalloc_look_over(memory.mm, UINT64_MAX), -22);
+    expect_line(line);
+    *byte = saved;
+    assert_int_equal(qy_kmalloc_look_over(memory.mm, UINT64_MAX), 0);
+}
+
+/* Wrong if it failed: what nobody frees, or gets again, would be damaged and never told; or the
+ * last look would keep a program from its end. */
+static void a_last_look_finds_what_no_call_does(void **state)
+{
+    (void)state;
+    struct qy_mm *mm = memory.mm;
+    char *small = take(100), *freed = take(100), *large = take(100000), *away = take(50000);
+    struct qy_kmem_cache *cache = mm->cache_of[mm->tags[qy_address_index(mm, small)]];
+    assert_int_equal(qy_kfree(mm, freed), 0);
+    qy_sim_fail_times(1, 1000); /* so it stays in reach */
+    assert_int_equal(qy_kfree(mm, away), 0);
+    qy_sim_fail(0);
+    assert_int_equal(qy_kmalloc_look_over(mm, UINT64_MAX), 0);
+    expect_seen(small + 100, "+100): rule D1", &cache->lock);
+    expect_seen(small - 1, "underflow of", &cache->lock);
+    expect_seen(freed + 99, "use after free of", &cache->lock);
+    expect_seen(large + 100000, "+100000): rule D1", &mm->quarantine.lock);
+    expect_seen(away + 49999, "use after free of", &mm->quarantine.lock);
+    assert_int_equal(qy_kfree(mm, small), 0);
+    assert_int_equal(qy_kfree(mm, large), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -450,6 +487,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(realloc_survives_every_call_that_fails, build, memory_end),
         cmocka_unit_test_setup_teardown(works_where_nothing_can_be_protected, build, memory_end),
         cmocka_unit_test_setup_teardown(reports_name_what_was_done, build, memory_end),
+        cmocka_unit_test_setup_teardown(a_last_look_finds_what_no_call_does, build, memory_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
