@@ -183,6 +183,8 @@ static __attribute__((noinline)) struct qy_mm *make_once(void)
         struct qy_malloc_settings settings;
         qy_malloc_read_settings(&settings);
         qy_malloc_mm = make(&settings);
+        if (qy_malloc_mm != NULL && settings.harden)
+            qy_malloc_harden();
         atomic_store(&state, qy_malloc_mm != NULL ? MADE : NONE);
         if (qy_unlikely(qy_malloc_board != NULL))
             qy_malloc_report_watch(qy_malloc_mm);
@@ -209,5 +211,7 @@ __attribute__((constructor)) static void start(void)
 
 __attribute__((destructor)) static void end(void)
 {
+    if (qy_malloc_mm != NULL && qy_malloc_mm->quarantine.on)
+        qy_malloc_look_over(qy_malloc_mm);
     qy_malloc_report_end(qy_malloc_mm, QY_END_EXIT);
 }

@@ -87,6 +87,11 @@ bool qy_malloc_push_known(struct qy_cpu *cpu, void *block);
 /** It has it no longer. False: it never had, which is reported. */
 bool qy_malloc_forget(struct qy_mm *mm, const void *block);
 
+/** Of a hardened instance, which qy_malloc_mm is: accesses that guards stop are explained. */
+void qy_malloc_harden(void);
+/** The program ends: look for what no call will find any more. */
+void qy_malloc_look_over(struct qy_mm *mm);
+
 /** Handlers for fork(2). */
 void qy_malloc_watch_fork(void);
 

@@ -16,14 +16,15 @@ static bool read_at(int board, uint64_t offset, void *to, size_t bytes)
 
 static uint64_t views_live_bytes(const struct views *views)
 {
-    uint64_t frames = 0, bytes = 0, slab_frames = 0;
+    uint64_t frames = 0, bytes = 0;
+    uint64_t others = views->memory.quarantined; /* frames that are no blocks in use */
     for (size_t z = 0; z < views->nr_zones; z++)
         frames += views->zones[z].managed - views->zones[z].free - views->zones[z].pcp;
     for (size_t c = 0; c < views->nr_caches; c++) {
         bytes += views->caches[c].active_objs * views->caches[c].objsize;
-        slab_frames += views->caches[c].num_slabs * views->caches[c].pagesperslab;
+        others += views->caches[c].num_slabs * views->caches[c].pagesperslab;
     }
-    return bytes + (frames > slab_frames ? frames - slab_frames : 0) * views->memory.page_bytes;
+    return bytes + (frames > others ? frames - others : 0) * views->memory.page_bytes;
 }
 
 /** What is in use since the picture was taken, or is no more, is only known in whole frames. */

@@ -34,7 +34,7 @@ QY_API QY_MUST_CHECK qy_pfn_t qy_alloc_pages_node(struct qy_mm *mm, unsigned nod
  * Give back a block that qy_alloc_pages() returned, with the order it was asked for.
  *
  * Returns 0, or -EINVAL with nothing changed and a report naming the rule: F1 no frame of
- * this memory (foreign), F2 nothing was allocated there (double or misaligned free),
+ * this memory (foreign), F2 no block begins there that is in use (double or interior free),
  * F3 another order was allocated there.
  */
 QY_API int qy_free_pages(struct qy_mm *mm, qy_pfn_t pfn, unsigned order);

@@ -1,14 +1,14 @@
 /*
- * fault.c - SIGSEGV: a page of a space that is not in place, or the program's own fault
+ * fault.c - a page of a space that is not in place, or the program's own fault
  *
- * WHAT    The handler runs where the access was made, as if the program had called
- *         qy_space_fault() there. What is not of a space, or may not be done there, goes on to
- *         whoever handled the signal before, as it would have come to him: with his mask, in his
- *         form; or the default action ends the program, at the same access.
+ * WHAT    The handler of SIGSEGV (segv.c) asks where the access was made, and it is as if the
+ *         program had called qy_space_fault() there. What is not of a space, or may not be done
+ *         there, is not for this file.
  *
- *         An access for which the host has no mapping is nobody's fault but the host's: no handler
- *         of the program's could make sense of it. It is tried for a moment, for others may give
- *         some back; then a line says what is the matter, and the default action ends the program.
+ *         An access for which the host has no mapping, or the memory no frame, is not the program's
+ *         fault: no handler of its own could make sense of it. Of a mapping it is tried for a
+ *         moment, for others may give some back; of a frame everybody has been asked. Then a line
+ *         says what is the matter, and the default action ends the program.
  *
  *         No SIGBUS: the system sends it when it has no memory for a page that is mapped, which
  *         nobody here could change.
@@ -26,17 +26,11 @@
 #include "space/space.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <ucontext.h>
-#include <unistd.h>
-
-static struct sigaction previous;
-static int catching;
 
 enum access {
     ACCESS_READ,
@@ -79,24 +73,31 @@ static enum access access_of(const ucontext_t *context)
 #define TRIES 20
 #define NAP_NS 1000000
 
-static void end_for_lack_of_mappings(struct qy_space *space, const void *address)
+static void end_for_lack(struct qy_space *space, const void *address, enum qy_lack lack)
 {
     char line[256];
     struct qy_text text;
     qy_text_init(&text, line, sizeof(line));
     qy_text_string(&text, "quarry: space ");
     qy_text_string(&text, space->mapping.name);
-    qy_text_string(&text, ": no mapping for its page at ");
+    qy_text_string(&text, lack == QY_LACK_MAPPINGS ? ": no mapping" : ": no frame");
+    qy_text_string(&text, " for its page at ");
     qy_text_hex(&text, (uintptr_t)address, 1);
-    qy_text_string(&text, ": the limit is vm.max_map_count, ");
-    qy_text_u64(&text, qy_linux_most_mappings());
-    qy_text_string(&text, "; raise it (sysctl), or use larger areas, QY_AREA_HUGE\n");
+    if (lack == QY_LACK_MAPPINGS) {
+        qy_text_string(&text, ": the limit is vm.max_map_count, ");
+        qy_text_u64(&text, qy_linux_most_mappings());
+        qy_text_string(&text, "; raise it (sysctl), or use larger areas, QY_AREA_HUGE\n");
+    } else {
+        qy_text_string(&text, ": the memory is full, and nobody has anything to give up; raise "
+                              "its limit, or map with QY_AREA_POPULATE to be told in time\n");
+    }
     qy_text_report(&text);
     struct sigaction action = {.sa_handler = SIG_DFL};
     sigaction(SIGSEGV, &action, NULL); /* the access faults again */
 }
 
-/** As qy_space_fault(); but if there is no mapping the program ends, and so it tries hard. */
+/** As qy_space_fault(); but for lack of frames or mappings the program ends, and so of mappings,
+ *  which others may give up at any time, it tries hard to find one. */
 static int put_in_place(struct qy_space *space, const void *address, bool write)
 {
     const struct timespec nap = {0, NAP_NS};
@@ -106,9 +107,9 @@ static int put_in_place(struct qy_space *space, const void *address, bool write)
         nanosleep(&nap, NULL);
         code = qy_space_touch(space, address, write, &lack);
     }
-    if (code != -ENOMEM || lack != QY_LACK_MAPPINGS)
+    if (code != -ENOMEM || lack == QY_LACK_NOTHING)
         return code;
-    end_for_lack_of_mappings(space, address);
+    end_for_lack(space, address, lack);
     return 0;
 }
 
@@ -127,63 +128,7 @@ bool qy_linux_fault_handler(int signal, void *info, void *context)
     return code == 0;
 }
 
-/** As if Quarry's handler were not there. */
-static void act_by_default(int signal, const siginfo_t *info)
-{
-    if (previous.sa_handler == SIG_IGN && info->si_code <= 0)
-        return; /* sent by somebody, and nobody minds */
-    struct sigaction action = {.sa_handler = SIG_DFL};
-    sigaction(signal, &action, NULL);
-    if (info->si_code <= 0) /* else the access faults again */
-        syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), signal);
-}
-
-static void pass_on(int signal, siginfo_t *info, void *context)
-{
-    struct sigaction handler = previous;
-    bool siginfo = handler.sa_flags & SA_SIGINFO;
-    if (!siginfo && (handler.sa_handler == SIG_DFL || handler.sa_handler == SIG_IGN)) {
-        act_by_default(signal, info);
-        return;
-    }
-    sigset_t mask, before;
-    sigorset(&mask, &((const ucontext_t *)context)->uc_sigmask, &handler.sa_mask);
-    if (!(handler.sa_flags & SA_NODEFER))
-        sigaddset(&mask, signal);
-    if (handler.sa_flags & SA_RESETHAND)
-        previous = (struct sigaction){.sa_handler = SIG_DFL};
-    pthread_sigmask(SIG_SETMASK, &mask, &before);
-    if (siginfo)
-        handler.sa_sigaction(signal, info, context);
-    else
-        handler.sa_handler(signal);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-}
-
-static void on_fault(int signal, siginfo_t *info, void *context)
-{
-    if (!qy_linux_fault_handler(signal, info, context))
-        pass_on(signal, info, context);
-}
-
-/** Signals wait meanwhile, as they do for the system's own faults; but not those that an
- *  instruction raises, which would end the program. */
-static void install(void)
-{
-    static const int raised[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
-    struct sigaction action = {.sa_sigaction = on_fault,
-                               .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTART};
-    sigfillset(&action.sa_mask);
-    for (unsigned i = 0; i < sizeof(raised) / sizeof(raised[0]); i++)
-        sigdelset(&action.sa_mask, raised[i]);
-    catching = sigaction(SIGSEGV, &action, &previous) == 0 ? 0 : -errno;
-}
-
 int qy_linux_catch_faults(void)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    if (!FAULTS_SAY_WHAT)
-        return -ENOTSUP;
-    pthread_once(&once, install);
-    return catching;
+    return FAULTS_SAY_WHAT ? qy_linux_ask_of_faults(qy_linux_fault_handler) : -ENOTSUP;
 }

@@ -63,6 +63,10 @@ void qy_linux_watch_forks(void);
 struct qy_space *qy_linux_space_at(const void *address);
 /** vm.max_map_count as it is now. */
 uint64_t qy_linux_most_mappings(void);
+/** Given what a handler of SIGSEGV is given: true, if the access may be made again. */
+typedef bool (*qy_linux_knows_t)(int signal, void *info, void *context);
+/** Each fault is shown to this one from now on: there may be two. 0 or -errno. */
+int qy_linux_ask_of_faults(qy_linux_knows_t knows);
 /** See to it that SIGSEGV comes to qy_linux_fault_handler(). 0, or -ENOTSUP: this processor's
  *  faults do not say what they were. */
 int qy_linux_catch_faults(void);

@@ -378,25 +378,68 @@ qy_pfn_t qy_alloc_pages(struct qy_mm *mm, qy_gfp_t gfp, unsigned order)
     return qy_alloc_pages_node(mm, 0, gfp, order);
 }
 
+/* ---- free ---- */
+
+/** The frame lies in an allocated block, behind its head. */
+static bool is_interior(const struct qy_mm *mm, uint64_t index)
+{
+    for (unsigned order = 1; order <= QY_MAX_ORDER; order++) {
+        uint64_t head = index >> order << order;
+        uint8_t tag = qy_tag_get(&mm->tags[head]);
+        if (head != index && tag >= QY_TAG_BLOCK + order && tag <= QY_TAG_BLOCK + QY_MAX_ORDER)
+            return true;
+    }
+    return false;
+}
+
+enum fault_kind {
+    FOREIGN,
+    OTHER_ORDER,
+    INTERIOR,
+    FREED,
+    INVALID
+};
+
+/** Why no block of the order in question can be freed at this frame. */
+static enum fault_kind kind_of(const struct qy_mm *mm, uint64_t index)
+{
+    if (!qy_frame_online(mm, index))
+        return FOREIGN;
+    uint8_t tag = qy_tag_get(&mm->tags[index]);
+    if (tag == QY_TAG_NONE)
+        return is_interior(mm, index) ? INTERIOR : FREED;
+    return tag <= QY_TAG_BLOCK + QY_MAX_ORDER ? OTHER_ORDER : INVALID;
+}
+
+static int refuse_free(struct qy_mm *mm, qy_pfn_t pfn)
+{
+    static const struct {
+        const char *what, *rule, *note;
+    } faults[] = {
+        [FOREIGN] = {"foreign free", "F1", NULL},
+        [OTHER_ORDER] = {"wrong size free", "F3", NULL},
+        [INTERIOR] = {"interior free", "F2", NULL},
+        [FREED] = {"double free", "F2", "or it was never allocated"},
+        [INVALID] = {"invalid free", "F2", "it belongs to a cache, a file or kmalloc"},
+    };
+    enum fault_kind kind = kind_of(mm, qy_frame_index(mm, pfn));
+    return qy_fault_report(mm, &(struct qy_fault){.what = faults[kind].what,
+                                                  .rule = faults[kind].rule,
+                                                  .address = pfn,
+                                                  .unit = "frame",
+                                                  .note = faults[kind].note});
+}
+
 /** Is there an allocated block of this order at pfn? If so its tag is cleared. */
 static int untag(struct qy_mm *mm, qy_pfn_t pfn, unsigned order)
 {
-    struct qy_fault fault = {.what = "wrong size free", .rule = "F3", .address = pfn};
-    if (!qy_in_span(mm, pfn, 1) || !qy_frame_online(mm, qy_frame_index(mm, pfn))) {
-        fault.what = "foreign free";
-        fault.rule = "F1";
-        return qy_fault_report(mm, &fault);
-    }
-    uint8_t *tag = &mm->tags[qy_frame_index(mm, pfn)];
-    if (qy_likely(order <= QY_MAX_ORDER && *tag == QY_TAG_BLOCK + order)) {
-        qy_tag_set(tag, QY_TAG_NONE);
-        return 0;
-    }
-    if (*tag == QY_TAG_NONE || *tag >= QY_TAG_RUN) {
-        fault.what = *tag == QY_TAG_NONE ? "double free" : "invalid free";
-        fault.rule = "F2";
-    }
-    return qy_fault_report(mm, &fault);
+    uint64_t index = qy_frame_index(mm, pfn);
+    bool allocated = order <= QY_MAX_ORDER && qy_frame_online(mm, index) &&
+                     mm->tags[index] == QY_TAG_BLOCK + order;
+    if (!allocated)
+        return refuse_free(mm, pfn);
+    qy_tag_set(&mm->tags[index], QY_TAG_NONE);
+    return 0;
 }
 
 static int free_slow(struct qy_mm *mm, qy_pfn_t pfn, unsigned order)

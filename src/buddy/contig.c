@@ -418,7 +418,7 @@ qy_pfn_t qy_alloc_pages_exact(struct qy_mm *mm, qy_gfp_t gfp, uint64_t nr_frames
 
 int qy_free_pages_exact(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames)
 {
-    struct qy_fault fault = {.what = "foreign free", .rule = "F1", .address = pfn};
+    struct qy_fault fault = {.what = "foreign free", .rule = "F1", .address = pfn, .unit = "frame"};
     if (nr_frames == 0 || !qy_in_span(mm, pfn, nr_frames) ||
         !qy_frame_online(mm, qy_frame_index(mm, pfn)) ||
         !qy_frame_online(mm, qy_frame_index(mm, pfn + nr_frames - 1)))

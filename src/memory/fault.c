@@ -32,6 +32,10 @@ int qy_fault_report(struct qy_mm *mm, const struct qy_fault *fault)
     qy_text_string(&text, "quarry: ");
     qy_text_string(&text, fault->what);
     qy_text_string(&text, " of ");
+    if (fault->unit != NULL) {
+        qy_text_string(&text, fault->unit);
+        qy_text_char(&text, ' ');
+    }
     qy_text_hex(&text, fault->address, 1);
     if (fault->cache != NULL) {
         qy_text_string(&text, " (cache ");

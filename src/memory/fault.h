@@ -13,7 +13,8 @@
 struct qy_fault {
     const char *what;  /* "double free", "interior free", "foreign free", "wrong size free" … */
     const char *rule;  /* "S3" */
-    uint64_t address;  /* what was handed in: an address, or a frame number */
+    uint64_t address;  /* what was handed in */
+    const char *unit;  /* where that is a number: "frame", "page" of a file; NULL: an address */
     const char *cache; /* NULL: not known, and the next two are meaningless */
     uint64_t object;
     size_t object_bytes;

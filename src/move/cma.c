@@ -447,9 +447,11 @@ int qy_cma_release(struct qy_cma *cma, qy_pfn_t pfn, uint64_t nr_frames)
     bool is_out = find_window(cma, pfn, nr_frames, &window) &&
                   qy_claim_holds(cma->mm, cma->claim, pfn, window.nr_frames);
     if (!is_out)
-        return qy_fault_report(
-            cma->mm,
-            &(struct qy_fault){.what = "release of frames not out", .rule = "N1", .address = pfn});
+        return qy_fault_report(cma->mm, &(struct qy_fault){.what = "release",
+                                                           .rule = "N1",
+                                                           .address = pfn,
+                                                           .unit = "frame",
+                                                           .note = "not all of them are out"});
     uint64_t freed = qy_unclaim(cma->mm, cma->claim, pfn, window.nr_frames);
     qy_tell(cma->mm);
     qy_lock(&cma->lock);

@@ -464,6 +464,7 @@ int qy_file_unpin(struct qy_file *file, uint64_t index)
         return qy_fault_report(file->mapping.mm, &(struct qy_fault){.what = "unpin",
                                                                     .rule = "W3",
                                                                     .address = index,
+                                                                    .unit = "page",
                                                                     .note = "it is not pinned"});
     }
     qy_file_unpin_locked(file, page, frame);

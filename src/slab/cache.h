@@ -102,7 +102,7 @@ struct qy_kmem_cache {
 /** Take up to count objects off the slabs there are. Returns how many. */
 unsigned qy_slab_take_locked(struct qy_kmem_cache *cache, unsigned count, void **objects);
 
-/** Give one object back to its slab. 0, or a rule's name (S1 .. S3) and nothing changed. */
+/** Give one object back to its slab. 0, or a rule's name (S2, S3) and nothing changed. */
 const char *qy_slab_give_locked(struct qy_kmem_cache *cache, void *object);
 
 /** Make a slab and put it on the empty list. @cpu: the slot that the caller is in, or NULL.
@@ -134,11 +134,11 @@ static inline bool qy_slab_is_start(const struct qy_kmem_cache *cache, const voi
            index < cache->nr_objects;
 }
 
-/** Report a wrong free of an address that lies in this cache's frames. -EINVAL. */
-int qy_slab_fault(struct qy_kmem_cache *cache, const void *object, const char *rule);
-/** The same for an address where no object is allocated. @asked: it was not freed, its size
- *  was asked for. -EINVAL. */
+/** Report the free of an address that lies in this cache's frames and is no object in use. @asked:
+ *  it was not freed, its size was asked for. -EINVAL. */
 int qy_slab_refuse(struct qy_kmem_cache *cache, const void *object, bool asked);
+/** The same of one that is in another's frames, or in nobody's. */
+int qy_slab_refuse_foreign(struct qy_kmem_cache *cache, const void *object);
 
 /* ---- checked.c: caches whose objects are looked at on each call ---- */
 
@@ -154,6 +154,9 @@ void qy_checked_retire(struct qy_slab *slab);
 void qy_checked_drain(struct qy_kmem_cache *cache);
 /** The rule that this object breaks, D1 or D2; NULL: none. cache->lock held. */
 const char *qy_checked_look(const struct qy_slab *slab, unsigned index);
+/** Look at all objects, live or free, unless that takes too long. Waits for nobody. 0, or -EINVAL
+ *  and a report of the first that breaks D1 or D2. */
+int qy_checked_look_over(struct qy_kmem_cache *cache, uint64_t until_ns);
 /** All @count bytes have this value. */
 bool qy_bytes_are(const void *bytes, size_t count, int value);
 /** Bytes the owner asked for; the object is one of a checked cache. 0: it is no object, or

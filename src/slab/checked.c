@@ -137,6 +137,35 @@ void qy_checked_retire(struct qy_slab *slab)
             report(slab, i, "use after free", "D2");
 }
 
+static struct qy_slab *damaged_of(const struct qy_slab_list *list, uint64_t until_ns,
+                                  unsigned *index)
+{
+    const struct qy_list *link = list->slabs.next;
+    for (; link != &list->slabs && qy_port_clock_ns() < until_ns; link = link->next) {
+        struct qy_slab *slab = qy_list_entry(link, struct qy_slab, link);
+        for (*index = 0; *index < slab->nr_objects; ++*index)
+            if (qy_checked_look(slab, *index) != NULL)
+                return slab;
+    }
+    return NULL;
+}
+
+int qy_checked_look_over(struct qy_kmem_cache *cache, uint64_t until_ns)
+{
+    const struct qy_slab_list *lists[] = {&cache->slabs_full, &cache->slabs_partial,
+                                          &cache->slabs_empty};
+    struct qy_slab *slab = NULL;
+    unsigned index = 0;
+    if (!qy_trylock(&cache->lock))
+        return 0;
+    for (unsigned i = 0; i < sizeof(lists) / sizeof(lists[0]) && slab == NULL; i++)
+        slab = damaged_of(lists[i], until_ns, &index);
+    bool is_freed = slab != NULL && slab->notes[index].bytes == QY_OBJECT_FREED;
+    const char *what = slab == NULL ? NULL : is_freed ? "use after free" : damage(slab, index);
+    qy_unlock(&cache->lock);
+    return what == NULL ? 0 : report(slab, index, what, is_freed ? "D2" : "D1");
+}
+
 /* ---- allocate ---- */
 
 static uint32_t draw(struct qy_kmem_cache *cache)
@@ -284,7 +313,7 @@ int qy_checked_free(struct qy_kmem_cache *cache, struct qy_cpu *cpu, void *objec
     qy_unlock(&cache->lock);
     if (what != NULL)
         return report(slab, index, what, rule);
-    return rule == NULL ? 0 : qy_slab_fault(cache, object, rule);
+    return rule == NULL ? 0 : qy_slab_refuse(cache, object, false);
 }
 
 void qy_checked_drain(struct qy_kmem_cache *cache)

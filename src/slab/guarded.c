@@ -19,8 +19,9 @@
  *             of nr_frames frames with their guards, all with QY_TAG_FREED.
  *         D3, D4 are checked by qy_check_guarded() in view/rules_checked.c.
  *
- * LOCKS   quarantine.lock for the list, and for who frees first. A run belongs to its owner,
- *         and once freed to whoever took it off the list.
+ * LOCKS   quarantine.lock for the list, for who frees first, and while a live run's length or its
+ *         pages change: who holds it may look at red tails. A run belongs to its owner, and once
+ *         freed to whoever took it off the list.
  *
  * COST    Two system calls for an allocation, two for a free, one for the end of quarantine:
  *         hardening is not for free.
@@ -28,8 +29,8 @@
 #include "slab/guarded.h"
 
 #include "buddy/alloc.h"
-#include "memory/fault.h"
 #include "slab/cache.h"
+#include "slab/runs.h"
 
 /** The quarantine ends for the oldest when there are more, but never for the newest. */
 #define MOST_RUNS 1024
@@ -55,17 +56,50 @@ static uint64_t behind(const struct qy_mm *mm, uint64_t index)
     return index + mm->pages[index].run_frames;
 }
 
+static bool is_head(const struct qy_mm *mm, uint64_t index)
+{
+    uint8_t tag = qy_frame_online(mm, index) ? qy_tag_get(&mm->tags[index]) : QY_TAG_NONE;
+    return tag == QY_TAG_RUN || tag == QY_TAG_FREED;
+}
+
+/* ---- reports ---- */
+
 static int report(struct qy_mm *mm, uint64_t index, const char *what, const char *rule)
 {
-    return qy_fault_report(
-        mm, &(struct qy_fault){.what = what,
-                               .rule = rule,
-                               .address = (uintptr_t)address_of(mm, index),
-                               .cache = "pages",
-                               .object = (uintptr_t)address_of(mm, index),
-                               .object_bytes = mm->tags[index] == QY_TAG_RUN
-                                                   ? mm->pages[behind(mm, index)].run_bytes
-                                                   : mm->pages[index].run_frames << QY_PAGE_SHIFT});
+    struct qy_fault fault = {
+        .what = what, .rule = rule, .address = (uintptr_t)address_of(mm, index)};
+    qy_run_fill_in(&fault, mm, index);
+    return qy_fault_report(mm, &fault);
+}
+
+uint64_t qy_guarded_beside(const struct qy_mm *mm, uint64_t guard)
+{
+    return is_head(mm, guard + 1) ? guard + 1 : qy_run_head(mm, guard - 1);
+}
+
+QY_RACY bool qy_guarded_explain(struct qy_mm *mm, const void *address)
+{
+    uint64_t index = qy_address_index(mm, address);
+    if (!mm->quarantine.on || !qy_frame_online(mm, index))
+        return false;
+    bool is_guard = qy_tag_get(&mm->tags[index]) == QY_TAG_GUARD;
+    uint64_t head = is_guard ? qy_guarded_beside(mm, index) : qy_run_head(mm, index);
+    if (head == UINT64_MAX || !qy_frame_online(mm, behind(mm, head)))
+        return false;
+    bool is_freed = qy_tag_get(&mm->tags[head]) == QY_TAG_FREED;
+    if (!is_freed && !is_guard)
+        return false;
+    struct qy_fault fault = {
+        .what = is_freed       ? "use after free"
+                : head > index ? "underflow"
+                               : "overflow",
+        .rule = is_freed ? "D2" : "D1",
+        .address = (uintptr_t)address,
+        .note = "stopped at the access",
+    };
+    qy_run_fill_in(&fault, mm, head);
+    qy_fault_report(mm, &fault);
+    return true;
 }
 
 /* ---- the red tail ---- */
@@ -250,6 +284,52 @@ uint64_t qy_guarded_drain(struct qy_mm *mm)
     return frames;
 }
 
+/* ---- a last look ---- */
+
+static bool is_damaged(struct qy_mm *mm, uint64_t index)
+{
+    if (!qy_trylock(&mm->quarantine.lock))
+        return false;
+    bool is_live = __atomic_load_n(&mm->tags[index], __ATOMIC_ACQUIRE) == QY_TAG_RUN;
+    bool damaged = is_live && !qy_guarded_whole(mm, index);
+    qy_unlock(&mm->quarantine.lock);
+    return damaged;
+}
+
+/** A run in quarantine that could be reached, and was; UINT64_MAX: none. */
+static uint64_t written_to(struct qy_mm *mm, uint64_t until_ns)
+{
+    const struct qy_quarantine *quarantine = &mm->quarantine;
+    if (!qy_trylock(&mm->quarantine.lock))
+        return UINT64_MAX;
+    uint64_t index = quarantine->oldest, left = quarantine->nr_runs;
+    for (; left > 0 && qy_port_clock_ns() < until_ns; left--) {
+        size_t bytes = mm->pages[index].run_frames << QY_PAGE_SHIFT;
+        if (!(mm->pages[index - 1].guard_marks & ALL_PROTECTED) &&
+            !qy_bytes_are(address_of(mm, index), bytes, 0))
+            break;
+        index = mm->pages[behind(mm, index)].next_freed;
+    }
+    bool found = left > 0 && qy_port_clock_ns() < until_ns;
+    qy_unlock(&mm->quarantine.lock);
+    return found ? index : UINT64_MAX;
+}
+
+int qy_guarded_look_over(struct qy_mm *mm, uint64_t until_ns)
+{
+    uint64_t end = qy_described_frames(mm);
+    for (uint64_t index = 0; index < end; index++) {
+        if (!is_head(mm, index))
+            continue;
+        if (qy_port_clock_ns() >= until_ns)
+            return 0;
+        if (is_damaged(mm, index))
+            return report(mm, index, "overflow", "D1");
+    }
+    uint64_t written = written_to(mm, until_ns);
+    return written == UINT64_MAX ? 0 : report(mm, written, "use after free", "D2");
+}
+
 /* ---- allocate ---- */
 
 static qy_pfn_t take(struct qy_mm *mm, struct qy_request *request, uint64_t nr_frames,
@@ -291,18 +371,13 @@ void *qy_guarded_alloc(struct qy_mm *mm, size_t bytes, unsigned align_order, qy_
     return address_of(mm, index);
 }
 
-size_t qy_guarded_bytes(const struct qy_mm *mm, const void *block)
-{
-    return mm->pages[behind(mm, qy_address_index(mm, block))].run_bytes;
-}
-
 /* ---- change of size ---- */
 
-/** The guard behind, and what follows it, become part of the run: the last frame is its guard. */
-static bool extend(struct qy_mm *mm, uint64_t index, uint64_t nr_frames)
+/** The guard behind, and what follows it, can be reached, and are clear: as many frames more as the
+ *  run needs, the last of which is for its guard. */
+static bool take_more(struct qy_mm *mm, uint64_t index, uint64_t more)
 {
     uint64_t guard = behind(mm, index);
-    uint64_t more = nr_frames - mm->pages[index].run_frames;
     bool protected = mm->pages[index - 1].guard_marks & GUARDS_PROTECTED;
     if (!qy_take_behind(mm, mm->start_pfn + guard + 1, more))
         return false;
@@ -311,12 +386,17 @@ static bool extend(struct qy_mm *mm, uint64_t index, uint64_t nr_frames)
         return false;
     }
     clear(mm, guard, more);
-    qy_tag_set(&mm->tags[guard], QY_TAG_NONE);
-    mm->pages[index].run_frames = nr_frames;
-    qy_tag_set(&mm->tags[guard + more], QY_TAG_GUARD);
-    if (protected)
-        qy_port_protect(mm, address_of(mm, guard + more), QY_PAGE_BYTES, false);
     return true;
+}
+
+static void set_length(struct qy_mm *mm, uint64_t index, uint64_t nr_frames, size_t bytes)
+{
+    qy_lock(&mm->quarantine.lock);
+    qy_tag_set(&mm->tags[behind(mm, index)], QY_TAG_NONE);
+    mm->pages[index].run_frames = nr_frames;
+    qy_tag_set(&mm->tags[behind(mm, index)], QY_TAG_GUARD);
+    paint(mm, index, bytes);
+    qy_unlock(&mm->quarantine.lock);
 }
 
 bool qy_guarded_resize(struct qy_mm *mm, void *block, size_t bytes)
@@ -326,9 +406,11 @@ bool qy_guarded_resize(struct qy_mm *mm, void *block, size_t bytes)
     uint64_t want = qy_frames_for(bytes);
     if (!qy_guarded_whole(mm, index))
         report(mm, index, "overflow", "D1");
-    if (want < have || (want > have && !extend(mm, index, want)))
+    if (want < have || (want > have && !take_more(mm, index, want - have)))
         return false;
-    paint(mm, index, bytes);
+    set_length(mm, index, want, bytes);
+    if (want > have && (mm->pages[index - 1].guard_marks & GUARDS_PROTECTED))
+        qy_port_protect(mm, address_of(mm, behind(mm, index)), QY_PAGE_BYTES, false);
     return true;
 }
 
@@ -340,14 +422,15 @@ void *qy_guarded_move(struct qy_mm *mm, void *block, size_t bytes, qy_gfp_t gfp)
     void *to = qy_guarded_alloc(mm, bytes, 0, gfp);
     if (to == NULL)
         return NULL;
-    if (qy_port_move(mm, block, to, have << QY_PAGE_SHIFT) != 0) {
-        qy_guarded_free(mm, to);
-        return NULL;
+    qy_lock(&mm->quarantine.lock);
+    bool moved = qy_port_move(mm, block, to, have << QY_PAGE_SHIFT) == 0;
+    if (moved) {
+        size_t old_bytes = mm->pages[behind(mm, qy_address_index(mm, block))].run_bytes;
+        __builtin_memset((char *)to + old_bytes, 0, (have << QY_PAGE_SHIFT) - old_bytes);
+        paint(mm, qy_address_index(mm, to), bytes);
+        paint(mm, qy_address_index(mm, block), old_bytes);
     }
-    size_t old_bytes = mm->pages[behind(mm, qy_address_index(mm, block))].run_bytes;
-    __builtin_memset((char *)to + old_bytes, 0, (have << QY_PAGE_SHIFT) - old_bytes);
-    paint(mm, qy_address_index(mm, to), bytes);
-    paint(mm, qy_address_index(mm, block), old_bytes);
-    qy_guarded_free(mm, block);
-    return to;
+    qy_unlock(&mm->quarantine.lock);
+    qy_guarded_free(mm, moved ? block : to);
+    return moved ? to : NULL;
 }

@@ -22,6 +22,7 @@
 #include "slab/kmalloc.h"
 
 #include "base/assert.h"
+#include "base/text.h"
 #include "memory/fault.h"
 #include "slab/guarded.h"
 #include "slab/magazine.h"
@@ -31,6 +32,8 @@
 /** With red zones a class serves so many bytes less. */
 #define RED_BYTES 8
 #define MAX_ALIGN (UINT64_C(1) << 30)
+/** Whether a block so small, or smaller, was asked for with a smaller size is not asked. */
+#define SMALLEST_HALVED 32
 
 static const char *const class_names[QY_KMALLOC_CLASSES] = {
     "kmalloc-16",   "kmalloc-32",  "kmalloc-48",   "kmalloc-64",   "kmalloc-80",   "kmalloc-96",
@@ -68,17 +71,6 @@ static bool is_object(const struct qy_mm *mm, uint8_t tag)
     return tag >= mm->kmalloc_tag && tag < QY_TAG_RUN_CLASS;
 }
 
-/** The head of the run, live or in quarantine, that this frame lies in; UINT64_MAX: none. */
-static uint64_t head_of_run(const struct qy_mm *mm, uint64_t index)
-{
-    uint64_t head = index;
-    while (head > 0 && qy_tag_get(&mm->tags[head]) == QY_TAG_NONE)
-        head--;
-    uint8_t tag = qy_tag_get(&mm->tags[head]);
-    bool is_run = qy_tag_is_run(tag) || tag == QY_TAG_FREED;
-    return is_run && index - head < qy_run_frames(mm, head) ? head : UINT64_MAX;
-}
-
 enum fault_kind {
     FOREIGN,
     MISALIGNED,
@@ -96,7 +88,7 @@ static enum fault_kind kind_of(const struct qy_mm *mm, const void *block)
     if (((uintptr_t)block & 15) != 0)
         return MISALIGNED;
     bool page_start = ((uintptr_t)block & (QY_PAGE_BYTES - 1)) == 0;
-    uint64_t head = head_of_run(mm, index);
+    uint64_t head = qy_run_head(mm, index);
     if (head != UINT64_MAX)
         return head == index && page_start ? FREED : INTERIOR;
     return qy_tag_get(&mm->tags[index]) == QY_TAG_NONE ? FREED : INVALID;
@@ -119,13 +111,16 @@ static int refuse(struct qy_mm *mm, const void *block, bool asked)
     if (is_object(mm, tag))
         return qy_slab_refuse(mm->cache_of[tag], block, asked);
     enum fault_kind kind = kind_of(mm, block);
-    return qy_fault_report(
-        mm, &(struct qy_fault){
-                .what = asked ? faults[kind].asked : faults[kind].freed,
-                .rule = faults[kind].rule,
-                .address = (uintptr_t)block,
-                .note = kind == FREED && tag == QY_TAG_NONE ? "or it was never allocated" : NULL,
-            });
+    struct qy_fault fault = {
+        .what = asked ? faults[kind].asked : faults[kind].freed,
+        .rule = faults[kind].rule,
+        .address = (uintptr_t)block,
+        .note = kind == FREED && tag == QY_TAG_NONE ? "or it was never allocated" : NULL,
+    };
+    if (kind != FOREIGN)
+        qy_run_fill_in(&fault, mm,
+                       tag == QY_TAG_GUARD ? qy_guarded_beside(mm, index) : qy_run_head(mm, index));
+    return qy_fault_report(mm, &fault);
 }
 
 int qy_kfree_refuse(struct qy_mm *mm, const void *block)
@@ -191,7 +186,7 @@ void *qy_kmalloc_slow(struct qy_mm *mm, size_t bytes, qy_gfp_t gfp)
 {
     if (bytes == 0)
         bytes = 1;
-    if (bytes > PTRDIFF_MAX || mm->small_bytes == 0)
+    if (bytes > PTRDIFF_MAX || mm->small_bytes == 0 || (gfp & ~QY_GFP_MASK))
         return NULL;
     if (bytes > mm->largest_class_bytes)
         return alloc_run(mm, bytes, 0, gfp);
@@ -222,7 +217,7 @@ void *qy_kmalloc_aligned(struct qy_mm *mm, size_t bytes, size_t align, qy_gfp_t 
         return qy_kmalloc(mm, bytes, gfp);
     if (bytes == 0)
         bytes = 1;
-    if (bytes > PTRDIFF_MAX - align || mm->small_bytes == 0)
+    if (bytes > PTRDIFF_MAX - align || mm->small_bytes == 0 || (gfp & ~QY_GFP_MASK))
         return NULL;
     if (align <= QY_PAGE_BYTES && bytes + mm->class_slack <= QY_KMALLOC_LARGEST) {
         unsigned class = aligned_class(bytes + mm->class_slack, align);
@@ -239,7 +234,7 @@ void *qy_kmalloc_aligned(struct qy_mm *mm, size_t bytes, size_t align, qy_gfp_t 
 static int free_object(struct qy_kmem_cache *cache, void *object)
 {
     if (!(cache->flags & QY_SLAB_CHECKED) && !qy_slab_is_start(cache, object))
-        return qy_slab_fault(cache, object, "S2");
+        return qy_slab_refuse(cache, object, false);
     return qy_kmem_cache_free(cache, object);
 }
 
@@ -269,8 +264,7 @@ static size_t run_bytes(const struct qy_mm *mm, uint64_t index, const void *bloc
 {
     if (((uintptr_t)block & (QY_PAGE_BYTES - 1)) != 0)
         return 0;
-    return mm->quarantine.on ? qy_guarded_bytes(mm, block)
-                             : qy_run_frames(mm, index) << QY_PAGE_SHIFT;
+    return qy_run_bytes(mm, index);
 }
 
 /** Usable bytes of a block; 0: there is none at this address. */
@@ -298,21 +292,58 @@ size_t qy_ksize(struct qy_mm *mm, const void *block)
     return bytes;
 }
 
+/** May a block with so many usable bytes have been asked for with @bytes? Hardened it has just
+ *  those, of 0 bytes 1. Else it has up to twice as many: rounded up to a class it has less than
+ *  that, but realloc() leaves a block where it is down to half of it. Of a block that was asked for
+ *  with an alignment nothing is known but that it is no smaller. */
+static bool may_be_of(const struct qy_mm *mm, size_t usable, size_t bytes, size_t align)
+{
+    if (mm->quarantine.on)
+        return bytes == usable || (bytes == 0 && usable == 1);
+    return bytes <= usable && (bytes >= usable / 2 || usable <= SMALLEST_HALVED || align > 16);
+}
+
+static int refuse_size(struct qy_mm *mm, const void *block, const char *what, size_t number)
+{
+    char note[64];
+    struct qy_text text;
+    uint64_t index = qy_address_index(mm, block);
+    struct qy_fault fault = {
+        .what = "wrong size free", .rule = "K5", .address = (uintptr_t)block, .note = note};
+    qy_text_init(&text, note, sizeof(note));
+    qy_text_string(&text, what);
+    qy_text_u64(&text, number);
+    if (qy_tag_is_run(mm->tags[index])) {
+        qy_run_fill_in(&fault, mm, index);
+    } else {
+        fault.cache = mm->cache_of[mm->tags[index]]->name;
+        fault.object = (uintptr_t)block;
+        fault.object_bytes = size_of(mm, block);
+    }
+    return qy_fault_report(mm, &fault);
+}
+
 int qy_kfree_check(struct qy_mm *mm, const void *block, size_t bytes, size_t align)
 {
     size_t usable = size_of(mm, block);
     if (usable == 0)
         return 0;
-    bool exact = mm->quarantine.on; /* then usable is what was asked for, of 0 bytes 1 */
-    bool too_small = align <= 16 && usable > 32 && bytes < usable / 2;
-    bool right =
-        exact ? bytes == usable || (bytes == 0 && usable == 1) : bytes <= usable && !too_small;
-    if (right && ((uintptr_t)block & (align - 1)) == 0)
-        return 0;
-    return qy_fault_report(mm, &(struct qy_fault){.what = "wrong size free",
-                                                  .rule = "K5",
-                                                  .address = (uintptr_t)block,
-                                                  .note = "not what was allocated there"});
+    if (!may_be_of(mm, usable, bytes, align))
+        return refuse_size(mm, block, "freed with size ", bytes);
+    if (((uintptr_t)block & (align - 1)) != 0)
+        return refuse_size(mm, block, "freed with alignment ", align);
+    return 0;
+}
+
+int qy_kmalloc_look_over(struct qy_mm *mm, uint64_t until_ns)
+{
+    int code = 0;
+    for (unsigned tag = mm->kmalloc_tag; tag < mm->kmalloc_end && code == 0; tag++) {
+        struct qy_kmem_cache *cache = __atomic_load_n(&mm->cache_of[tag], __ATOMIC_ACQUIRE);
+        if (cache != NULL && (cache->flags & QY_SLAB_CHECKED))
+            code = qy_checked_look_over(cache, until_ns);
+    }
+    return code == 0 && mm->quarantine.on ? qy_guarded_look_over(mm, until_ns) : code;
 }
 
 /* ---- change of size ---- */
@@ -352,7 +383,7 @@ void *qy_krealloc(struct qy_mm *mm, void *block, size_t bytes, qy_gfp_t gfp)
         qy_kfree(mm, block);
         return NULL;
     }
-    if (bytes > PTRDIFF_MAX)
+    if (bytes > PTRDIFF_MAX || (gfp & ~QY_GFP_MASK))
         return NULL;
     if (resize_in_place(mm, block, old_bytes, bytes)) {
         if ((gfp & QY_GFP_ZERO) && bytes > old_bytes)

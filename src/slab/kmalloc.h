@@ -50,6 +50,9 @@ void *qy_kmalloc_slow(struct qy_mm *mm, size_t bytes, qy_gfp_t gfp);
 /** Would freeing this block with that size and alignment be right? 0, or -EINVAL and a
  *  report (K5). What no block is, the free itself will find. */
 int qy_kfree_check(struct qy_mm *mm, const void *block, size_t bytes, size_t align);
+/** Look at all blocks, in use or freed, for what their next call would find, unless that takes too
+ *  long (a time of qy_port_clock_ns()). Waits for nobody. 0, or -EINVAL and a report. */
+int qy_kmalloc_look_over(struct qy_mm *mm, uint64_t until_ns);
 int qy_kfree_slow(struct qy_mm *mm, void *block);
 /** Report the free of what is no block, or free already. -EINVAL. */
 int qy_kfree_refuse(struct qy_mm *mm, const void *block);

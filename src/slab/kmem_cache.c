@@ -14,7 +14,6 @@
  */
 #include "base/assert.h"
 #include "base/errno.h"
-#include "memory/fault.h"
 #include "slab/magazine.h"
 
 static void *alloc_once(struct qy_kmem_cache *cache)
@@ -32,6 +31,8 @@ static void *alloc_once(struct qy_kmem_cache *cache)
 void *qy_kmem_cache_alloc(struct qy_kmem_cache *cache, qy_gfp_t gfp)
 {
     struct qy_mm *mm = cache->mm;
+    if (qy_unlikely(gfp & ~QY_GFP_MASK))
+        return NULL;
     void *object = alloc_once(cache);
     unsigned rounds = 0;
     while (object == NULL && qy_reclaim_again(mm, gfp, cache->order, &rounds))
@@ -46,22 +47,19 @@ int qy_kmem_cache_free(struct qy_kmem_cache *cache, void *object)
     struct qy_mm *mm = cache->mm;
     uint64_t index = qy_address_index(mm, object);
     if (qy_unlikely(index >= mm->nr_frames || mm->tags[index] != cache->tag))
-        return qy_fault_report(mm, &(struct qy_fault){.what = "invalid free",
-                                                      .rule = "S1",
-                                                      .address = (uintptr_t)object,
-                                                      .note = cache->name});
+        return qy_slab_refuse_foreign(cache, object);
     struct qy_cpu *cpu = qy_slot_enter(mm);
     int code = 0;
-    const char *rule = NULL;
+    bool again = false;
     if (cache->flags & QY_SLAB_CHECKED)
         code = qy_checked_free(cache, cpu, object);
     else if (cpu != NULL && qy_magazine_is_last(cpu, cache->tag, object))
-        rule = "S3";
+        again = true;
     else if (cpu == NULL || !qy_magazine_push(cpu, cache->tag, object))
         code = qy_magazine_flush(cpu, cache, object);
     if (cpu != NULL)
         qy_cpu_leave(cpu);
-    return rule == NULL ? code : qy_slab_fault(cache, object, rule);
+    return again ? qy_slab_refuse(cache, object, false) : code;
 }
 
 int qy_kmem_cache_alloc_bulk(struct qy_kmem_cache *cache, qy_gfp_t gfp, size_t count,

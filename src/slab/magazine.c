@@ -92,25 +92,20 @@ static int give_objects(struct qy_kmem_cache *cache, struct qy_cpu *cpu, void **
                         unsigned count)
 {
     void *wrong[QY_MAGAZINE_MOST];
-    const char *rules[QY_MAGAZINE_MOST];
     unsigned nr_wrong = 0;
     for (unsigned i = 0; i < count; i++)
         __builtin_prefetch(qy_slab_of(cache, objects[i]), 1);
     qy_lock(&cache->lock);
-    for (unsigned i = 0; i < count; i++) {
-        const char *rule = qy_slab_give_locked(cache, objects[i]);
-        if (qy_unlikely(rule != NULL)) {
-            wrong[nr_wrong] = objects[i];
-            rules[nr_wrong++] = rule;
-        }
-    }
+    for (unsigned i = 0; i < count; i++)
+        if (qy_unlikely(qy_slab_give_locked(cache, objects[i]) != NULL))
+            wrong[nr_wrong++] = objects[i];
     cache->nr_flushes++;
     size_t nr_empty = cache->slabs_empty.count;
     size_t keep = KEPT_EMPTY_BYTES / (QY_PAGE_BYTES << cache->order) +
                   (cache->slabs_full.count + cache->slabs_partial.count) / 16;
     qy_unlock(&cache->lock);
     for (unsigned i = 0; i < nr_wrong; i++)
-        qy_slab_fault(cache, wrong[i], rules[i]);
+        qy_slab_refuse(cache, wrong[i], false);
     if (nr_empty > 2 * keep)
         qy_slab_release(cache, cpu, keep);
     return nr_wrong == 0 ? 0 : -QY_EINVAL;

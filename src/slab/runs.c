@@ -28,6 +28,33 @@
 /** Below, clearing all of it costs little more than looking what there is to clear. */
 #define LEAST_LOOKED_AT (UINT64_C(8) << 20)
 
+uint64_t qy_run_head(const struct qy_mm *mm, uint64_t index)
+{
+    uint64_t head = index;
+    while (head > 0 && qy_tag_get(&mm->tags[head]) == QY_TAG_NONE)
+        head--;
+    uint8_t tag = qy_tag_get(&mm->tags[head]);
+    bool is_run = qy_tag_is_run(tag) || tag == QY_TAG_FREED;
+    return is_run && index - head < qy_run_frames(mm, head) ? head : UINT64_MAX;
+}
+
+size_t qy_run_bytes(const struct qy_mm *mm, uint64_t index)
+{
+    uint64_t nr_frames = qy_run_frames(mm, index);
+    if (mm->quarantine.on && qy_tag_get(&mm->tags[index]) == QY_TAG_RUN)
+        return mm->pages[index + nr_frames].run_bytes;
+    return nr_frames << QY_PAGE_SHIFT;
+}
+
+void qy_run_fill_in(struct qy_fault *fault, const struct qy_mm *mm, uint64_t head)
+{
+    if (head == UINT64_MAX)
+        return;
+    fault->cache = "pages";
+    fault->object = mm->base + (head << QY_PAGE_SHIFT);
+    fault->object_bytes = qy_run_bytes(mm, head);
+}
+
 static void mark(struct qy_mm *mm, uint64_t index, uint64_t nr_frames)
 {
     uint8_t tag = qy_run_tag(nr_frames);

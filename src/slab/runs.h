@@ -4,6 +4,7 @@
 #ifndef QY_SLAB_RUNS_H
 #define QY_SLAB_RUNS_H
 
+#include "memory/fault.h"
 #include "slab/kept.h"
 
 /** A run, tagged; clear if gfp asks for it. NULL: there is none. */
@@ -23,6 +24,13 @@ static inline uint64_t qy_run_roomy(uint64_t nr_frames)
     unsigned class = qy_run_class(nr_frames);
     return class < QY_RUN_CLASSES ? qy_run_class_frames(class) : nr_frames;
 }
+
+/** The head of the run, live or in quarantine, that this frame lies in; UINT64_MAX: none. */
+uint64_t qy_run_head(const struct qy_mm *mm, uint64_t index);
+/** Bytes of the run that starts at this frame: its pages; of a guarded one what was asked for. */
+size_t qy_run_bytes(const struct qy_mm *mm, uint64_t index);
+/** A report is of this run; UINT64_MAX: of none. */
+void qy_run_fill_in(struct qy_fault *fault, const struct qy_mm *mm, uint64_t head);
 
 /** Let the slot keep the run that starts at this frame. False: no place, or it is none, or
  *  guarded; nothing changed. The owner is inside. */

@@ -18,6 +18,7 @@
 
 #include "base/assert.h"
 #include "base/errno.h"
+#include "base/text.h"
 #include "memory/fault.h"
 #include "slab/run_depot.h"
 
@@ -45,8 +46,22 @@ unsigned qy_slab_index(const struct qy_slab *slab, const void *object, bool *exa
     return (unsigned)index;
 }
 
-static int report(struct qy_kmem_cache *cache, const void *object, const char *rule,
-                  const char *what)
+/* ---- what is no object in use ---- */
+
+static void fill_in_note(struct qy_fault *fault, struct qy_slab *slab, unsigned index)
+{
+    struct qy_kmem_cache *cache = slab->cache;
+    if (slab->notes == NULL || index >= slab->nr_objects)
+        return;
+    qy_lock(&cache->lock);
+    fault->allocated_by = slab->notes[index].allocated_by;
+    fault->freed_by = slab->notes[index].freed_by;
+    qy_unlock(&cache->lock);
+}
+
+/** The address lies in this cache's frames. */
+static int report(struct qy_kmem_cache *cache, const void *object, const char *what,
+                  const char *rule, const char *note)
 {
     bool exact;
     struct qy_slab *slab = qy_slab_of(cache, object);
@@ -58,30 +73,41 @@ static int report(struct qy_kmem_cache *cache, const void *object, const char *r
         .cache = cache->name,
         .object = (uintptr_t)slab->base + (uintptr_t)index * cache->stride,
         .object_bytes = cache->object_bytes,
+        .note = note,
     };
+    fill_in_note(&fault, slab, index);
     return qy_fault_report(cache->mm, &fault);
-}
-
-int qy_slab_fault(struct qy_kmem_cache *cache, const void *object, const char *rule)
-{
-    bool misaligned = ((uintptr_t)object & 15) != 0;
-    return report(cache, object, rule,
-                  rule[1] == '3'   ? "double free"
-                  : rule[1] == '1' ? "invalid free"
-                  : misaligned     ? "misaligned free"
-                                   : "interior free");
 }
 
 int qy_slab_refuse(struct qy_kmem_cache *cache, const void *object, bool asked)
 {
-    const char *rule = qy_slab_is_start(cache, object) ? "S3" : "S2";
-    bool misaligned = ((uintptr_t)object & 15) != 0;
-    if (!asked)
-        return qy_slab_fault(cache, object, rule);
-    return report(cache, object, rule,
-                  rule[1] == '3' ? "use after free"
-                  : misaligned   ? "misaligned query"
-                                 : "interior query");
+    static const struct {
+        const char *freed, *asked, *rule;
+    } faults[] = {
+        {"double free", "use after free", "S3"},
+        {"interior free", "interior query", "S2"},
+        {"misaligned free", "misaligned query", "S2"},
+    };
+    unsigned kind = qy_slab_is_start(cache, object) ? 0 : ((uintptr_t)object & 15) == 0 ? 1 : 2;
+    return report(cache, object, asked ? faults[kind].asked : faults[kind].freed, faults[kind].rule,
+                  NULL);
+}
+
+int qy_slab_refuse_foreign(struct qy_kmem_cache *cache, const void *object)
+{
+    struct qy_mm *mm = cache->mm;
+    char note[QY_CACHE_NAME_BYTES + 32];
+    struct qy_text text;
+    qy_text_init(&text, note, sizeof(note));
+    qy_text_string(&text, "freed to cache ");
+    qy_text_string(&text, cache->name);
+    uint64_t index = qy_address_index(mm, object);
+    uint8_t tag = qy_frame_online(mm, index) ? qy_tag_get(&mm->tags[index]) : QY_TAG_NONE;
+    if (tag >= QY_TAG_CACHE && tag < QY_TAG_RUN_CLASS)
+        return report(mm->cache_of[tag], object, "invalid free", "S1", note);
+    return qy_fault_report(
+        mm, &(struct qy_fault){
+                .what = "invalid free", .rule = "S1", .address = (uintptr_t)object, .note = note});
 }
 
 /* ---- lists ---- */

@@ -102,6 +102,7 @@ struct qy_memory_view {
     uint64_t migratetypes;                  /* a bit for each that exists here */
     uint64_t allocated_peak, limit, backed; /* frames, as in struct qy_mm_stat */
     uint64_t meta_bytes;
+    uint64_t quarantined; /* frames: freed, and kept out of reach for a while */
 };
 
 enum qy_view_kind {

@@ -612,20 +612,40 @@ static void no_two_frames_together(void)
         area[i] = 1;
 }
 
-/* Wrong if it failed: an access that the host has no mapping for would come to the program's
- * handler as if it were a wrong one, or end the program without a word. */
-static void an_access_without_a_mapping(void **state)
+static void no_frame_left(void)
+{
+    const struct qy_linux_options options = {.shared = true, .limit_bytes = 16 * MIB};
+    struct qy_error error;
+    signal(SIGSEGV, not_mine);
+    mm = qy_linux_mm_create(&options, &error);
+    space = qy_space_create(mm, "full", 0, &error);
+    char *area = qy_space_map(space, 32 * MIB, QY_PROT_WRITE, 0, &error);
+    CHECK(area != NULL && dup2(said[1], STDERR_FILENO) >= 0);
+    for (size_t i = 0; i < 32 * MIB; i += PAGE)
+        area[i] = 1;
+}
+
+static void expect_end(void (*work)(void), const char *what, const char *why)
 {
     char text[1024];
-    (void)state;
-    skip_unless_usual();
     CHECK(pipe(said) == 0);
-    assert_true(ended_by(end_of(no_two_frames_together), SIGSEGV));
+    assert_true(ended_by(end_of(work), SIGSEGV));
     ssize_t length = read(said[0], text, sizeof(text) - 1);
     assert_true(length > 0);
     text[length] = '\0';
-    assert_non_null(strstr(text, "space scattered: no mapping for its page at 0x"));
-    assert_non_null(strstr(text, "vm.max_map_count, 655"));
+    assert_non_null(strstr(text, what));
+    assert_non_null(strstr(text, why));
+}
+
+/* Wrong if it failed: an access that the host has no mapping for, or the memory no frame, would
+ * come to the program's handler as if it were a wrong one, or end the program without a word. */
+static void an_access_without_a_mapping_or_frame(void **state)
+{
+    (void)state;
+    expect_end(no_frame_left, "space full: no frame for its page at 0x", "the memory is full");
+    skip_unless_usual();
+    expect_end(no_two_frames_together, "space scattered: no mapping for its page at 0x",
+               "vm.max_map_count, 655");
 }
 
 int main(void)
@@ -639,7 +659,7 @@ int main(void)
         cmocka_unit_test(a_limit_of_addresses),
         cmocka_unit_test(tables_go_along),
         cmocka_unit_test(pieces_can_be_accessed),
-        cmocka_unit_test(an_access_without_a_mapping),
+        cmocka_unit_test(an_access_without_a_mapping_or_frame),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

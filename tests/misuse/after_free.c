@@ -85,6 +85,14 @@ static void never_reused(void)
     nothing_exploitable(4000);
 }
 
+/* Nobody gets it again: the program's end is the last that can find it. */
+static void at_the_end(void)
+{
+    char *p = block_of(100);
+    free(p);
+    p[50] = 0x42;
+}
+
 /* ---- planted pointers: what free lists inside of free memory would follow ---- */
 
 static void plant(size_t size, size_t count, size_t words)
@@ -198,6 +206,19 @@ static void tell_large(void)
     tell_secret(200 * KIB);
 }
 
+static void read_large(void)
+{
+    char *p = block_of(200 * KIB);
+    free(p);
+    (void)((volatile char *)p)[0];
+}
+
+/* None of Quarry's: it ends as it would without. */
+static void read_nothing(void)
+{
+    (void)*(volatile char *)(uintptr_t)16;
+}
+
 static void read_freed(void)
 {
     const char *mode = getenv("QUARRY_HARDEN");
@@ -214,12 +235,13 @@ static const struct misuse cases[] = {
     {"last-byte", last_byte, HARMLESS, STOPPED, WRITTEN_AFTER "|" OVERFLOW},
     {"middle-of-1000", middle_of_1000, HARMLESS, STOPPED, WRITTEN_AFTER},
     {"whole-page", whole_page, HARMLESS, STOPPED, WRITTEN_AFTER},
-    {"large", large, HARMLESS, TRAPPED, WRITTEN_AFTER},
-    {"huge", huge, HARMLESS, TRAPPED, WRITTEN_AFTER},
+    {"large", large, HARMLESS, STOPPED, WRITTEN_AFTER},
+    {"huge", huge, HARMLESS, STOPPED, WRITTEN_AFTER},
     {"by-other-thread", by_other_thread, HARMLESS, STOPPED, WRITTEN_AFTER},
     {"freed-by-other-thread", freed_by_other_thread, HARMLESS, STOPPED, WRITTEN_AFTER},
     {"after-realloc", after_realloc, HARMLESS, STOPPED, WRITTEN_AFTER},
     {"never-reused", never_reused, HARMLESS, STOPPED, WRITTEN_AFTER},
+    {"at-the-end", at_the_end, HARMLESS, STOPPED, WRITTEN_AFTER},
     {"plant-first-word", plant_first, HARMLESS, STOPPED, WRITTEN_AFTER},
     {"plant-second-word", plant_second, HARMLESS, STOPPED, WRITTEN_AFTER},
     {"plant-all-words", plant_all, HARMLESS, STOPPED, WRITTEN_AFTER},
@@ -228,9 +250,11 @@ static const struct misuse cases[] = {
     {"plant-unlink", plant_unlink, HARMLESS, STOPPED, WRITTEN_AFTER},
     {"plant-then-double-free", plant_then_double, STOPPED, STOPPED, FREED_BEFORE},
     {"calloc-small", calloc_small, HARMLESS, STOPPED, WRITTEN_AFTER},
-    {"calloc-large", calloc_large, HARMLESS, TRAPPED, WRITTEN_AFTER},
+    {"calloc-large", calloc_large, HARMLESS, STOPPED, WRITTEN_AFTER},
     {"tell-small", tell_small, HARMLESS, HARMLESS, WRITTEN_AFTER},
     {"tell-large", tell_large, HARMLESS, HARMLESS, WRITTEN_AFTER},
+    {"read-large", read_large, HARMLESS, STOPPED, WRITTEN_AFTER},
+    {"read-nothing", read_nothing, TRAPPED, TRAPPED, WRITTEN_AFTER},
     {"read-freed", read_freed, HARMLESS, HARMLESS, WRITTEN_AFTER},
 };
 

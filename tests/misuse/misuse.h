@@ -32,7 +32,7 @@
 
 #define STATUS_EXPLOITABLE 3
 
-/* What must happen at least. Trapped: the processor stops it at a guard page, without a message. */
+/* What must happen at least. Trapped: the processor stops it, and Quarry has nothing to say. */
 #define STOPPED "stopped"
 #define TRAPPED "trapped"
 #define HARMLESS "harmless"

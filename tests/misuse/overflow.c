@@ -107,6 +107,22 @@ static void huge_page(void)
     write_beyond(6 * MIB, 6 * MIB, 64, 0x42);
 }
 
+static void huge_read(void)
+{
+    char *p = block_of(6 * MIB);
+    (void)((volatile char *)p)[6 * MIB];
+    free(p);
+}
+
+/* Aligned blocks have pages of their own, however small they are. */
+static void aligned_under(void)
+{
+    char *p = memalign(64, 3);
+    ((volatile char *)p)[-1] = 0x42;
+    free(p);
+    nothing_exploitable(3);
+}
+
 static void found_by_realloc(void)
 {
     char *p = block_of(100);
@@ -156,6 +172,25 @@ static void after_growth(void)
     nothing_exploitable(108);
 }
 
+/* Nobody frees it: the program's end is the last that can find it. */
+static void never_freed(void)
+{
+    char *p = block_of(100);
+    p[100] = 0x42;
+}
+
+static void never_freed_large(void)
+{
+    char *p = block_of(100000);
+    p[100000] = 0x42;
+}
+
+static void ends_at_once(void)
+{
+    never_freed();
+    _exit(0);
+}
+
 /* A header that says "free, and 0x420 long": what heaps with headers believe. */
 static void false_size(void)
 {
@@ -190,16 +225,21 @@ static const struct misuse cases[] = {
     {"under-16", under_16, HARMLESS, STOPPED, UNDERFLOW},
     {"large-1", large_1, HARMLESS, STOPPED, OVERFLOW},
     {"large-8", large_8, HARMLESS, STOPPED, OVERFLOW},
-    {"large-page", large_page, HARMLESS, TRAPPED, OVERFLOW},
-    {"large-under", large_under, HARMLESS, TRAPPED, UNDERFLOW},
+    {"large-page", large_page, HARMLESS, STOPPED, OVERFLOW},
+    {"large-under", large_under, HARMLESS, STOPPED, UNDERFLOW},
     {"huge-1", huge_1, HARMLESS, STOPPED, OVERFLOW},
-    {"huge-page", huge_page, HARMLESS, TRAPPED, OVERFLOW},
+    {"huge-page", huge_page, HARMLESS, STOPPED, OVERFLOW},
+    {"huge-read", huge_read, HARMLESS, STOPPED, OVERFLOW},
+    {"aligned-under", aligned_under, HARMLESS, STOPPED, UNDERFLOW},
     {"found-by-realloc", found_by_realloc, HARMLESS, STOPPED, OVERFLOW},
     {"found-by-other-thread", found_by_other_thread, HARMLESS, STOPPED, OVERFLOW},
     {"of-calloc", of_calloc, HARMLESS, STOPPED, OVERFLOW},
     {"of-aligned", of_aligned, HARMLESS, STOPPED, OVERFLOW},
     {"after-shrink", after_shrink, HARMLESS, STOPPED, OVERFLOW},
     {"after-growth", after_growth, HARMLESS, STOPPED, OVERFLOW},
+    {"never-freed", never_freed, HARMLESS, STOPPED, OVERFLOW},
+    {"never-freed-large", never_freed_large, HARMLESS, STOPPED, OVERFLOW},
+    {"ends-at-once", ends_at_once, HARMLESS, HARMLESS, OVERFLOW},
     {"false-size", false_size, HARMLESS, STOPPED, OVERFLOW},
 };
 

@@ -15,6 +15,7 @@
 #include <quarry/slab.h>
 
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -168,6 +169,44 @@ static void freed_runs_are_out_of_reach(void **state)
     expect_line("use after free of");
     assert_ptr_not_equal(take(100000), block);
     test_rules(memory.mm);
+}
+
+static void expect_explained(const char *at, const char *what, const char *block, size_t bytes)
+{
+    char line[200];
+    snprintf(line, sizeof(line), "quarry: %s of %p (cache pages, object %p+%zu): rule ", what,
+             (const void *)at, (const void *)block, bytes);
+    assert_true(qy_guarded_explain(memory.mm, at));
+    expect_line(line);
+    expect_line(", stopped at the access");
+}
+
+/* Wrong if it failed: who is stopped by a guard would not be told whose it is, or be told of
+ * Quarry's when the fault is another's. */
+static void guards_say_whose_they_are(void **state)
+{
+    (void)state;
+    char local, *before = take(70000), *block = take(100000), *behind = take(50000);
+    expect_explained(block - 1, "underflow", block, 100000);
+    expect_explained(block - PAGE, "underflow", block, 100000);
+    expect_explained(block + 25 * PAGE, "overflow", block, 100000);
+    expect_explained(before - 1, "underflow", before, 70000);
+    expect_explained(behind + 13 * PAGE, "overflow", behind, 50000);
+    assert_false(qy_guarded_explain(memory.mm, block));
+    assert_false(qy_guarded_explain(memory.mm, block + 99999));
+    assert_false(qy_guarded_explain(memory.mm, &local));
+    assert_false(qy_guarded_explain(memory.mm, NULL));
+    char *small = take(100);
+    assert_false(qy_guarded_explain(memory.mm, small));
+    assert_int_equal(qy_kfree(memory.mm, small), 0);
+    assert_int_equal(qy_kfree(memory.mm, block), 0);
+    expect_explained(block, "use after free", block, 25 * PAGE);
+    expect_explained(block + 99999, "use after free", block, 25 * PAGE);
+    expect_explained(block - 1, "use after free", block, 25 * PAGE);
+    assert_int_equal(qy_kfree(memory.mm, before), 0);
+    assert_int_equal(qy_kfree(memory.mm, behind), 0);
+    memory.mm->reclaim(memory.mm, QY_GFP_KERNEL, 0);
+    assert_false(qy_guarded_explain(memory.mm, block));
 }
 
 /* Wrong if it failed: what a freed block held could be read in the next one. */
@@ -392,6 +431,43 @@ static void reports_name_what_was_done(void **state)
     assert_int_equal(qy_kmem_cache_destroy(cache, NULL), 0);
 }
 
+/** A last look finds this byte changed; and not if it may take no time, or would have to wait. */
+static void expect_seen(char *byte, const char *line, struct qy_lock *lock)
+{
+    char saved = *byte;
+    *byte = (char)(saved + 1);
+    assert_int_equal(qy_kmalloc_look_over(memory.mm, 0), 0);
+    atomic_store(&lock->word, 1); /* somebody has it */
+    assert_int_equal(qy_kmalloc_look_over(memory.mm, UINT64_MAX), 0);
+    atomic_store(&lock->word, 0);
+    assert_int_equal(qy_kmalloc_look_over(memory.mm, UINT64_MAX), -22);
+    expect_line(line);
+    *byte = saved;
+    assert_int_equal(qy_kmalloc_look_over(memory.mm, UINT64_MAX), 0);
+}
+
+/* Wrong if it failed: what nobody frees, or gets again, would be damaged and never told; or the
+ * last look would keep a program from its end. */
+static void a_last_look_finds_what_no_call_does(void **state)
+{
+    (void)state;
+    struct qy_mm *mm = memory.mm;
+    char *small = take(100), *freed = take(100), *large = take(100000), *away = take(50000);
+    struct qy_kmem_cache *cache = mm->cache_of[mm->tags[qy_address_index(mm, small)]];
+    assert_int_equal(qy_kfree(mm, freed), 0);
+    qy_sim_fail_times(1, 1000); /* so it stays in reach */
+    assert_int_equal(qy_kfree(mm, away), 0);
+    qy_sim_fail(0);
+    assert_int_equal(qy_kmalloc_look_over(mm, UINT64_MAX), 0);
+    expect_seen(small + 100, "+100): rule D1", &cache->lock);
+    expect_seen(small - 1, "underflow of", &cache->lock);
+    expect_seen(freed + 99, "use after free of", &cache->lock);
+    expect_seen(large + 100000, "+100000): rule D1", &mm->quarantine.lock);
+    expect_seen(away + 49999, "use after free of", &mm->quarantine.lock);
+    assert_int_equal(qy_kfree(mm, small), 0);
+    assert_int_equal(qy_kfree(mm, large), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -400,6 +476,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(reports_name_the_mistake, build, memory_end),
         cmocka_unit_test_setup_teardown(sizes_are_exact, build, memory_end),
         cmocka_unit_test_setup_teardown(freed_runs_are_out_of_reach, build, memory_end),
+        cmocka_unit_test_setup_teardown(guards_say_whose_they_are, build, memory_end),
         cmocka_unit_test_setup_teardown(memory_comes_back_clear, build, memory_end),
         cmocka_unit_test_setup_teardown(quarantine_gives_way, build, memory_end),
         cmocka_unit_test_setup_teardown(guards_move_with_the_end, build, memory_end),
@@ -410,6 +487,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(realloc_survives_every_call_that_fails, build, memory_end),
         cmocka_unit_test_setup_teardown(works_where_nothing_can_be_protected, build, memory_end),
         cmocka_unit_test_setup_teardown(reports_name_what_was_done, build, memory_end),
+        cmocka_unit_test_setup_teardown(a_last_look_finds_what_no_call_does, build, memory_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -56,6 +56,27 @@ static void impossible_sizes_give_null(void **state)
     }
 }
 
+/* Wrong if it failed: a flag of a later version would be taken for none, for small blocks and
+ * objects alone. */
+static void unknown_flags_are_refused(void **state)
+{
+    const qy_gfp_t unknown = QY_GFP_KERNEL | 0x80000000u;
+    const size_t sizes[] = {1, 100, 5000, 40000};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        char *block = qy_kmalloc(memory.mm, sizes[i], QY_GFP_KERNEL);
+        assert_null(qy_kmalloc(memory.mm, sizes[i], unknown));
+        assert_null(qy_kmalloc_aligned(memory.mm, sizes[i], 64, unknown));
+        assert_null(qy_krealloc(memory.mm, block, sizes[i], unknown));
+        assert_int_equal(qy_kfree(memory.mm, block), 0);
+    }
+    struct qy_kmem_cache *cache = qy_kmem_cache_create(memory.mm, "flags", 64, 0, 0, NULL, NULL);
+    void *object = NULL;
+    assert_null(qy_kmem_cache_alloc(cache, unknown));
+    assert_int_equal(qy_kmem_cache_alloc_bulk(cache, unknown, 1, &object), -ENOMEM);
+    assert_int_equal(qy_kmem_cache_destroy(cache, NULL), 0);
+}
+
 /* Wrong if it failed: an alignment would not be kept. */
 static void every_alignment_is_kept(void **state)
 {
@@ -288,6 +309,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_MEMORY(every_size_has_its_bytes),
         WITH_MEMORY(impossible_sizes_give_null),
+        WITH_MEMORY(unknown_flags_are_refused),
         WITH_MEMORY(every_alignment_is_kept),
         WITH_MEMORY(nothing_is_something),
         WITH_MEMORY(cleared_memory_is_clear),

@@ -1,0 +1,95 @@
+/*
+ * segv.c - SIGSEGV: who knows what it was?
+ *
+ * WHAT    One handler for all that Quarry has to do with the signal: pages of spaces that are not
+ *         in place (fault.c), guards that malloc puts round blocks (face/malloc/hardened.c). Each
+ *         is asked. What none of them knows goes on to whoever handled the signal before, as it
+ *         would have come to him: with his mask, in his form; or the default action ends the
+ *         program, at the same access.
+ *
+ * LOCKS   none.
+ *
+ * COST    A fault's: two system calls, the signal and the return.
+ */
+#define _GNU_SOURCE
+#include "linux.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#define MOST_ASKED 2
+
+static qy_linux_knows_t _Atomic asked[MOST_ASKED];
+static struct sigaction previous;
+static int catching;
+
+/** As if Quarry's handler were not there. */
+static void act_by_default(int signal, const siginfo_t *info)
+{
+    if (previous.sa_handler == SIG_IGN && info->si_code <= 0)
+        return; /* sent by somebody, and nobody minds */
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    sigaction(signal, &action, NULL);
+    if (info->si_code <= 0) /* else the access faults again */
+        syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), signal);
+}
+
+static void pass_on(int signal, siginfo_t *info, void *context)
+{
+    struct sigaction handler = previous;
+    bool siginfo = handler.sa_flags & SA_SIGINFO;
+    if (!siginfo && (handler.sa_handler == SIG_DFL || handler.sa_handler == SIG_IGN)) {
+        act_by_default(signal, info);
+        return;
+    }
+    sigset_t mask, before;
+    sigorset(&mask, &((const ucontext_t *)context)->uc_sigmask, &handler.sa_mask);
+    if (!(handler.sa_flags & SA_NODEFER))
+        sigaddset(&mask, signal);
+    if (handler.sa_flags & SA_RESETHAND)
+        previous = (struct sigaction){.sa_handler = SIG_DFL};
+    pthread_sigmask(SIG_SETMASK, &mask, &before);
+    if (siginfo)
+        handler.sa_sigaction(signal, info, context);
+    else
+        handler.sa_handler(signal);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static void on_fault(int signal, siginfo_t *info, void *context)
+{
+    for (unsigned i = 0; i < MOST_ASKED; i++) {
+        qy_linux_knows_t knows = atomic_load(&asked[i]);
+        if (knows != NULL && knows(signal, info, context))
+            return;
+    }
+    pass_on(signal, info, context);
+}
+
+/** Signals wait meanwhile, as they do for the system's own faults; but not those that an
+ *  instruction raises, which would end the program. */
+static void install(void)
+{
+    static const int raised[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
+    struct sigaction action = {.sa_sigaction = on_fault,
+                               .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTART};
+    sigfillset(&action.sa_mask);
+    for (unsigned i = 0; i < sizeof(raised) / sizeof(raised[0]); i++)
+        sigdelset(&action.sa_mask, raised[i]);
+    catching = sigaction(SIGSEGV, &action, &previous) == 0 ? 0 : -errno;
+}
+
+int qy_linux_ask_of_faults(qy_linux_knows_t knows)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    qy_linux_knows_t there = NULL;
+    for (unsigned i = 0; i < MOST_ASKED; i++, there = NULL)
+        if (atomic_compare_exchange_strong(&asked[i], &there, knows) || there == knows)
+            break;
+    pthread_once(&once, install);
+    return catching;
+}
