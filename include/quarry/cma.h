@@ -84,7 +84,7 @@ enum qy_cma_reason {
     QY_CMA_PINNED,       /* its owner holds it in place */
     QY_CMA_UNMOVABLE,    /* nobody who could move it owns it */
     QY_CMA_BUSY,         /* it was on its way from one owner to another, again and again */
-    QY_CMA_NO_TARGET,    /* no free frame to move it to */
+    QY_CMA_NO_TARGET,    /* no free frame to move it to, or for its page table */
     QY_CMA_NO_MAPPING,   /* the host allows no more mappings */
     QY_CMA_WRITE_FAILED, /* it is dirty, and could not be written back */
     QY_CMA_NR_REASONS

@@ -116,8 +116,8 @@ static unsigned move_run(struct qy_move *move, struct qy_mapping *mapping, uint3
                          qy_pfn_t pfn, unsigned count)
 {
     int isolated = mapping->ops->isolate(mapping, index, pfn, count);
-    if (isolated == -QY_ENOMEM)
-        qy_move_stuck(move, pfn, QY_CMA_NO_MAPPING);
+    if (isolated == -QY_ENOMEM || isolated == -QY_ENOSPC)
+        qy_move_stuck(move, pfn, isolated == -QY_ENOMEM ? QY_CMA_NO_TARGET : QY_CMA_NO_MAPPING);
     if (isolated <= 0)
         return 1;
     unsigned done = move_isolated(move, mapping, index, pfn, (unsigned)isolated);

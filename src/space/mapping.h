@@ -49,8 +49,8 @@ struct qy_mapping_ops {
     /**
      * Let no one change pages [index, index + count), whose frames are pfn, pfn + 1, ...: up to
      * the first that is not so. Returns how many, 1 .. count; -EAGAIN: the first page is not
-     * on that frame, or is isolated or under I/O just now; -EBUSY: it is pinned; -ENOMEM: the
-     * host allows no more mappings.
+     * on that frame, or is isolated or under I/O just now; -EBUSY: it is pinned; -ENOMEM: no
+     * frame for a page table; -ENOSPC: the host allows no more mappings.
      */
     int (*isolate)(struct qy_mapping *mapping, uint32_t index, qy_pfn_t pfn, unsigned count);
 

@@ -38,7 +38,7 @@ static int move_out_locked(struct qy_space *space, uint64_t page, qy_pfn_t from,
     struct qy_mm *mm = space->mapping.mm;
     int code = qy_space_isolate_locked(space, page, from, 1);
     if (code < 0)
-        return code;
+        return code == -QY_ENOSPC ? -QY_ENOMEM : code;
     qy_port_copy_pages(mm, qy_frame_address(mm, to), qy_frame_address(mm, from), 1);
     return qy_space_putback_locked(space, page, from, to, 1);
 }

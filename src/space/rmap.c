@@ -97,8 +97,10 @@ int qy_space_isolate_locked(struct qy_space *space, uint64_t page, qy_pfn_t pfn,
     uint32_t flags = qy_pte_flags(pte) | QY_PTE_ISOLATED;
     int64_t growth = qy_space_growth_locked(space, page, count, qy_pte_make_leaf(pfn, flags));
     if (!qy_space_may_grow_locked(space, growth, 0, false) ||
-        close_locked(space, page, pfn, count, qy_pte_make_leaf(pfn, flags)) != 0)
-        return qy_space_no_mappings_locked(space);
+        close_locked(space, page, pfn, count, qy_pte_make_leaf(pfn, flags)) != 0) {
+        qy_space_no_mappings_locked(space);
+        return -QY_ENOSPC;
+    }
     qy_pgtable_set(&space->table, page, count, pfn, flags);
     space->nr_isolated += count;
     qy_space_recount_locked(space, growth);
