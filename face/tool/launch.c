@@ -16,8 +16,9 @@
 #include <time.h>
 #include <unistd.h>
 
-static const int watched[] = {SIGINT,  SIGTERM,  SIGHUP,  SIGQUIT, SIGUSR1,
-                              SIGUSR2, SIGWINCH, SIGCONT, SIGTSTP, SIGCHLD};
+/** Signals that are about this process itself; all others that come are the program's. */
+static const int own[] = {SIGSEGV, SIGBUS,  SIGFPE,  SIGILL, SIGTRAP,
+                          SIGSYS,  SIGPIPE, SIGTTIN, SIGTTOU};
 
 static uint64_t now_ns(void)
 {
@@ -74,7 +75,9 @@ static void pass_on(const siginfo_t *info, pid_t program)
 {
     bool from_somebody =
         info->si_code == SI_USER || info->si_code == SI_QUEUE || info->si_code == SI_TKILL;
-    if (from_somebody && info->si_pid != program)
+    if (from_somebody && info->si_pid != program && info->si_code == SI_QUEUE)
+        sigqueue(program, info->si_signo, info->si_value);
+    else if (from_somebody && info->si_pid != program)
         kill(program, info->si_signo);
     else if (info->si_signo == SIGTSTP)
         kill(getpid(), SIGSTOP); /* the terminal stopped the program already */
@@ -138,9 +141,9 @@ static int start(const struct launch *launch, const sigset_t *set, pid_t *progra
 int launch(const struct launch *launch, struct ending *ending)
 {
     sigset_t set;
-    sigemptyset(&set);
-    for (size_t s = 0; s < sizeof(watched) / sizeof(watched[0]); s++)
-        sigaddset(&set, watched[s]);
+    sigfillset(&set);
+    for (size_t s = 0; s < sizeof(own) / sizeof(own[0]); s++)
+        sigdelset(&set, own[s]);
 
     *ending = (struct ending){.status = 0};
     uint64_t began = now_ns();

@@ -67,8 +67,7 @@ QY_API QY_MUST_CHECK int qy_cma_destroy(struct qy_cma *cma);
 QY_API struct qy_cma *qy_cma_find(struct qy_mm *mm, const char *name);
 
 #define QY_CMA_DRY_RUN 0x1u   /* change nothing: would it succeed now, and at what cost? */
-#define QY_CMA_PARTIAL 0x2u   /* as many blocks of 2^align_order frames as there are */
-#define QY_CMA_FIRST_FIT 0x4u /* the first window, as Linux, not the cheapest: to compare */
+#define QY_CMA_FIRST_FIT 0x2u /* the first window, as Linux, not the cheapest: to compare */
 
 struct qy_cma_request {
     uint64_t nr_frames;   /* > 0; rounded up to 2^order_per_bit */
@@ -116,7 +115,7 @@ struct qy_cma_report {
 /**
  * Take a buffer out of the region.
  *
- * @pfn     its first frame (with PARTIAL: an array; see qy_cma_alloc_partial)
+ * @pfn     its first frame
  * @report  may be NULL; filled in whatever the result
  * Returns 0; or with nothing changed: -EINVAL (which cannot ever be served: zero, larger than the
  * region, flags), -ENOMEM (no window), -EBUSY (frames are stuck: the report names them),
@@ -129,8 +128,9 @@ struct qy_cma_report {
 QY_API QY_MUST_CHECK int qy_cma_alloc(struct qy_cma *cma, const struct qy_cma_request *request,
                                       qy_pfn_t *pfn, struct qy_cma_report *report);
 
-/** With the flag PARTIAL, and not DRY_RUN: up to nr_frames >> align_order blocks, their first
- *  frames in pfns[]. Returns how many (at least 1), or an error as above. */
+/** As many as there are of nr_frames >> align_order blocks of 2^align_order frames, in pfns[]: their
+ *  first frames. Time and work are limits of all of them together; no DRY_RUN. Returns how many (at
+ *  least 1), or an error as above. */
 QY_API QY_MUST_CHECK int qy_cma_alloc_partial(struct qy_cma *cma,
                                               const struct qy_cma_request *request, qy_pfn_t *pfns,
                                               struct qy_cma_report *report);

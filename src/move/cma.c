@@ -101,7 +101,7 @@ static bool can_ever_serve(const struct qy_cma *cma, const struct qy_cma_request
         longest = cma->part[i].nr_frames > longest ? cma->part[i].nr_frames : longest;
     return request->nr_frames != 0 && request->nr_frames <= longest &&
            request->align_order <= MAX_ALIGN_ORDER &&
-           !(request->flags & ~(QY_CMA_DRY_RUN | QY_CMA_PARTIAL | QY_CMA_FIRST_FIT));
+           !(request->flags & ~(QY_CMA_DRY_RUN | QY_CMA_FIRST_FIT));
 }
 
 /** What stood in the way of the last window is avoided by the next. As Linux does, the first fit
@@ -364,8 +364,6 @@ int qy_cma_alloc(struct qy_cma *cma, const struct qy_cma_request *request, qy_pf
     *report = own;
     if (qy_port_inherited(cma))
         return -QY_ENOTSUP;
-    if (request->flags & QY_CMA_PARTIAL)
-        return -QY_EINVAL;
     return alloc(cma, request, true, pfn, report);
 }
 
@@ -409,9 +407,8 @@ int qy_cma_alloc_partial(struct qy_cma *cma, const struct qy_cma_request *reques
     if (qy_port_inherited(cma))
         return -QY_ENOTSUP;
     if (request->align_order > MAX_ALIGN_ORDER || wanted == 0 || wanted > INT32_MAX ||
-        (request->flags & QY_CMA_DRY_RUN) || !(request->flags & QY_CMA_PARTIAL))
+        (request->flags & QY_CMA_DRY_RUN))
         return code;
-    block.flags &= ~QY_CMA_PARTIAL;
     block.nr_frames = UINT64_C(1) << request->align_order;
     while ((uint64_t)got < wanted) {
         code = alloc(cma, &block, got == 0, &pfns[got], &one); /* enough is what there is */

@@ -352,11 +352,10 @@ static void windows(void **state)
     assert_int_equal(qy_cma_release(fixture.cma, pfn[1], 17), 0);
     assert_int_equal(qy_cma_release(fixture.cma, pfn[2], 16), 0);
 
-    request =
-        (struct qy_cma_request){.nr_frames = 16 * 512, .align_order = 9, .flags = QY_CMA_PARTIAL};
+    request = (struct qy_cma_request){.nr_frames = 16 * 512, .align_order = 9};
     assert_int_equal(qy_cma_alloc(fixture.cma, &request, pfns, &report), -EINVAL);
     assert_int_equal(qy_cma_alloc_partial(fixture.cma, &request, pfns, &report), 8);
-    request.flags = 0;
+    request.flags = QY_CMA_DRY_RUN;
     assert_int_equal(qy_cma_alloc_partial(fixture.cma, &request, pfns + 8, &report), -EINVAL);
     for (unsigned i = 0; i < 8; i++)
         assert_int_equal(qy_cma_release(fixture.cma, pfns[i], 512), 0);
@@ -522,15 +521,13 @@ static void limits_of_all_parts(void **state)
     qy_pfn_t pfns[32];
     (void)state;
     fill_region(&fixture, BORROWED_MOVABLE, 0);
-    struct qy_cma_request request = {
-        .nr_frames = 2048, .align_order = 6, .most_moved = 200, .flags = QY_CMA_PARTIAL};
+    struct qy_cma_request request = {.nr_frames = 2048, .align_order = 6, .most_moved = 200};
     int got = qy_cma_alloc_partial(fixture.cma, &request, pfns, &report);
     assert_int_equal(got, 3); /* of 64 frames each */
     assert_int_equal(report.moved, 192);
     while (got > 0)
         assert_int_equal(qy_cma_release(fixture.cma, pfns[--got], 64), 0);
-    request = (struct qy_cma_request){
-        .nr_frames = 5 * 64 + 63, .align_order = 6, .flags = QY_CMA_PARTIAL};
+    request = (struct qy_cma_request){.nr_frames = 5 * 64 + 63, .align_order = 6};
     got = qy_cma_alloc_partial(fixture.cma, &request, pfns, &report);
     assert_int_equal(got, 5);
     while (got > 0)
@@ -547,7 +544,6 @@ static void limits_of_all_parts(void **state)
     request = (struct qy_cma_request){.nr_frames = 2048, .deadline_ns = 1};
     assert_int_equal(qy_cma_alloc(fixture.cma, &request, pfns, &report), -ETIME);
     request.align_order = 6;
-    request.flags = QY_CMA_PARTIAL;
     assert_int_equal(qy_cma_alloc_partial(fixture.cma, &request, pfns, &report), -ETIME);
     test_rules(fixture.mm);
     tear_down(&fixture);
@@ -610,8 +606,7 @@ static void figures_add_up(void **state)
 static void parts_beside_a_pin(void **state)
 {
     struct fixture fixture = set_up(32 * MIB, 1024, QY_CMA_EAGER, 0);
-    const struct qy_cma_request request = {
-        .nr_frames = 1024, .align_order = 8, .flags = QY_CMA_PARTIAL};
+    const struct qy_cma_request request = {.nr_frames = 1024, .align_order = 8};
     struct qy_cma_report report;
     qy_pfn_t pfns[4];
     (void)state;
