@@ -128,9 +128,9 @@ struct qy_cma_report {
 QY_API QY_MUST_CHECK int qy_cma_alloc(struct qy_cma *cma, const struct qy_cma_request *request,
                                       qy_pfn_t *pfn, struct qy_cma_report *report);
 
-/** As many as there are of nr_frames >> align_order blocks of 2^align_order frames, in pfns[]: their
- *  first frames. Time and work are limits of all of them together; no DRY_RUN. Returns how many (at
- *  least 1), or an error as above. */
+/** As many as there are of nr_frames >> align_order blocks of 2^align_order frames, in pfns[]:
+ *  their first frames. Time and work are limits of all of them together; no DRY_RUN. Returns how
+ *  many (at least 1), or an error as above. */
 QY_API QY_MUST_CHECK int qy_cma_alloc_partial(struct qy_cma *cma,
                                               const struct qy_cma_request *request, qy_pfn_t *pfns,
                                               struct qy_cma_report *report);

@@ -57,8 +57,9 @@ struct qy_kept;
 
 struct qy_cpu {
     void **top[QY_NR_TAGS]; /* (o) above the topmost object of each loaded magazine */
-    /* Seldom used, so that the line behind them is not where it would be slow in most programs:
-     * docs/fast-paths.md. */
+    /** (o) Where a request finds its lists, by order: by the low bits of its gfp. They stand here so
+     *  that the line behind is not where it would be slow in most programs: docs/fast-paths.md. */
+    struct qy_pcp_list *take_from[QY_PCP_CHOICES];
     struct qy_list link;    /* (p) mm->cpus */
     struct qy_pcp *pcp;     /* (o) one a zone */
     struct qy_depot *depot; /* (o) one a tag */
@@ -75,9 +76,7 @@ struct qy_cpu {
 
     uint8_t give_type, give_zone; /* (o) of the last pageblock that a frame was given to */
     struct qy_pcp_list *give_to;  /* (o) its lists, by order */
-    /** (o) Where a request finds its lists, by order: by the low bits of its gfp. */
-    struct qy_pcp_list *take_from[QY_PCP_CHOICES];
-    struct qy_kept *kept; /* (o) freed runs of pages */
+    struct qy_kept *kept;         /* (o) freed runs of pages */
     struct qy_mm *mm;
     bool alone;            /* (o) no other thread frees runs: R4 in slab/kept.h */
     _Atomic uint32_t stop; /* (p) 1: somebody drains; the owner sleeps on it */
