@@ -5,10 +5,11 @@
  *         program had called qy_space_fault() there. What is not of a space, or may not be done
  *         there, is not for this file.
  *
- *         An access for which the host has no mapping, or the memory no frame, is not the program's
- *         fault: no handler of its own could make sense of it. Of a mapping it is tried for a
- *         moment, for others may give some back; of a frame everybody has been asked. Then a line
- *         says what is the matter, and the default action ends the program.
+ *         An access for which the host has no mapping is nobody's fault but the host's: no handler
+ *         of the program's could make sense of it. It is tried for a moment, for others may give
+ *         some back; then a line says what is the matter, and the default action ends the program.
+ *         For lack of frames a handler of the program's may know better; if there is none, a line
+ *         says that, too.
  *
  *         No SIGBUS: the system sends it when it has no memory for a page that is mapped, which
  *         nobody here could change.
@@ -73,7 +74,7 @@ static enum access access_of(const ucontext_t *context)
 #define TRIES 20
 #define NAP_NS 1000000
 
-static void end_for_lack(struct qy_space *space, const void *address, enum qy_lack lack)
+static void say_what_lacks(const struct qy_space *space, const void *address, enum qy_lack lack)
 {
     char line[256];
     struct qy_text text;
@@ -92,14 +93,12 @@ static void end_for_lack(struct qy_space *space, const void *address, enum qy_la
                               "its limit, or map with QY_AREA_POPULATE to be told in time\n");
     }
     qy_text_report(&text);
-    struct sigaction action = {.sa_handler = SIG_DFL};
-    sigaction(SIGSEGV, &action, NULL); /* the access faults again */
 }
 
-/** As qy_space_fault(); but for lack of frames or mappings the program ends, and so of mappings,
- *  which others may give up at any time, it tries hard to find one. */
+/** As qy_space_fault(); but if there is no mapping the program ends, and so it tries hard. */
 static int put_in_place(struct qy_space *space, const void *address, bool write)
 {
+    const struct sigaction end = {.sa_handler = SIG_DFL};
     const struct timespec nap = {0, NAP_NS};
     enum qy_lack lack;
     int code = qy_space_touch(space, address, write, &lack);
@@ -107,9 +106,12 @@ static int put_in_place(struct qy_space *space, const void *address, bool write)
         nanosleep(&nap, NULL);
         code = qy_space_touch(space, address, write, &lack);
     }
-    if (code != -ENOMEM || lack == QY_LACK_NOTHING)
+    bool lacks = code == -ENOMEM && lack != QY_LACK_NOTHING;
+    if (lacks && (lack == QY_LACK_MAPPINGS || !qy_linux_others_know()))
+        say_what_lacks(space, address, lack);
+    if (!lacks || lack != QY_LACK_MAPPINGS)
         return code;
-    end_for_lack(space, address, lack);
+    sigaction(SIGSEGV, &end, NULL); /* the access faults again */
     return 0;
 }
 

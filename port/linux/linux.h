@@ -67,6 +67,8 @@ uint64_t qy_linux_most_mappings(void);
 typedef bool (*qy_linux_knows_t)(int signal, void *info, void *context);
 /** Each fault is shown to this one from now on: there may be two. 0 or -errno. */
 int qy_linux_ask_of_faults(qy_linux_knows_t knows);
+/** Has the program a handler of SIGSEGV of its own? */
+bool qy_linux_others_know(void);
 /** See to it that SIGSEGV comes to qy_linux_fault_handler(). 0, or -ENOTSUP: this processor's
  *  faults do not say what they were. */
 int qy_linux_catch_faults(void);

@@ -70,6 +70,13 @@ static void on_fault(int signal, siginfo_t *info, void *context)
     pass_on(signal, info, context);
 }
 
+bool qy_linux_others_know(void)
+{
+    struct sigaction now;
+    bool is_ours = sigaction(SIGSEGV, NULL, &now) == 0 && now.sa_sigaction == on_fault;
+    return !is_ours || (previous.sa_flags & SA_SIGINFO) || previous.sa_handler != SIG_DFL;
+}
+
 /** Signals wait meanwhile, as they do for the system's own faults; but not those that an
  *  instruction raises, which would end the program. */
 static void install(void)

@@ -57,8 +57,8 @@ struct qy_kept;
 
 struct qy_cpu {
     void **top[QY_NR_TAGS]; /* (o) above the topmost object of each loaded magazine */
-    /** (o) Where a request finds its lists, by order: by the low bits of its gfp. They stand here so
-     *  that the line behind is not where it would be slow in most programs: docs/fast-paths.md. */
+    /** (o) Where a request finds its lists, by order: by the low bits of its gfp. Here, so that the
+     *  line behind is not where it would be slow in most programs: docs/fast-paths.md. */
     struct qy_pcp_list *take_from[QY_PCP_CHOICES];
     struct qy_list link;    /* (p) mm->cpus */
     struct qy_pcp *pcp;     /* (o) one a zone */

@@ -637,13 +637,18 @@ static void no_frame_left(void)
 {
     const struct qy_linux_options options = {.shared = true, .limit_bytes = 16 * MIB};
     struct qy_error error;
-    signal(SIGSEGV, not_mine);
     mm = qy_linux_mm_create(&options, &error);
     space = qy_space_create(mm, "full", 0, &error);
     char *area = qy_space_map(space, 32 * MIB, QY_PROT_WRITE, 0, &error);
     CHECK(area != NULL && dup2(said[1], STDERR_FILENO) >= 0);
     for (size_t i = 0; i < 32 * MIB; i += PAGE)
         area[i] = 1;
+}
+
+static void no_frame_left_for_who_knows(void)
+{
+    signal(SIGSEGV, not_mine);
+    no_frame_left();
 }
 
 static void expect_end(void (*work)(void), const char *what, const char *why)
@@ -658,12 +663,14 @@ static void expect_end(void (*work)(void), const char *what, const char *why)
     assert_non_null(strstr(text, why));
 }
 
-/* Wrong if it failed: an access that the host has no mapping for, or the memory no frame, would
- * come to the program's handler as if it were a wrong one, or end the program without a word. */
+/* Wrong if it failed: an access that the host has no mapping for would come to the program's
+ * handler as if it were a wrong one; or one that the memory has no frame for would not; or either
+ * would end the program without a word. */
 static void an_access_without_a_mapping_or_frame(void **state)
 {
     (void)state;
     expect_end(no_frame_left, "space full: no frame for its page at 0x", "the memory is full");
+    assert_int_equal(WEXITSTATUS(end_of(no_frame_left_for_who_knows)), MINE);
     skip_unless_usual();
     expect_end(no_two_frames_together, "space scattered: no mapping for its page at 0x",
                "vm.max_map_count, 655");
