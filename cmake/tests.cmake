@@ -182,6 +182,9 @@ endforeach()
 
 # --- Scripts ---------------------------------------------------------------------------------
 
+if(NOT QUARRY_TOOL)
+    message(FATAL_ERROR "QUARRY_TESTS needs QUARRY_TOOL: the tests run the program 'quarry', too")
+endif()
 set(script_environment
     "BUILD_DIR=${PROJECT_BINARY_DIR}"
     "CC=${CMAKE_C_COMPILER}" "CXX=${CMAKE_CXX_COMPILER}"

@@ -4,7 +4,8 @@
  * WHAT    Memory that is free may be wanted again in a moment, or never: nobody knows. So
  *         some is kept, and what is more goes back. If what went is wanted again within a
  *         second, that was a mistake: from then on as much is kept as was held. Of that, what
- *         nobody used for a second is given up again, each second a quarter, down to 16 MiB.
+ *         nobody used for a while is given up again, a quarter at a time, down to 16 MiB: each
+ *         second, or, as long as that is a mistake, too, every fourth.
  *
  *           one big working set, freed for good      goes back at once
  *           filled and emptied over and over         goes back once, then stays
@@ -30,14 +31,17 @@
 /** Slow frees between two looks into the caches. */
 #define CALLS_PER_LOOK 32
 #define SECOND UINT64_C(1000000000)
+/** Between two steps by which the allowance shrinks, at most. */
+#define MOST_PATIENCE (4 * SECOND)
 
 /** In frames; written by whoever is deciding. */
 static _Atomic uint64_t keep = LEAST_KEPT;
-static uint64_t held_after; /* in use, or free and not given back, after the last drop */
-static uint64_t dropped;    /* by the last drop */
-static uint64_t dropped_ns; /* when; 0: never */
-static uint64_t shrunk_ns;  /* when keep was last looked at, to be reduced */
-static _Atomic uint64_t unused = UINT64_MAX; /* free, and not given back, at least, since then */
+static uint64_t held_after;        /* in use, or free and not given back, after the last drop */
+static uint64_t dropped;           /* by the last drop */
+static uint64_t dropped_ns;        /* when; 0: never */
+static uint64_t patience = SECOND; /* between two steps of shrink(): longer after mistakes */
+static uint64_t shrunk_ns;         /* when keep was last looked at, to be reduced */
+static _Atomic uint64_t unused = UINT64_MAX; /* the least that was free and not given back since */
 static uint64_t idle_after;                  /* in caches, after they were last emptied */
 static _Atomic bool deciding;
 
@@ -62,6 +66,7 @@ static uint64_t allowance(const struct held *held)
     return atomic_load_explicit(&keep, memory_order_relaxed) + held->used / 8;
 }
 
+/** Where @backed is free, and not given back: this little of it was unused. */
 static void note_unused(uint64_t backed)
 {
     if (backed < atomic_load_explicit(&unused, memory_order_relaxed))
@@ -70,11 +75,11 @@ static void note_unused(uint64_t backed)
 
 static void shrink(uint64_t now)
 {
-    if (now - shrunk_ns < SECOND)
+    if (now - shrunk_ns < patience)
         return;
     uint64_t frames = atomic_load_explicit(&keep, memory_order_relaxed);
     uint64_t idle = atomic_exchange_explicit(&unused, UINT64_MAX, memory_order_relaxed);
-    for (; now - shrunk_ns >= SECOND && frames > LEAST_KEPT && idle > 0; shrunk_ns += SECOND) {
+    for (; now - shrunk_ns >= patience && frames > LEAST_KEPT && idle > 0; shrunk_ns += patience) {
         uint64_t less = frames / 4 < idle ? frames / 4 : idle;
         frames -= less;
         idle -= less;
@@ -83,18 +88,27 @@ static void shrink(uint64_t now)
     atomic_store_explicit(&keep, frames > LEAST_KEPT ? frames : LEAST_KEPT, memory_order_relaxed);
 }
 
+/** How much of an allowance is left by a drop, so that the next one is not the next call's: half,
+ *  but where more was wanted before, not much less than is. */
+static uint64_t least_left(uint64_t allowed)
+{
+    bool learned = atomic_load_explicit(&keep, memory_order_relaxed) > LEAST_KEPT;
+    return learned ? allowed - allowed / 8 : allowed / 2;
+}
+
 /** Whole pageblocks first. If that is not enough, objects that lie idle in caches keep others
  *  from being whole; and if even that does not help, what is left is kept. */
 static uint64_t drop(struct qy_mm *mm, const struct held *held)
 {
     uint64_t allowed = allowance(held);
     qy_run_depot_drain(mm);
-    uint64_t frames = qy_trim_whole(mm, allowed / 2);
+    uint64_t left = least_left(allowed);
+    uint64_t frames = qy_trim_whole(mm, left);
     if (held->backed - frames <= allowed)
         return frames;
     qy_kmem_cache_shrink_all(mm);
     idle_after = qy_slab_idle(mm);
-    frames += qy_mm_trim(mm, allowed / 2);
+    frames += qy_mm_trim(mm, left);
     struct held now = look(mm);
     if (now.backed > allowed)
         atomic_store_explicit(&keep, now.backed, memory_order_relaxed);
@@ -110,8 +124,10 @@ static void decide(struct qy_mm *mm, const struct held *held)
     if (wanted_again) {
         atomic_store_explicit(&keep, all, memory_order_relaxed);
         shrunk_ns = now;
+        patience = patience < MOST_PATIENCE ? patience * 2 : MOST_PATIENCE;
         return;
     }
+    patience = dropped_ns != 0 && now - dropped_ns >= SECOND ? SECOND : patience;
     dropped = drop(mm, held);
     held_after = all - dropped;
     dropped_ns = now;
@@ -146,6 +162,11 @@ static bool has_grown(const struct qy_mm *mm)
 void qy_malloc_decay_in_child(void)
 {
     atomic_store(&deciding, false);
+}
+
+void qy_malloc_decay_note(struct qy_mm *mm)
+{
+    note_unused(look(mm).backed);
 }
 
 void qy_malloc_decay(struct qy_mm *mm)

@@ -20,9 +20,17 @@
 
 typedef void *(*dlopen_call)(const char *path, int mode);
 
-/** The C library looks at who called it, for his RUNPATH and $ORIGIN. So it is jumped to, and
- *  returns to him: the call has to stay the last of this function. */
-__attribute__((optimize("optimize-sibling-calls"))) QY_API void *dlopen(const char *path, int mode)
+/* The C library looks at who called it, for his RUNPATH and $ORIGIN. So it is jumped to, and returns
+ * to him, however the rest is compiled. */
+#ifdef __clang__
+#define JUMPS
+#define JUMP_TO __attribute__((musttail)) return
+#else
+#define JUMPS __attribute__((optimize("O2")))
+#define JUMP_TO return
+#endif
+
+JUMPS QY_API void *dlopen(const char *path, int mode)
 {
     static _Atomic(dlopen_call) found;
     dlopen_call next = atomic_load_explicit(&found, memory_order_relaxed);
@@ -30,5 +38,5 @@ __attribute__((optimize("optimize-sibling-calls"))) QY_API void *dlopen(const ch
         next = (dlopen_call)dlsym(RTLD_NEXT, "dlopen");
         atomic_store_explicit(&found, next, memory_order_relaxed);
     }
-    return next(path, mode & ~RTLD_DEEPBIND);
+    JUMP_TO next(path, mode & ~RTLD_DEEPBIND);
 }

@@ -116,11 +116,12 @@ static void set_end(struct report *report, int wait_status)
 {
     if (report->end != END_UNKNOWN || wait_status < 0)
         return;
+    /* Neither told: _exit() by a system call of its own, or of a program without Quarry. */
     report->left_silently = !WIFSIGNALED(wait_status);
-    if (report->left_silently)
-        return;
-    report->end = END_SIGNAL;
-    report->signal = WTERMSIG(wait_status);
+    if (WIFSIGNALED(wait_status)) {
+        report->end = END_SIGNAL;
+        report->signal = WTERMSIG(wait_status);
+    }
 }
 
 /** Is it known at all that it was there? A child of fork that became another program was not. */

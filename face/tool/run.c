@@ -233,11 +233,16 @@ static void complain_of_escape(const struct request *request, const struct repor
     const char *option = promise(request);
     bool escaped =
         reports->count == 0 ? ending->status != EXIT_RUN_FAILED : outgrew_all(reports, ending);
+    bool unknown = false;
     for (size_t r = 0; r < reports->count; r++)
-        escaped |= reports->list[r].left_silently;
+        unknown |= reports->list[r].left_silently;
     if (option != NULL && escaped)
         complain("a program that does not load Quarry was run (static? set-user-ID?): %s did not "
                  "hold for it",
+                 option);
+    else if (option != NULL && unknown)
+        complain("a process ended without a word: if it had become a program that does not load "
+                 "Quarry (static? set-user-ID?), %s did not hold for that",
                  option);
 }
 
@@ -258,6 +263,8 @@ static int run(const struct request *request, const char *library)
 {
     struct sink sink = open_report(request);
     struct collector *collector = sink.out != NULL ? collector_open() : NULL;
+    if (collector == NULL && sink.out != NULL)
+        close_report(request, &sink, false);
     if (collector == NULL)
         return EXIT_RUN_FAILED;
     struct launch order = {

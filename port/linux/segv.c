@@ -74,7 +74,8 @@ bool qy_linux_others_know(void)
 {
     struct sigaction now;
     bool is_ours = sigaction(SIGSEGV, NULL, &now) == 0 && now.sa_sigaction == on_fault;
-    return !is_ours || (previous.sa_flags & SA_SIGINFO) || previous.sa_handler != SIG_DFL;
+    bool is_none = previous.sa_handler == SIG_DFL || previous.sa_handler == SIG_IGN;
+    return !is_ours || (previous.sa_flags & SA_SIGINFO) || !is_none;
 }
 
 /** Signals wait meanwhile, as they do for the system's own faults; but not those that an

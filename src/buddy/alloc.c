@@ -245,10 +245,14 @@ void qy_note_peak(struct qy_mm *mm)
                               &mm->peak, &peak, used, memory_order_relaxed, memory_order_relaxed))
         ;
     struct qy_watch *watch = atomic_load_explicit(&mm->watch, memory_order_relaxed);
-    if (watch == NULL || used >= mm->nr_frames) /* frames are just coming online */
+    if (watch == NULL)
         return;
+    uint64_t told = atomic_load_explicit(&watch->peak, memory_order_relaxed);
     atomic_store_explicit(&watch->used, used, memory_order_relaxed);
-    atomic_store_explicit(&watch->peak, used > peak ? used : peak, memory_order_relaxed);
+    while (used > told &&
+           !atomic_compare_exchange_weak_explicit(&watch->peak, &told, used, memory_order_relaxed,
+                                                  memory_order_relaxed))
+        ;
 }
 
 /** Down to min; where frames may be away for trim, once more when they are back (R1). */

@@ -1,9 +1,11 @@
 /*
  * If this failed: a server that was busy for a while would keep its peak memory for good, because
  * what it freed only goes back to the system when somebody calls malloc_trim, or never goes once
- * it was wanted again.
+ * it was wanted again; or a program that uses memory over and over would lose it each time.
  */
 #include "threads.h"
+#include <sys/resource.h>
+#include <time.h>
 
 #define MOST_BLOCKS 800000
 #define SECONDS 12
@@ -39,6 +41,30 @@ static void expect_a_quarter_of(size_t peak, size_t before)
            SECONDS, (after - before) / MIB);
 }
 
+static size_t faults(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (size_t)usage.ru_minflt;
+}
+
+/* What is taken and freed again and again comes to stay, but for a try now and then. */
+static void over_and_over(size_t bytes, int seconds)
+{
+    time_t began = time(NULL);
+    size_t before = 0;
+    for (time_t now = began; now < began + seconds; now = time(NULL)) {
+        char *block = malloc(bytes);
+        EXPECT(block, "a block of %zu bytes", bytes);
+        memset(block, 1, bytes);
+        free(block);
+        before = before == 0 && now >= began + 2 ? faults() : before;
+    }
+    size_t came = faults() - before;
+    EXPECT(came < bytes / 4096, "a block of %zu MiB to stay while it is used, came %zu faults",
+           bytes / MIB, came);
+}
+
 int main(void)
 {
     /* glibc gives back the top of its heap and large blocks at once, the rest only when trimmed. */
@@ -52,5 +78,6 @@ int main(void)
     expect_a_quarter_of(status_bytes("\nVmHWM:") - before, before);
     busy_then_free(40000, MIB);
     expect_a_quarter_of(status_bytes("\nVmHWM:") - before, before);
+    over_and_over(64 * MIB, 5);
     return 0;
 }

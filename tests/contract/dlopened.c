@@ -1,7 +1,7 @@
 /*
  * If this failed: memory that a loaded library allocated could not be freed after the library was
- * closed again, or by the program where the library sees its own malloc first (RTLD_DEEPBIND), or
- * each loading would leave some memory behind.
+ * closed again, or by the program where the library asked to see its own malloc first
+ * (RTLD_DEEPBIND), or each loading would leave some memory behind.
  */
 #include "threads.h"
 
@@ -48,7 +48,7 @@ static void *loads(void *n)
 {
     for (int i = 0; i < 20; i++) {
         with_libcrypt(RTLD_LOCAL);
-        with_libcrypt(RTLD_DEEPBIND); /* the library sees the C library first */
+        with_libcrypt(RTLD_DEEPBIND); /* which is not heeded */
         with_libstdcpp();
     }
     return n;
