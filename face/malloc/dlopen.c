@@ -20,8 +20,8 @@
 
 typedef void *(*dlopen_call)(const char *path, int mode);
 
-/* The C library looks at who called it, for his RUNPATH and $ORIGIN. So it is jumped to, and returns
- * to him, however the rest is compiled. */
+/* The C library looks at who called it, for his RUNPATH and $ORIGIN. So it is jumped to, and
+ * returns to him, however the rest is compiled. */
 #ifdef __clang__
 #define JUMPS
 #define JUMP_TO __attribute__((musttail)) return

@@ -119,7 +119,8 @@ struct qy_cma_report {
  * @report  may be NULL; filled in whatever the result
  * Returns 0; or with nothing changed: -EINVAL (which cannot ever be served: zero, larger than the
  * region, flags), -ENOMEM (no window), -EBUSY (frames are stuck: the report names them),
- * -ETIME (deadline or most_moved). Behind the deadline no page is begun to be copied or written.
+ * -ETIME (deadline or most_moved). What is being copied or written when the deadline is over, 512
+ * pages at most, is finished.
  * Frames that are held for a moment in every window (pinned, read, written) are waited for, asleep,
  * until the deadline; without one 0.1 s in all (guaranteed: as long as it takes); with FIRST_FIT
  * only if guaranteed. Any thread; several at once work on windows of their own. Holds no slot and

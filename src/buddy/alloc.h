@@ -120,7 +120,7 @@ uint64_t qy_trim_whole(struct qy_mm *mm, uint64_t keep_frames);
 /** Remember the most frames that were ever in use, and tell who watches what is now. */
 void qy_note_peak(struct qy_mm *mm);
 
-/** Frames were taken from a zone, or have come back. Who watches is told; holding no lock. */
+/** Frames were taken from a zone, or have come back. Who watches is told. */
 static inline void qy_tell(struct qy_mm *mm)
 {
     if (qy_unlikely(atomic_load_explicit(&mm->watch, memory_order_relaxed) != NULL))

@@ -70,6 +70,7 @@ static void return_part(struct qy_mm *mm, struct qy_zone *zone, uint64_t index, 
 void qy_lend_return(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames)
 {
     for_each_part(mm, pfn, nr_frames, return_part, NULL);
+    qy_tell(mm);
 }
 
 /* ---- claims ---- */

@@ -119,6 +119,7 @@ qy_pfn_t qy_lend_block(struct qy_mm *mm, qy_gfp_t gfp, enum qy_lend promise, uns
         qy_wake_reclaimer(mm, gfp);
     if (pfn == QY_PFN_NONE)
         pfn = take_block(mm, promise, &request, QY_WMARK_MIN, fresh);
+    qy_tell(mm);
     return pfn;
 }
 

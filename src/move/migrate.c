@@ -101,9 +101,9 @@ static void make_room(struct qy_move *move, struct qy_mapping *mapping, uint32_t
     const struct qy_mapping_ops *ops = mapping->ops;
     bool may_write = ops->clean != NULL && move->gap == NULL;
     int code = may_write ? ops->clean(mapping, index, pfn) : -QY_EINVAL;
-    if (code == 0) {
-        move->work++;
-        move->report->written++;
+    if (code >= 0) {
+        move->work += (unsigned)code;
+        move->report->written += (unsigned)code;
         move->report->dropped += ops->drop(mapping, index, pfn, 1) == 1;
     } else if (code == -QY_EINVAL) {
         move->no_target = pfn;

@@ -132,13 +132,16 @@ static int take_part(struct qy_cma *cma, const struct qy_cma_range *range, qy_pf
     return 0;
 }
 
-/** All of a region's frames; what came stays with its parts. */
-static int take_parts(struct qy_cma *cma, const struct qy_cma_options *options,
+/** The ranges whose frames are given, or those left to us; what came stays with its parts. */
+static int take_parts(struct qy_cma *cma, const struct qy_cma_options *options, bool given,
                       struct qy_error *error)
 {
     struct qy_cma_report report = {0};
     for (unsigned i = 0; i < options->nr_ranges; i++) {
-        int code = take_part(cma, &options->ranges[i], options->below, &cma->part[i], &report);
+        const struct qy_cma_range *range = &options->ranges[i];
+        if ((range->pfn != QY_PFN_NONE) != given)
+            continue;
+        int code = take_part(cma, range, options->below, &cma->part[cma->nr_parts], &report);
         if (code == -QY_EBUSY)
             return qy_error_set(error, code, "frames in the way cannot be moved: ", UINT64_MAX,
                                 report.stuck[0].owner);
@@ -195,6 +198,8 @@ static int check_range(struct qy_mm *mm, const struct qy_cma_options *options, u
     const struct qy_cma_range *range = &options->ranges[i];
     if (range->nr_frames == 0 || range->nr_frames % PART_FRAMES != 0)
         return qy_error_set(error, -QY_EINVAL, "not a multiple of 1024 frames in range ", i, "");
+    if (range->nr_frames > mm->nr_frames)
+        return qy_error_set(error, -QY_ENOMEM, "more frames than the memory has in range ", i, "");
     if (range->pfn == QY_PFN_NONE)
         return 0;
     if (range->pfn % PART_FRAMES != 0 || !is_one_zone(mm, range->pfn, range->nr_frames))
@@ -294,7 +299,8 @@ struct qy_cma *qy_cma_create(struct qy_mm *mm, const struct qy_cma_options *opti
     qy_lock_init(&cma->lock, QY_RANK_CMA);
     for (unsigned i = 0; options->name[i] != '\0'; i++)
         cma->name[i] = options->name[i];
-    if (take_parts(cma, options, error) != 0) {
+    /* Given ones first: else what is left to us might be theirs. */
+    if (take_parts(cma, options, true, error) != 0 || take_parts(cma, options, false, error) != 0) {
         free_region(cma);
         return NULL;
     }

@@ -76,6 +76,14 @@ QY_RACY static bool serves(const struct room *room, uint64_t index, bool mixed)
            (!mixed || first->migratetype != QY_MIGRATE_MOVABLE);
 }
 
+/** Is it more than free frames that are kept back? */
+static bool has_used(const struct qy_mm *mm, uint64_t index, uint64_t frames)
+{
+    while (frames > 0 && qy_frame_is_free(mm, index + frames - 1))
+        frames--;
+    return frames > 0;
+}
+
 /** Empty blocks until as many frames as are wanted came. Returns how many. */
 static uint64_t empty_some(struct room *room, bool mixed)
 {
@@ -84,7 +92,8 @@ static uint64_t empty_some(struct room *room, bool mixed)
     uint64_t end = qy_described_frames(mm), gained = 0;
     for (uint64_t at = 0; at + room->frames <= end && gained < LEAST_WANTED; at += room->frames) {
         uint64_t moved = room->found.moved;
-        if (!serves(room, at, mixed) || !qy_move_can_empty(mm, at, room->frames))
+        if (!serves(room, at, mixed) || !has_used(mm, at, room->frames) ||
+            !qy_move_can_empty(mm, at, room->frames))
             continue;
         if (!find_idle(mm, room->frames))
             break;

@@ -52,7 +52,7 @@ static int isolate(struct qy_mapping *mapping, uint32_t index, qy_pfn_t pfn, uns
         done++;
     if (done > 0 && qy_file_unmap(file, index, done) != 0) {
         done = 0;
-        code = -QY_ENOMEM;
+        code = -QY_ENOSPC;
     }
     for (unsigned i = 0; i < done; i++)
         qy_file_folio(file, frame + i)->flags |= QY_FOLIO_BUSY;
@@ -116,7 +116,7 @@ static int clean(struct qy_mapping *mapping, uint32_t index, qy_pfn_t pfn)
     uint32_t page = index; /* then behind those that were written: others, if it is in use */
     int written = dirty ? qy_file_write_run(file, &page, false) : 0;
     bool is_clean = !dirty || (written > 0 && page - (uint32_t)written == index);
-    return written < 0 ? written : is_clean ? 0 : -QY_EAGAIN;
+    return written < 0 || is_clean ? written : -QY_EAGAIN;
 }
 
 const struct qy_mapping_ops qy_file_mapping_ops = {

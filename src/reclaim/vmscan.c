@@ -209,7 +209,7 @@ uint64_t qy_shrink_cache(struct qy_scan *scan)
     uint64_t most = 4 * pages + BATCH; /* used, active, unused, inactive: each once */
     uint64_t trials = qy_lru_count(vmscan, QY_LRU_INACTIVE) / TRIAL_SHARE;
     scan->trials = trials < MOST_TRIALS ? trials : MOST_TRIALS;
-    while (scan->reclaimed < scan->wanted && scan->scanned < most) {
+    while (pages > 0 && scan->reclaimed < scan->wanted && scan->scanned < most) {
         if (scan->places != QY_LRU_ALL_PLACES)
             make_guaranteed_room(vmscan);
         if (scan_place(scan, next_place(scan)) == 0)

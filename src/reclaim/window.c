@@ -146,7 +146,7 @@ static void drop_frame(struct qy_mm *mm, uint64_t index)
         return;
     if (mapping->ops->drop(mapping, page, pfn, 1) != -QY_EINVAL || mapping->ops->clean == NULL)
         return;
-    if (mapping->ops->clean(mapping, page, pfn) == 0 &&
+    if (mapping->ops->clean(mapping, page, pfn) >= 0 &&
         mapping->ops->drop(mapping, page, pfn, 1) < 0)
         return; /* it was used again meanwhile */
 }

@@ -70,8 +70,9 @@ struct qy_mapping_ops {
      *  possible. */
     int (*drop)(struct qy_mapping *mapping, uint32_t index, qy_pfn_t pfn, unsigned count);
 
-    /** Write the page back, and wait; then it can be dropped. 0, or the backing's negative errno;
-     *  -EAGAIN: it is in use just now, -EINVAL: that would not help. NULL: never. */
+    /** Write the page back, with others beside it, and wait; then it can be dropped. Returns how
+     *  many were written (0: it was clean), or the backing's negative errno; -EAGAIN: it is in use
+     *  just now, -EINVAL: that would not help. NULL: never. */
     int (*clean)(struct qy_mapping *mapping, uint32_t index, qy_pfn_t pfn);
 };
 

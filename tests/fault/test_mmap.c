@@ -75,7 +75,7 @@ static void move(struct life *life, uint32_t page)
         return;
     qy_pfn_t from = life->mm->start_pfn + frame;
     int isolated = mapping->ops->isolate(mapping, page, from, 1);
-    check(life, isolated > 0 ? 0 : isolated);
+    check(life, isolated > 0 ? 0 : isolated == -ENOSPC ? -ENOMEM : isolated);
     if (isolated != 1)
         return;
     qy_pfn_t to = qy_lend_block(life->mm, QY_GFP_NOWAIT, QY_LEND_OUTSIDE, 0, &fresh);

@@ -145,7 +145,7 @@ static int clean(struct qy_mapping *mapping, uint32_t index, qy_pfn_t pfn)
         borrower->cleaned++;
     }
     qy_unlock(&mapping->lock);
-    return code;
+    return code == 0 ? 1 : code;
 }
 
 struct borrower *borrower_create(struct qy_mm *mm, const char *name)

@@ -86,6 +86,8 @@ static void ranges_of_their_own(void **state)
             uint64_t first = random_below(&random, 8);
             options.ranges[i] = (struct qy_cma_range){
                 FIRST + first * 1024, 1024 * (1 + random_below(&random, 8 - first < 3 ? 1 : 3))};
+            if (random_below(&random, 3) == 0) /* what is left to us is none of the others' */
+                options.ranges[i].pfn = QY_PFN_NONE;
             for (unsigned k = 0; k < i; k++)
                 shared |= share_frames(&options.ranges[k], &options.ranges[i]);
         }
