@@ -23,6 +23,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -207,6 +208,8 @@ static int open_plainly(int fd, int flags)
 /** 0, or an errno: none is open. */
 static int open_both(const char *path, int flags, struct fds *fds, struct stat *stat)
 {
+    if ((flags & O_ACCMODE) == O_WRONLY)
+        return EINVAL; /* a part of a page that is written has to be read first */
     int fd = open(path, (flags & ~O_APPEND) | O_CLOEXEC, 0666); /* each write says where */
     if (fd < 0)
         return errno;
@@ -234,7 +237,9 @@ struct qy_file *qy_linux_file_open(struct qy_mm *mm, const char *path, int flags
     }
     int code = open_both(path, flags, &fds, &stat);
     if (code != 0) {
-        qy_error_set(error, -code, "cannot be cached: ", UINT64_MAX, path);
+        char why[96];
+        snprintf(why, sizeof(why), "cannot be cached (%s): ", strerror(code));
+        qy_error_set(error, -code, why, UINT64_MAX, path);
         errno = saved;
         return NULL;
     }

@@ -354,7 +354,7 @@ int qy_space_protect(struct qy_space *space, void *address, size_t bytes, uint32
 static bool name_it(struct qy_space *space, const char *name)
 {
     unsigned length = 0;
-    while (length < QY_MAPPING_NAME && name[length] != '\0') {
+    while (name != NULL && length < QY_MAPPING_NAME && name[length] != '\0') {
         space->mapping.name[length] = name[length];
         length++;
     }

@@ -190,6 +190,8 @@ static void wrong_calls(void **state)
     (void)state;
     assert_null(qy_space_create(mm, "test", 4 * MIB + 1, &error));
     assert_int_equal(error.code, -EINVAL);
+    assert_null(qy_space_create(mm, NULL, 4 * MIB, &error));
+    assert_int_equal(error.code, -EINVAL);
     assert_null(qy_space_create(mm, "", 4 * MIB, &error));
     assert_null(qy_space_create(mm, "a name of more than thirty-one bytes", 4 * MIB, &error));
     assert_int_equal(error.code, -EINVAL);

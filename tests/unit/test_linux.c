@@ -337,6 +337,32 @@ static void a_file_that_is_opened_to_append(void **state)
     qy_linux_mm_destroy(mm);
 }
 
+/* Wrong if it failed: a file that cannot be read, or is none, would be cached; or whoever asked
+ * would not be told why not. */
+static void files_that_cannot_be_cached(void **state)
+{
+    const struct qy_linux_options options = {.movable = true, .span_bytes = 64 * MIB};
+    const struct {
+        const char *path;
+        int flags, code;
+        const char *text;
+    } bad[] = {
+        {"/nowhere/file", O_RDONLY, -ENOENT, "cannot be cached (No such file or directory): "},
+        {"/tmp", O_RDONLY, -EISDIR, "cannot be cached (Is a directory): /tmp"},
+        {"/dev/null", O_RDWR, -EINVAL, "cannot be cached (Invalid argument): /dev/null"},
+        {"/proc/self/comm", O_WRONLY, -EINVAL, "cannot be cached (Invalid argument): "},
+    };
+    struct qy_mm *mm = qy_linux_mm_create(&options, NULL);
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        struct qy_error error = {0};
+        assert_null(qy_linux_file_open(mm, bad[i].path, bad[i].flags, &error));
+        assert_int_equal(error.code, bad[i].code);
+        assert_non_null(strstr(error.text, bad[i].text));
+    }
+    qy_linux_mm_destroy(mm);
+}
+
 /** What the file has is what it should have, seen past Quarry. */
 static void check_file(const char *path, const unsigned char *bytes, size_t length)
 {
@@ -419,6 +445,7 @@ int main(void)
         cmocka_unit_test(pages_move_to_where_there_are_none),
         cmocka_unit_test(a_block_grows_past_the_end_of_memory),
         cmocka_unit_test(a_file_that_is_opened_to_append),
+        cmocka_unit_test(files_that_cannot_be_cached),
         cmocka_unit_test(the_end_of_a_direct_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
