@@ -75,11 +75,8 @@ QY_RACY static uint64_t count_free(const struct qy_mm *mm, uint64_t index, uint6
 QY_RACY static bool may_hold(const struct qy_mm *mm, const struct qy_zone *zone, uint64_t index,
                              uint64_t frames)
 {
-    const struct qy_pageblock *first = &mm->blocks[index / QY_PAGEBLOCK_FRAMES];
-    const struct qy_pageblock *last = &mm->blocks[(index + frames - 1) / QY_PAGEBLOCK_FRAMES];
-    return (first->flags & last->flags & QY_BLOCK_ONLINE) && first->zone == zone->index &&
-           last->zone == zone->index && first->migratetype < QY_MIGRATE_HIGHATOMIC &&
-           last->migratetype < QY_MIGRATE_HIGHATOMIC;
+    return mm->blocks[index / QY_PAGEBLOCK_FRAMES].zone == zone->index &&
+           qy_move_is_ordinary(mm, index, frames);
 }
 
 /** move.gap: where what is in the way goes. Each pass fills what the one before left. */

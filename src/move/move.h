@@ -50,6 +50,9 @@ enum qy_cma_reason qy_move_reason(struct qy_mm *mm, uint64_t index);
 /** What it would take to have this frame. Racy. The caller is inside mm->grace. */
 enum qy_folio_cost qy_move_cost(const struct qy_mm *mm, uint64_t index);
 
+/** Are these frames online, of one zone, and no region's? Up to two pageblocks. Racy. */
+bool qy_move_is_ordinary(const struct qy_mm *mm, uint64_t index, uint64_t frames);
+
 /** Is each of so many frames free, or can its owner let go of it? Racy. */
 bool qy_move_can_empty(struct qy_mm *mm, uint64_t index, uint64_t frames);
 

@@ -25,6 +25,14 @@ QY_RACY enum qy_folio_cost qy_move_cost(const struct qy_mm *mm, uint64_t index)
     return mapping != NULL ? mapping->ops->cost(mapping, folio) : QY_COST_MOVE;
 }
 
+QY_RACY bool qy_move_is_ordinary(const struct qy_mm *mm, uint64_t index, uint64_t frames)
+{
+    const struct qy_pageblock *first = &mm->blocks[index / QY_PAGEBLOCK_FRAMES];
+    const struct qy_pageblock *last = &mm->blocks[(index + frames - 1) / QY_PAGEBLOCK_FRAMES];
+    return (first->flags & last->flags & QY_BLOCK_ONLINE) && first->zone == last->zone &&
+           first->migratetype < QY_MIGRATE_HIGHATOMIC && last->migratetype < QY_MIGRATE_HIGHATOMIC;
+}
+
 bool qy_move_can_empty(struct qy_mm *mm, uint64_t index, uint64_t frames)
 {
     unsigned ticket = qy_grace_enter(&mm->grace);

@@ -23,10 +23,6 @@
 #include "reclaim/vmscan.h"
 #include "slab/boot.h"
 
-/** Frames that one who runs short gets room for at least, as when files give way. */
-#define LEAST_WANTED 64u
-#define LEAST_ORDER 6u /* the same */
-
 struct room {
     struct qy_move move;
     struct qy_cma_report found;
@@ -68,10 +64,7 @@ QY_RACY static bool serves(const struct room *room, uint64_t index, bool mixed)
 {
     const struct qy_mm *mm = room->move.mm;
     const struct qy_pageblock *first = &mm->blocks[index / QY_PAGEBLOCK_FRAMES];
-    const struct qy_pageblock *last = &mm->blocks[(index + room->frames - 1) / QY_PAGEBLOCK_FRAMES];
-    return (first->flags & last->flags & QY_BLOCK_ONLINE) && first->zone == last->zone &&
-           first->migratetype < QY_MIGRATE_HIGHATOMIC &&
-           last->migratetype < QY_MIGRATE_HIGHATOMIC &&
+    return qy_move_is_ordinary(mm, index, room->frames) &&
            mm->zones[first->zone].type <= room->request.highest &&
            (!mixed || first->migratetype != QY_MIGRATE_MOVABLE);
 }
@@ -90,7 +83,8 @@ static uint64_t empty_some(struct room *room, bool mixed)
     struct qy_move *move = &room->move;
     struct qy_mm *mm = move->mm;
     uint64_t end = qy_described_frames(mm), gained = 0;
-    for (uint64_t at = 0; at + room->frames <= end && gained < LEAST_WANTED; at += room->frames) {
+    for (uint64_t at = 0; at + room->frames <= end && gained < QY_LEAST_WANTED;
+         at += room->frames) {
         uint64_t moved = room->found.moved;
         if (!serves(room, at, mixed) || !has_used(mm, at, room->frames) ||
             !qy_move_can_empty(mm, at, room->frames))
@@ -129,7 +123,7 @@ uint64_t qy_make_room(struct qy_mm *mm, qy_gfp_t gfp, unsigned order)
     if (frames > 0 || order > QY_MAX_ORDER || (gfp & QY_GFP_MOVABLE) || qy_port_inherited(mm) ||
         !qy_request_read(&request, 0, gfp & ~QY_GFP_NOFAIL, 0))
         return frames;
-    if (order < LEAST_ORDER)
-        frames = make_blocks(mm, &request, LEAST_ORDER);
+    if (order < QY_LEAST_ORDER)
+        frames = make_blocks(mm, &request, QY_LEAST_ORDER);
     return frames > 0 ? frames : make_blocks(mm, &request, order);
 }

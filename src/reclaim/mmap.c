@@ -29,7 +29,6 @@
 
 #include <quarry/slab.h>
 
-#define MOST_BYTES (UINT64_C(1) << 44)
 /** So many more faults that missed than hit: neighbours are read for nothing (Linux:
  *  MMAP_LOTSAMISS). */
 #define MANY_MISSES 100u
@@ -244,7 +243,7 @@ static int refusal(const struct qy_space *space, const struct qy_file *file, uin
         (flags & ~(QY_AREA_POPULATE | QY_AREA_PRIVATE)))
         return -QY_EINVAL;
     *why = "a file ends at 16 TiB: bytes ";
-    if (offset > MOST_BYTES - QY_PAGE_BYTES || bytes > MOST_BYTES - QY_PAGE_BYTES - offset)
+    if (offset > QY_FILE_MOST_BYTES || bytes > QY_FILE_MOST_BYTES - offset)
         return -QY_EFBIG;
     *why = "areas of files are shared: no QY_AREA_PRIVATE; bytes ";
     if (flags & QY_AREA_PRIVATE)

@@ -32,9 +32,6 @@
 #include <quarry/buddy.h>
 
 #define BATCH 32u
-/** Frames that one who runs short frees at least: the next ones find them. */
-#define LEAST_WANTED 64u
-#define LEAST_ORDER 6u /* the same */
 /** Who must not fail sleeps so often, a millisecond, while others have what he could use in
  *  hand. */
 #define MOST_NAPS 1000u
@@ -257,8 +254,8 @@ static uint64_t make_room(struct qy_vmscan *vmscan, unsigned order)
         return 0;
     if (order > 0)
         qy_drain_all_pages(vmscan->mm);
-    if (order < LEAST_ORDER)
-        frames = qy_reclaim_window(vmscan, LEAST_ORDER);
+    if (order < QY_LEAST_ORDER)
+        frames = qy_reclaim_window(vmscan, QY_LEAST_ORDER);
     return frames > 0 ? frames : qy_reclaim_window(vmscan, order);
 }
 
@@ -285,7 +282,7 @@ static uint64_t give_way(struct qy_vmscan *vmscan, qy_gfp_t gfp, unsigned order,
     const struct qy_mm *mm = vmscan->mm;
     unsigned places = gfp & QY_GFP_MOVABLE ? LENDING : ORDINARY;
     uint64_t asked = UINT64_C(1) << (order < 31 ? order : 31);
-    uint64_t wanted = asked > LEAST_WANTED ? asked : LEAST_WANTED;
+    uint64_t wanted = asked > QY_LEAST_WANTED ? asked : QY_LEAST_WANTED;
     uint64_t frames = places == ORDINARY ? make_room(vmscan, order) : 0;
     uint64_t missing = lacks(mm, gfp, asked);
     *held = 0;
@@ -392,7 +389,7 @@ bool qy_reclaim_background(struct qy_mm *mm)
     uint64_t wanted = missing(mm);
     if (vmscan == NULL || wanted == 0)
         return false;
-    wanted = wanted < LEAST_WANTED ? wanted : LEAST_WANTED;
+    wanted = wanted < QY_LEAST_WANTED ? wanted : QY_LEAST_WANTED;
     const struct qy_scan scan = {
         .vmscan = vmscan, .wanted = wanted, .places = ORDINARY, .background = true};
     uint64_t held, frames = shrink_files(&scan, &held);

@@ -40,6 +40,10 @@ enum qy_lru_place {
 };
 #define QY_LRU_ALL_PLACES ((1u << QY_NR_LRU_PLACES) - 1)
 
+/** Frames that one who runs short frees at least: the next ones find them. */
+#define QY_LEAST_WANTED 64u
+#define QY_LEAST_ORDER 6u /* the same */
+
 struct qy_lru_list {
     uint32_t newest, oldest; /* (l) frame indexes; QY_NO_FRAME: none */
     _Atomic uint64_t count;  /* (l) for writing */

@@ -12,7 +12,6 @@
 
 #include <errno.h>
 
-#define BASE (4 * GIB)
 #define BYTES (32 * MIB)
 #define PAGES 1024u /* of the area, from the space's first page on */
 
@@ -23,12 +22,8 @@ static char *area;
 
 static int setup(void **state)
 {
-    const struct qy_range range = {.base = BASE, .bytes = BYTES};
-    const struct qy_memmap map = {
-        .ranges = &range, .nr_ranges = 1, .nr_nodes = 1, .dma32_end = 4 * GIB};
-    const struct qy_mm_options options = {.min_free_kbytes = 1, .movable = true};
     (void)state;
-    test_memory_build(&memory, &map, &options, BASE, BYTES);
+    test_memory_lendable(&memory, BYTES, 1);
     mm = memory.mm;
     space = qy_space_create(mm, "test", 64 * MIB, NULL);
     area = qy_space_map(space, PAGES * PAGE, QY_PROT_WRITE, QY_AREA_HUGE | QY_AREA_POPULATE, NULL);
