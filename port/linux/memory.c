@@ -27,6 +27,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/sysinfo.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef MREMAP_DONTUNMAP
@@ -50,6 +51,11 @@
 #define AT_ONCE ((size_t)2 << 20)
 /** When the system has no huge page, small ones serve so many times before it is asked again. */
 #define PAUSE 256
+/** A huge page is ready within 0.1 - 0.3 ms. Where the system has to move others' pages for it, or
+ *  a host to find memory under each of its frames, it takes 5 ms, which small ones that were in use
+ *  before do not: the next is asked for when so many times that was spent on the program. */
+#define LONG_NS UINT64_C(1000000)
+#define PATIENCE 32
 
 static uint64_t draw(void)
 {
@@ -354,17 +360,31 @@ void qy_port_populate(struct qy_mm *mm, void *address, size_t bytes)
     errno = saved;
 }
 
+/** Processor time of all threads so far. */
+static uint64_t spent_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+}
+
 /* The range may be a huge page at this moment alone. Else the kernel would make one of it again
  * when most of its pages were given back (khugepaged), and a large block that is written here
  * and there would get 2 MiB for each page. Neighbours come to be one mapping again. */
 bool qy_port_populate_huge(struct qy_mm *mm, void *block, void *address, size_t bytes)
 {
-    static _Atomic unsigned pause; /* the system had none: so many times it is not asked */
+    static _Atomic unsigned pause;      /* the system had none: so many times it is not asked */
+    static _Atomic uint64_t not_before; /* one took long: it is not asked until then */
     unsigned wait = atomic_load_explicit(&pause, memory_order_relaxed);
     int saved = errno;
-    bool asked = wait == 0 && shared_at(block) == NULL && count_there(block, AT_ONCE) == 0;
+    uint64_t began = spent_ns();
+    bool asked = wait == 0 && began >= atomic_load_explicit(&not_before, memory_order_relaxed) &&
+                 shared_at(block) == NULL && count_there(block, AT_ONCE) == 0;
     bool may = asked && madvise(block, AT_ONCE, MADV_HUGEPAGE) == 0;
     qy_port_populate(mm, address, bytes);
+    uint64_t took = may ? spent_ns() - began : 0;
+    if (took > LONG_NS)
+        atomic_store_explicit(&not_before, began + took * PATIENCE, memory_order_relaxed);
     bool came = may && count_there(block, AT_ONCE) == AT_ONCE / QY_PAGE_BYTES;
     if (may)
         madvise(block, AT_ONCE, MADV_NOHUGEPAGE);
