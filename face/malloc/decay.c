@@ -10,7 +10,15 @@
  *           one big working set, freed for good      goes back at once
  *           filled and emptied over and over         goes back once, then stays
  *
- * RULES   V1  Nothing goes back while at most `keep` plus an eighth of what is in use is free.
+ *         Where a large block takes new memory although other memory is free, in smaller pieces,
+ *         both would be held. So these pieces go back before the block is written to, as long
+ *         as more is held than ever (exchange()). Not for realloc: what it leaves is where the
+ *         next one goes.
+ *
+ * RULES   V1  Nothing goes back while at most `keep` plus an eighth of what is in use is free,
+ *             but for V2.
+ *         V2  What goes back for new memory is no more than that, and in all no more than an
+ *             eighth of what is held.
  *
  * LOCKS   deciding: one thread at a time; another one has nothing to do here.
  *
@@ -28,6 +36,14 @@
 #define LEAST_KEPT (UINT64_C(16) << 20 >> QY_PAGE_SHIFT)
 /** What may lie idle in caches, beside 1/64 of what is in use. */
 #define LEAST_IDLE (UINT64_C(1) << 20 >> QY_PAGE_SHIFT)
+/** Of what is free this much stays when memory grows: so much, and a part of what is in use. */
+#define LEAST_SPARE (UINT64_C(512) << 10 >> QY_PAGE_SHIFT)
+#define SPARE_PART 64
+/** Memory has grown when it is larger than ever by so much, and by a part of it. */
+#define LEAST_GROWTH (UINT64_C(1) << 20 >> QY_PAGE_SHIFT)
+#define GROWTH_PART 64
+/** Which part of it may have been given back for that, in all. */
+#define MOST_PART 8
 /** Slow frees between two looks into the caches. */
 #define CALLS_PER_LOOK 32
 #define SECOND UINT64_C(1000000000)
@@ -36,6 +52,8 @@
 
 /** In frames; written by whoever is deciding. */
 static _Atomic uint64_t keep = LEAST_KEPT;
+static _Atomic uint64_t most_held; /* in use, or free and not given back, as large blocks saw it */
+static uint64_t exchanged;         /* dropped because a large block took new memory */
 static uint64_t held_after;        /* in use, or free and not given back, after the last drop */
 static uint64_t dropped;           /* by the last drop */
 static uint64_t dropped_ns;        /* when; 0: never */
@@ -59,6 +77,11 @@ static struct held look(const struct qy_mm *mm)
     held.used -= kept < held.used ? kept : held.used;
     held.backed += kept;
     return held;
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
 }
 
 static uint64_t allowance(const struct held *held)
@@ -115,6 +138,33 @@ static uint64_t drop(struct qy_mm *mm, const struct held *held)
     return frames;
 }
 
+/** Little more than ever is no growth: then nobody has to look at all pageblocks. */
+static bool has_outgrown(const struct held *held)
+{
+    uint64_t most = atomic_load_explicit(&most_held, memory_order_relaxed);
+    return held->used + held->backed > most + most / GROWTH_PART + LEAST_GROWTH;
+}
+
+/** A large block lies in new memory, which will be written to. What is free in places that did not
+ *  do for it goes back in its stead; but in all no more than a part of what is held, for who takes
+ *  and frees large blocks at random would have it back in a moment. */
+static void exchange(struct qy_mm *mm, const struct held *held)
+{
+    uint64_t most = atomic_load_explicit(&most_held, memory_order_relaxed);
+    uint64_t all = held->used + held->backed;
+    uint64_t spare = LEAST_SPARE + held->used / SPARE_PART;
+    uint64_t less = held->backed > spare ? held->backed - spare : 0, left = all / MOST_PART;
+    less = least(least(less, all - most), left > exchanged ? left - exchanged : 0);
+    if (less > 0) {
+        qy_run_depot_drain(mm);
+        uint64_t gone = qy_mm_trim(mm, held->backed - less);
+        exchanged += gone;
+        all -= gone;
+    }
+    if (all > most)
+        atomic_store_explicit(&most_held, all, memory_order_relaxed);
+}
+
 static void decide(struct qy_mm *mm, const struct held *held)
 {
     uint64_t now = qy_port_clock_ns();
@@ -166,7 +216,13 @@ void qy_malloc_decay_in_child(void)
 
 void qy_malloc_decay_note(struct qy_mm *mm)
 {
-    note_unused(look(mm).backed);
+    struct held held = look(mm);
+    note_unused(held.backed);
+    if (!has_outgrown(&held) || atomic_exchange(&deciding, true))
+        return;
+    if (has_outgrown(&held))
+        exchange(mm, &held);
+    atomic_store(&deciding, false);
 }
 
 void qy_malloc_decay(struct qy_mm *mm)

@@ -124,7 +124,8 @@ void *qy_malloc_aligned(size_t align, size_t bytes, qy_gfp_t gfp);
 
 /** Give memory back that has been free for long, or is much. Called off the fast path. */
 void qy_malloc_decay(struct qy_mm *mm);
-/** Much was taken: what is free now is not what nobody uses. Called off the fast path. */
+/** Much was taken: what is free now is not what nobody uses, or it is no use, and goes back. Called
+ *  off the fast path. */
 void qy_malloc_decay_note(struct qy_mm *mm);
 /** After a fork: the thread that was deciding may be none of the child's. */
 void qy_malloc_decay_in_child(void);
