@@ -111,15 +111,24 @@ void qy_zone_take_over_locked(struct qy_mm *mm, struct qy_zone *zone,
     }
 }
 
+qy_pfn_t qy_zone_find_locked(struct qy_mm *mm, struct qy_zone *zone,
+                             const struct qy_request *request)
+{
+    qy_assert_held(&zone->lock);
+    qy_zone_take_over_locked(mm, zone, request->migratetype, request->order);
+    qy_pfn_t pfn = qy_buddy_find_locked(mm, zone, request->migratetype, request->order);
+    for (unsigned i = 0; i < NR_FALLBACKS && pfn == QY_PFN_NONE; i++)
+        pfn = qy_buddy_find_locked(mm, zone, fallbacks[request->migratetype][i], request->order);
+    return pfn;
+}
+
 qy_pfn_t qy_zone_take_locked(struct qy_mm *mm, struct qy_zone *zone,
                              const struct qy_request *request, bool *fresh)
 {
     qy_assert_held(&zone->lock);
-    qy_zone_take_over_locked(mm, zone, request->migratetype, request->order);
-    qy_pfn_t pfn = qy_buddy_take_locked(mm, zone, request->migratetype, request->order, fresh);
-    for (unsigned i = 0; i < NR_FALLBACKS && pfn == QY_PFN_NONE; i++)
-        pfn = qy_buddy_take_locked(mm, zone, fallbacks[request->migratetype][i], request->order,
-                                   fresh);
+    qy_pfn_t pfn = qy_zone_find_locked(mm, zone, request);
+    if (pfn != QY_PFN_NONE)
+        qy_buddy_take_at_locked(mm, zone, pfn, request->order, fresh);
     return pfn;
 }
 
@@ -191,11 +200,6 @@ static qy_pfn_t take_from_zones(struct qy_mm *mm, const struct qy_request *reque
             return pfn;
     }
     return QY_PFN_NONE;
-}
-
-qy_pfn_t qy_take_from_zones(struct qy_mm *mm, const struct qy_request *request, bool *fresh)
-{
-    return take_from_zones(mm, request, QY_WMARK_LOW, fresh);
 }
 
 /* ---- through the slot ---- */

@@ -30,12 +30,11 @@ QY_MUST_CHECK bool qy_request_read(struct qy_request *request, unsigned node, qy
 QY_MUST_CHECK qy_pfn_t qy_take_pages(struct qy_mm *mm, struct qy_cpu *cpu,
                                      const struct qy_request *request, bool *fresh);
 
-/** The same without the slot, and without growing. */
-QY_MUST_CHECK qy_pfn_t qy_take_from_zones(struct qy_mm *mm, const struct qy_request *request,
-                                          bool *fresh);
-
-/** Take a block of one zone: of the request's migratetype, or of another's as fallbacks[] says.
- *  zone->lock held. */
+/** Where a block of one zone lies: of the request's migratetype, or of another's as fallbacks[]
+ *  says. Taking it is left to the caller. zone->lock held. */
+QY_MUST_CHECK qy_pfn_t qy_zone_find_locked(struct qy_mm *mm, struct qy_zone *zone,
+                                           const struct qy_request *request);
+/** The same, taken. */
 QY_MUST_CHECK qy_pfn_t qy_zone_take_locked(struct qy_mm *mm, struct qy_zone *zone,
                                            const struct qy_request *request, bool *fresh);
 

@@ -141,8 +141,8 @@ void qy_buddy_take_at_locked(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t pf
     zone->nr_taken++;
 }
 
-qy_pfn_t qy_buddy_take_locked(struct qy_mm *mm, struct qy_zone *zone,
-                              enum qy_migratetype migratetype, unsigned order, bool *fresh)
+qy_pfn_t qy_buddy_find_locked(const struct qy_mm *mm, const struct qy_zone *zone,
+                              enum qy_migratetype migratetype, unsigned order)
 {
     qy_assert_held(&zone->lock);
     unsigned lists = zone->nonempty[migratetype] >> order << order;
@@ -157,8 +157,16 @@ qy_pfn_t qy_buddy_take_locked(struct qy_mm *mm, struct qy_zone *zone,
     } else if (order < QY_PAGEBLOCK_ORDER) {
         index = best_words(pb, order) * QY_WORD_BITS;
     }
-    qy_pfn_t pfn = qy_block_pfn(mm, block) + index;
-    qy_buddy_take_at_locked(mm, zone, pfn, order, fresh);
+    return qy_block_pfn(mm, block) + index;
+}
+
+qy_pfn_t qy_buddy_take_locked(struct qy_mm *mm, struct qy_zone *zone,
+                              enum qy_migratetype migratetype, unsigned order, bool *fresh)
+{
+    qy_assert_held(&zone->lock);
+    qy_pfn_t pfn = qy_buddy_find_locked(mm, zone, migratetype, order);
+    if (pfn != QY_PFN_NONE)
+        qy_buddy_take_at_locked(mm, zone, pfn, order, fresh);
     return pfn;
 }
 

@@ -13,6 +13,11 @@
  *  of frames hold 32 bits each: a span has at most 2^31 frames, 8 TiB. */
 #define QY_FRAME_FRESH (UINT32_C(1) << 31)
 
+/** Where the block of 2^order frames of one migratetype lies that is to be taken next.
+ *  QY_PFN_NONE: there is none. */
+qy_pfn_t qy_buddy_find_locked(const struct qy_mm *mm, const struct qy_zone *zone,
+                              enum qy_migratetype migratetype, unsigned order);
+
 /** Take a block of 2^order frames of one migratetype. *fresh: none of it was ever touched
  *  since its memory was committed, so it reads as zero. QY_PFN_NONE: there is none. */
 qy_pfn_t qy_buddy_take_locked(struct qy_mm *mm, struct qy_zone *zone,

@@ -29,8 +29,7 @@ static void for_each_part(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames, qy
     uint64_t index = qy_frame_index(mm, pfn);
     uint64_t last = index + nr_frames;
     while (index < last) {
-        uint64_t end = (index / QY_PAGEBLOCK_FRAMES + 1) * QY_PAGEBLOCK_FRAMES;
-        end = end < last ? end : last;
+        uint64_t end = qy_block_end(index, last);
         struct qy_zone *zone = qy_zone_of(mm, mm->start_pfn + index);
         qy_lock(&zone->lock);
         work(mm, zone, index, end, context);
@@ -127,15 +126,12 @@ static void claim_part(struct qy_mm *mm, struct qy_zone *zone, uint64_t index, u
                        void *context)
 {
     while (index < end) {
-        uint64_t next = index;
-        while (next < end && qy_frame_is_free(mm, next))
-            next++;
-        if (next > index) {
-            hold_free_locked(mm, zone, index, next, context);
-            index = next;
-        } else {
-            want_locked(mm, index++, context);
-        }
+        uint64_t taken = qy_next_frame(mm, index, end, false);
+        uint64_t next = qy_next_frame(mm, taken, end, true);
+        if (taken > index)
+            hold_free_locked(mm, zone, index, taken, context);
+        for (index = taken; index < next; index++)
+            want_locked(mm, index, context);
     }
 }
 

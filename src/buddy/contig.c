@@ -82,22 +82,15 @@ QY_RACY static bool serves(const struct qy_zone *zone, const struct qy_pageblock
 static uint64_t count_free_locked(const struct qy_mm *mm, const struct qy_zone *zone,
                                   uint64_t index, uint64_t most)
 {
-    uint64_t count = 0;
-    while (count < most && index + count < qy_described_frames(mm)) {
-        uint64_t at = index + count;
-        const struct qy_pageblock *pb = &mm->blocks[at / QY_PAGEBLOCK_FRAMES];
-        if (!serves(zone, pb))
-            break;
-        unsigned bit = at % QY_WORD_BITS;
-        uint64_t word =
-            mm->free_bits[at / QY_PAGEBLOCK_FRAMES].word[at % QY_PAGEBLOCK_FRAMES / QY_WORD_BITS];
-        uint64_t taken = ~word >> bit;
-        unsigned width = taken != 0 ? (unsigned)__builtin_ctzll(taken) : QY_WORD_BITS - bit;
-        count += width;
-        if (width < QY_WORD_BITS - bit)
+    uint64_t at = index, end = index + most;
+    while (at < end && at < qy_described_frames(mm) &&
+           serves(zone, &mm->blocks[at / QY_PAGEBLOCK_FRAMES])) {
+        uint64_t stop = qy_block_end(at, end);
+        at = qy_next_frame(mm, at, stop, false);
+        if (at < stop)
             break;
     }
-    return count < most ? count : most;
+    return at - index;
 }
 
 /** The first of the free frames in a row that end before index, as far back as @least. */
@@ -105,12 +98,10 @@ static uint64_t first_free_locked(const struct qy_mm *mm, const struct qy_zone *
                                   uint64_t index, uint64_t least)
 {
     while (index > least) {
-        uint64_t block = (index - 1) / QY_PAGEBLOCK_FRAMES;
         unsigned width = (unsigned)((index - 1) % QY_WORD_BITS) + 1;
-        if (!serves(zone, &mm->blocks[block]))
+        if (!serves(zone, &mm->blocks[(index - 1) / QY_PAGEBLOCK_FRAMES]))
             break;
-        uint64_t word = mm->free_bits[block].word[(index - 1) % QY_PAGEBLOCK_FRAMES / QY_WORD_BITS];
-        uint64_t taken = ~word << (QY_WORD_BITS - width);
+        uint64_t taken = ~qy_free_word(mm, index - 1) << (QY_WORD_BITS - width);
         unsigned found = taken != 0 ? (unsigned)__builtin_clzll(taken) : width;
         index -= found;
         if (found < width)
@@ -149,24 +140,18 @@ bool qy_take_behind(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames)
     return taken;
 }
 
-/** The next frame at or after index that may be free; it skips what certainly is not. */
+/** The first free frame in [index, end) of a pageblock that serves; end: there is none. */
 static uint64_t skip_taken(const struct qy_mm *mm, const struct qy_zone *zone, uint64_t index,
                            uint64_t end)
 {
     while (index < end) {
-        uint64_t block = index / QY_PAGEBLOCK_FRAMES;
-        const struct qy_pageblock *pb = &mm->blocks[block];
-        if (!serves(zone, pb) || pb->nr_free == 0) {
-            index = (block + 1) * QY_PAGEBLOCK_FRAMES;
-            continue;
-        }
-        uint64_t word = mm->free_bits[block].word[index % QY_PAGEBLOCK_FRAMES / QY_WORD_BITS] >>
-                        index % QY_WORD_BITS;
-        if (word != 0)
-            return index + (uint64_t)__builtin_ctzll(word);
-        index = (index / QY_WORD_BITS + 1) * QY_WORD_BITS;
+        const struct qy_pageblock *pb = &mm->blocks[index / QY_PAGEBLOCK_FRAMES];
+        uint64_t stop = qy_block_end(index, end);
+        index = serves(zone, pb) && pb->nr_free != 0 ? qy_next_frame(mm, index, stop, true) : stop;
+        if (index < stop)
+            break;
     }
-    return end;
+    return index;
 }
 
 /** First fit in [index, end). */
@@ -186,23 +171,26 @@ static qy_pfn_t find_range_locked(const struct qy_mm *mm, const struct qy_zone *
     return QY_PFN_NONE;
 }
 
-static qy_pfn_t find_anywhere_locked(const struct qy_mm *mm, const struct qy_zone *zone,
-                                     uint64_t nr_frames, unsigned align_order)
-{
-    return find_range_locked(mm, zone, qy_frame_index(mm, zone->start_pfn),
-                             qy_frame_index(mm, zone->end_pfn), nr_frames,
-                             UINT64_C(1) << align_order);
-}
+/* ---- where a run may lie ---- */
+
+struct run {
+    const struct qy_request *request;
+    uint64_t nr_frames;
+    unsigned align_order;
+};
+
+/** Where a run lies in this zone; QY_PFN_NONE: nowhere. */
+typedef qy_pfn_t (*find_run_t)(struct qy_mm *mm, struct qy_zone *zone, const struct run *run);
 
 /** Behind the last run: runs that are taken in turn lie side by side. But not on fresh frames,
  *  which would need memory, while there are plenty of others. */
-static qy_pfn_t find_behind_last_locked(const struct qy_mm *mm, const struct qy_zone *zone,
-                                        uint64_t nr_frames)
+static qy_pfn_t find_behind_last_locked(struct qy_mm *mm, struct qy_zone *zone,
+                                        const struct run *run)
 {
     uint64_t index = qy_frame_index(mm, zone->run_end);
     if (zone->run_end == 0 || !qy_frame_online(mm, index) ||
-        count_free_locked(mm, zone, index, nr_frames) != nr_frames ||
-        (qy_frame_is_fresh(mm, index) && qy_zone_backed(mm, zone) >= PLENTY * nr_frames))
+        count_free_locked(mm, zone, index, run->nr_frames) != run->nr_frames ||
+        (qy_frame_is_fresh(mm, index) && qy_zone_backed(mm, zone) >= PLENTY * run->nr_frames))
         return QY_PFN_NONE;
     return zone->run_end;
 }
@@ -210,19 +198,19 @@ static qy_pfn_t find_behind_last_locked(const struct qy_mm *mm, const struct qy_
 /** In the fullest pageblock that may have room. A run of n frames has an aligned block of a
  *  quarter of n or more, so the lists say where not to look; on each a few are tried. */
 static qy_pfn_t find_in_a_block_locked(struct qy_mm *mm, struct qy_zone *zone,
-                                       const struct qy_request *request, uint64_t nr_frames)
+                                       const struct run *run)
 {
-    unsigned order = order_of(nr_frames);
-    unsigned migratetype = request->migratetype;
-    if (nr_frames > QY_PAGEBLOCK_FRAMES)
+    unsigned order = order_of(run->nr_frames);
+    unsigned migratetype = run->request->migratetype;
+    if (run->nr_frames > QY_PAGEBLOCK_FRAMES)
         return QY_PFN_NONE;
-    qy_zone_take_over_locked(mm, zone, request->migratetype, order);
+    qy_zone_take_over_locked(mm, zone, run->request->migratetype, order);
     for (unsigned k = order > 1 ? order - 2 : 0; k <= QY_MAX_ORDER; k++) {
         uint32_t block = zone->list[migratetype][k].first;
         for (int tries = 0; tries < MOST_TRIES && block != QY_BLOCK_NONE; tries++) {
             uint64_t index = (uint64_t)block * QY_PAGEBLOCK_FRAMES;
             qy_pfn_t pfn =
-                find_range_locked(mm, zone, index, index + QY_PAGEBLOCK_FRAMES, nr_frames, 1);
+                find_range_locked(mm, zone, index, index + QY_PAGEBLOCK_FRAMES, run->nr_frames, 1);
             if (pfn != QY_PFN_NONE)
                 return pfn;
             block = mm->blocks[block].next;
@@ -234,12 +222,12 @@ static qy_pfn_t find_in_a_block_locked(struct qy_mm *mm, struct qy_zone *zone,
 /** Longer than a pageblock: in a free block, and down from there to where the free frames before it
  *  begin. What would be left, if it is shorter than a run, nobody could use. */
 static qy_pfn_t find_before_a_block_locked(struct qy_mm *mm, struct qy_zone *zone,
-                                           const struct qy_request *request, uint64_t nr_frames)
+                                           const struct run *run)
 {
-    if (nr_frames <= QY_PAGEBLOCK_FRAMES || order_of(nr_frames) > QY_MAX_ORDER)
+    if (run->nr_frames <= QY_PAGEBLOCK_FRAMES || order_of(run->nr_frames) > QY_MAX_ORDER)
         return QY_PFN_NONE;
-    qy_zone_take_over_locked(mm, zone, request->migratetype, QY_MAX_ORDER);
-    uint32_t block = zone->list[request->migratetype][QY_MAX_ORDER].first;
+    qy_zone_take_over_locked(mm, zone, run->request->migratetype, QY_MAX_ORDER);
+    uint32_t block = zone->list[run->request->migratetype][QY_MAX_ORDER].first;
     if (block == QY_BLOCK_NONE)
         return QY_PFN_NONE;
     uint64_t index = (uint64_t)block * QY_PAGEBLOCK_FRAMES;
@@ -248,77 +236,59 @@ static qy_pfn_t find_before_a_block_locked(struct qy_mm *mm, struct qy_zone *zon
     return mm->start_pfn + first_free_locked(mm, zone, index, least);
 }
 
-enum where {
-    BEHIND_THE_LAST,
-    IN_A_BLOCK,
-    BEFORE_A_BLOCK,
-    ANYWHERE
-};
+/** The first frames of a block. */
+static qy_pfn_t find_block_locked(struct qy_mm *mm, struct qy_zone *zone, const struct run *run)
+{
+    unsigned order = order_of(run->nr_frames);
+    struct qy_request block = *run->request;
+    block.order = order > run->align_order ? order : run->align_order;
+    return block.order <= QY_MAX_ORDER ? qy_zone_find_locked(mm, zone, &block) : QY_PFN_NONE;
+}
 
-/** A run in some zone, without a block of its order. */
-static qy_pfn_t take_range(struct qy_mm *mm, const struct qy_request *request, enum where where,
-                           uint64_t nr_frames, unsigned align_order, bool *fresh)
+static qy_pfn_t find_anywhere_locked(struct qy_mm *mm, struct qy_zone *zone, const struct run *run)
+{
+    return find_range_locked(mm, zone, qy_frame_index(mm, zone->start_pfn),
+                             qy_frame_index(mm, zone->end_pfn), run->nr_frames,
+                             UINT64_C(1) << run->align_order);
+}
+
+#define NR_FINDS 5
+
+/** In the order in which they are asked. A power of two is a block, and so is what is aligned. */
+static const find_run_t finds[NR_FINDS] = {find_behind_last_locked, find_in_a_block_locked,
+                                           find_before_a_block_locked, find_block_locked,
+                                           find_anywhere_locked};
+#define FIRST_NATURAL 3
+
+/* ---- runs ---- */
+
+/** Exactly the run's frames, of the first zone that has it in such a place. */
+static qy_pfn_t take_found(struct qy_mm *mm, const struct run *run, find_run_t find, bool *fresh)
 {
     qy_pfn_t pfn = QY_PFN_NONE;
     struct qy_zone *zone;
-    qy_for_each_zone (zone, mm, request->node) {
-        if (pfn != QY_PFN_NONE || !qy_zone_may_serve(zone, request, nr_frames))
+    qy_for_each_zone (zone, mm, run->request->node) {
+        if (pfn != QY_PFN_NONE || !qy_zone_may_serve(zone, run->request, run->nr_frames))
             continue;
         qy_lock(&zone->lock);
-        if (where == BEHIND_THE_LAST)
-            pfn = find_behind_last_locked(mm, zone, nr_frames);
-        else if (where == IN_A_BLOCK)
-            pfn = find_in_a_block_locked(mm, zone, request, nr_frames);
-        else if (where == BEFORE_A_BLOCK)
-            pfn = find_before_a_block_locked(mm, zone, request, nr_frames);
-        else
-            pfn = find_anywhere_locked(mm, zone, nr_frames, align_order);
+        pfn = find(mm, zone, run);
         if (pfn != QY_PFN_NONE) {
-            *fresh = qy_take_range_locked(mm, zone, pfn, nr_frames);
-            zone->run_end = pfn + nr_frames;
+            *fresh = qy_take_range_locked(mm, zone, pfn, run->nr_frames);
+            zone->run_end = pfn + run->nr_frames;
         }
         qy_unlock(&zone->lock);
     }
     return pfn;
 }
 
-/* ---- runs ---- */
-
-/** As the first frames of a block; its tail goes back. */
-static qy_pfn_t take_block(struct qy_mm *mm, const struct qy_request *request, uint64_t nr_frames,
-                           unsigned order, bool *fresh)
-{
-    struct qy_request block = *request;
-    block.order = order;
-    qy_pfn_t pfn = qy_take_from_zones(mm, &block, fresh);
-    if (pfn == QY_PFN_NONE)
-        return pfn;
-    uint64_t tail = (UINT64_C(1) << order) - nr_frames;
-    struct qy_zone *zone = qy_zone_of(mm, pfn);
-    qy_lock(&zone->lock);
-    if (tail != 0)
-        qy_buddy_give_range_locked(mm, zone, pfn + nr_frames, tail, *fresh);
-    zone->run_end = pfn + nr_frames;
-    qy_unlock(&zone->lock);
-    return pfn;
-}
-
 static qy_pfn_t take_run(struct qy_mm *mm, const struct qy_request *request, uint64_t nr_frames,
                          unsigned align_order, bool *fresh)
 {
-    unsigned order = order_of(nr_frames) > align_order ? order_of(nr_frames) : align_order;
+    const struct run run = {request, nr_frames, align_order};
+    bool natural = align_order > 0 || (nr_frames & (nr_frames - 1)) == 0;
     qy_pfn_t pfn = QY_PFN_NONE;
-    bool natural = align_order > 0 || nr_frames == UINT64_C(1) << order;
-    if (!natural)
-        pfn = take_range(mm, request, BEHIND_THE_LAST, nr_frames, 0, fresh);
-    if (!natural && pfn == QY_PFN_NONE)
-        pfn = take_range(mm, request, IN_A_BLOCK, nr_frames, 0, fresh);
-    if (!natural && pfn == QY_PFN_NONE)
-        pfn = take_range(mm, request, BEFORE_A_BLOCK, nr_frames, 0, fresh);
-    if (pfn == QY_PFN_NONE && order <= QY_MAX_ORDER)
-        pfn = take_block(mm, request, nr_frames, order, fresh);
-    if (pfn == QY_PFN_NONE)
-        pfn = take_range(mm, request, ANYWHERE, nr_frames, align_order, fresh);
+    for (unsigned i = natural ? FIRST_NATURAL : 0; i < NR_FINDS && pfn == QY_PFN_NONE; i++)
+        pfn = take_found(mm, &run, finds[i], fresh);
     return pfn;
 }
 

@@ -123,12 +123,6 @@ qy_pfn_t qy_lend_block(struct qy_mm *mm, qy_gfp_t gfp, enum qy_lend promise, uns
     return pfn;
 }
 
-static uint64_t word_at(const struct qy_mm *mm, uint64_t index)
-{
-    const struct qy_bits512 *bits = &mm->free_bits[index / QY_PAGEBLOCK_FRAMES];
-    return bits->word[index % QY_PAGEBLOCK_FRAMES / QY_WORD_BITS];
-}
-
 /** Where the first word lies that has free frames, of a block of an ordinary type that has others;
  *  else UINT64_MAX. */
 static uint64_t find_gap_locked(const struct qy_mm *mm, uint64_t index, unsigned below,
@@ -137,7 +131,7 @@ static uint64_t find_gap_locked(const struct qy_mm *mm, uint64_t index, unsigned
     uint64_t found = UINT64_MAX, end = index + (UINT64_C(1) << below);
     bool whole = true;
     for (; index < end; index += QY_WORD_BITS) {
-        uint64_t word = word_at(mm, index) & mask;
+        uint64_t word = qy_free_word(mm, index) & mask;
         if (mm->blocks[index / QY_PAGEBLOCK_FRAMES].migratetype >= QY_MIGRATE_HIGHATOMIC)
             return UINT64_MAX;
         whole &= word == mask;
@@ -157,7 +151,7 @@ qy_pfn_t qy_lend_gap(struct qy_mm *mm, qy_pfn_t pfn, unsigned below, unsigned *o
     pfn = QY_PFN_NONE;
     if (found != UINT64_MAX) {
         bool fresh;
-        uint64_t word = word_at(mm, found) & mask;
+        uint64_t word = qy_free_word(mm, found) & mask;
         unsigned largest = (unsigned)qy_word_largest(word);
         *order = largest < *order ? largest : *order;
         found = found / QY_WORD_BITS * QY_WORD_BITS + qy_word_best_fit(word, *order);

@@ -302,11 +302,40 @@ QY_RACY static inline bool qy_frame_online(const struct qy_mm *mm, uint64_t inde
            (mm->blocks[index >> QY_PAGEBLOCK_ORDER].flags & QY_BLOCK_ONLINE);
 }
 
-/** The frame's bit is set; index: of a frame that has one. */
-QY_RACY static inline bool qy_frame_is_free(const struct qy_mm *mm, uint64_t index)
+/** The word that holds the frame's bit; index: of a frame that has one. */
+QY_RACY static inline uint64_t qy_free_word(const struct qy_mm *mm, uint64_t index)
 {
     const struct qy_bits512 *bits = &mm->free_bits[index / QY_PAGEBLOCK_FRAMES];
-    return bits->word[index % QY_PAGEBLOCK_FRAMES / QY_WORD_BITS] >> index % QY_WORD_BITS & 1;
+    return bits->word[index % QY_PAGEBLOCK_FRAMES / QY_WORD_BITS];
+}
+
+/** The frame's bit is set; index: of a frame that has one. */
+static inline bool qy_frame_is_free(const struct qy_mm *mm, uint64_t index)
+{
+    return qy_free_word(mm, index) >> index % QY_WORD_BITS & 1;
+}
+
+/** The first frame of [index, end) that is free, or that is not; end: none is so. */
+static inline uint64_t qy_next_frame(const struct qy_mm *mm, uint64_t index, uint64_t end,
+                                     bool free)
+{
+    while (index < end) {
+        uint64_t word = qy_free_word(mm, index);
+        word = (free ? word : ~word) >> index % QY_WORD_BITS;
+        if (word != 0) {
+            index += (unsigned)__builtin_ctzll(word);
+            break;
+        }
+        index = (index / QY_WORD_BITS + 1) * QY_WORD_BITS;
+    }
+    return index < end ? index : end;
+}
+
+/** Where the frame's pageblock ends, or @end if that comes before. */
+static inline uint64_t qy_block_end(uint64_t index, uint64_t end)
+{
+    uint64_t block_end = (index / QY_PAGEBLOCK_FRAMES + 1) * QY_PAGEBLOCK_FRAMES;
+    return block_end < end ? block_end : end;
 }
 
 /** Free frames of all zones. Racy: zone after zone. */
@@ -322,9 +351,9 @@ static inline uint64_t qy_free_frames(const struct qy_mm *mm)
 /** Frames of all zones that are not free: in use, or on a list. Racy, as they are. */
 static inline uint64_t qy_used_frames(const struct qy_mm *mm)
 {
-    uint64_t managed = atomic_load_explicit(&mm->managed, memory_order_relaxed);
+    uint64_t managed = atomic_load_explicit(&mm->managed, memory_order_acquire);
     uint64_t nr_free = qy_free_frames(mm);
-    return managed > nr_free ? managed - nr_free : 0; /* memory has come online meanwhile */
+    return managed > nr_free ? managed - nr_free : 0; /* memory comes online just now */
 }
 
 /** Free frames of a zone whose memory is still held; where none is ever given to the system

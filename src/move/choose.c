@@ -142,12 +142,6 @@ static enum qy_folio_cost cost_of(const struct qy_mm *mm, uint64_t index)
     return away ? QY_COST_MOVE : cost;
 }
 
-QY_RACY static bool all_free(const struct qy_mm *mm, uint64_t index)
-{
-    return mm->free_bits[index / QY_PAGEBLOCK_FRAMES]
-               .word[index % QY_PAGEBLOCK_FRAMES / QY_WORD_BITS] == ~UINT64_C(0);
-}
-
 /** What is looked at next lies in the next step. */
 static struct sums *next_step(struct search *search)
 {
@@ -174,7 +168,8 @@ static qy_pfn_t add_up(struct search *search, qy_pfn_t from, qy_pfn_t to)
     struct sums *of_step = &search->of_step[search->step_number % MOST_STEPS];
     for (qy_pfn_t pfn = from; pfn < last; search->looks++) {
         uint64_t index = qy_frame_index(mm, pfn);
-        if (index % QY_WORD_BITS == 0 && last - pfn >= QY_WORD_BITS && all_free(mm, index)) {
+        if (index % QY_WORD_BITS == 0 && last - pfn >= QY_WORD_BITS &&
+            qy_free_word(mm, index) == ~UINT64_C(0)) {
             pfn += QY_WORD_BITS;
             continue;
         }
@@ -227,20 +222,10 @@ static bool is_enough(const struct search *search)
 }
 
 /** The first frame in [pfn, end) that is free, or that is not; else end. */
-QY_RACY static qy_pfn_t next_free(const struct qy_mm *mm, qy_pfn_t pfn, qy_pfn_t end, bool free)
+static qy_pfn_t next_free(const struct qy_mm *mm, qy_pfn_t pfn, qy_pfn_t end, bool free)
 {
-    while (pfn < end) {
-        uint64_t index = qy_frame_index(mm, pfn), bit = index % QY_WORD_BITS;
-        uint64_t word = mm->free_bits[index / QY_PAGEBLOCK_FRAMES]
-                            .word[index % QY_PAGEBLOCK_FRAMES / QY_WORD_BITS];
-        word = (free ? word : ~word) >> bit;
-        if (word != 0) {
-            pfn += (unsigned)__builtin_ctzll(word);
-            break;
-        }
-        pfn += QY_WORD_BITS - bit;
-    }
-    return pfn < end ? pfn : end;
+    return mm->start_pfn +
+           qy_next_frame(mm, qy_frame_index(mm, pfn), qy_frame_index(mm, end), free);
 }
 
 /** A window from pfn on all of which is free, wherever it begins: no step passes over it. */

@@ -62,8 +62,7 @@ QY_RACY static uint64_t count_free(const struct qy_mm *mm, uint64_t index, uint6
         return mm->blocks[block].nr_free;
     uint64_t free = 0;
     for (uint64_t done = 0; done < frames; done += QY_WORD_BITS) {
-        uint64_t at = (index + done) % QY_PAGEBLOCK_FRAMES;
-        uint64_t word = mm->free_bits[block].word[at / QY_WORD_BITS] >> at % QY_WORD_BITS;
+        uint64_t word = qy_free_word(mm, index + done) >> index % QY_WORD_BITS;
         if (frames < QY_WORD_BITS)
             word &= (UINT64_C(1) << frames) - 1;
         free += qy_word_count(word);

@@ -67,8 +67,8 @@ static int ask_owners(struct qy_move *move, qy_pfn_t pfn, uint64_t nr_frames)
     uint64_t index = qy_frame_index(move->mm, pfn), end = index + nr_frames;
     int code = 0;
     while (index < end && code == 0 && move->no_target == 0) {
-        uint64_t next = (index / QY_PAGEBLOCK_FRAMES + 1) * QY_PAGEBLOCK_FRAMES;
-        code = ask_owners_within(move, index, next < end ? next : end);
+        uint64_t next = qy_block_end(index, end);
+        code = ask_owners_within(move, index, next);
         index = next;
     }
     return code;

@@ -272,9 +272,27 @@ static void aligned_to_a_gigabyte(void **state)
     assert_int_equal(take(8, 19), QY_PFN_NONE);
 }
 
+/* Wrong if it failed: who watches would be shown a peak of a whole block, most of which nobody ever
+ * had. */
+static void what_is_seen_in_use_is_the_run(void **state)
+{
+    struct qy_watch watch = {0};
+    (void)state;
+    atomic_store(&memory.mm->watch, &watch);
+    for (unsigned align = 0; align <= QY_MAX_ORDER; align++) {
+        uint64_t before = qy_used_frames(memory.mm);
+        atomic_store(&watch.peak, 0);
+        qy_pfn_t pfn = take(513, align);
+        assert_int_equal(watch.peak, before + 513);
+        give(pfn, 513);
+    }
+    atomic_store(&memory.mm->watch, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(what_is_seen_in_use_is_the_run, build, tear_down),
         cmocka_unit_test_setup_teardown(long_runs_begin_where_free_frames_do, build, tear_down),
         cmocka_unit_test_setup_teardown(each_length_is_exact, build, tear_down),
         cmocka_unit_test_setup_teardown(a_run_goes_back_from_its_end, build, tear_down),
