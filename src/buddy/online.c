@@ -56,6 +56,8 @@ static void online(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t pfn, uint64_
     qy_zone_extend(mm, zone, pfn, nr_frames, reserved ? 0 : nr_frames);
     if (!reserved)
         qy_buddy_give_range_locked(mm, zone, pfn, nr_frames, mm->options.lazy_backing);
+    /* Last, or who counts what is used meanwhile would count all of this. */
+    atomic_fetch_add_explicit(&mm->managed, reserved ? 0 : nr_frames, memory_order_release);
     qy_unlock(&zone->lock);
 }
 

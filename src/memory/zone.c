@@ -172,7 +172,6 @@ void qy_zone_extend(struct qy_mm *mm, struct qy_zone *zone, qy_pfn_t pfn, uint64
         zone->end_pfn = pfn + present;
     zone->present += present;
     zone->managed += managed;
-    atomic_fetch_add_explicit(&mm->managed, managed, memory_order_relaxed);
     qy_assert(zone->managed <= zone->present, "Z1");
     set_watermarks(mm);
     set_lowmem_reserves(mm);

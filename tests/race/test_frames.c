@@ -6,6 +6,7 @@
  */
 #include "support.h"
 
+#include "buddy/alloc.h"
 #include "memory/mm.h"
 
 #include <quarry/buddy.h>
@@ -220,9 +221,47 @@ static void sections_come_online_meanwhile(void **state)
     test_memory_free(&memory);
 }
 
+static void *look_at_the_peak(void *looks)
+{
+    for (; !atomic_load(&world.over); ++*(_Atomic unsigned *)looks)
+        qy_note_peak(world.mm);
+    return NULL;
+}
+
+/* Wrong if it failed: while memory comes online, frames that nobody ever had would count as used:
+ * up to 64 MiB in the peak that a program is said to have needed. */
+static void what_comes_online_was_never_used(void **state)
+{
+    (void)state;
+    const struct qy_range ranges[] = {
+        {.base = 0, .bytes = 4 * MIB},
+        {.base = 4 * MIB, .bytes = 8 * GIB, .type = QY_RANGE_HOTPLUG},
+    };
+    const struct qy_memmap map = {.ranges = ranges, .nr_ranges = 2, .nr_nodes = 1};
+    struct test_memory memory;
+    _Atomic unsigned looks = 0;
+    pthread_t looker;
+
+    test_memory_build(&memory, &map, NULL, 0, 0);
+    world.mm = memory.mm;
+    uint64_t used = qy_used_frames(world.mm);
+    atomic_store(&world.over, false);
+    assert_int_equal(pthread_create(&looker, NULL, look_at_the_peak, &looks), 0);
+    for (uint64_t at = 4 * MIB; at < 8 * GIB; at += 64 * MIB) {
+        for (unsigned before = looks; looks - before < 2;) /* it runs just now */
+            sched_yield();
+        assert_int_equal(qy_mm_online(world.mm, at / PAGE, 64 * MIB / PAGE), 0);
+    }
+    atomic_store(&world.over, true);
+    pthread_join(looker, NULL);
+    assert_true(atomic_load(&world.mm->peak) <= used);
+    test_memory_free(&memory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_comes_online_was_never_used),
         cmocka_unit_test(a_process_grows_is_drained_and_trimmed),
         cmocka_unit_test(sections_come_online_meanwhile),
     };
