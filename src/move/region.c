@@ -72,17 +72,23 @@ static bool is_one_zone(const struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames
     return true;
 }
 
-/** The first free run that ends below this frame; more may have to come online for it. */
+/** What of the run is not online comes online, and no more than that. False: it cannot. */
+static bool come_online(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames)
+{
+    qy_pfn_t end = pfn + nr_frames;
+    while (pfn < end && qy_frame_online(mm, qy_frame_index(mm, pfn)))
+        pfn += PART_FRAMES;
+    return pfn >= end || (mm->options.grow && qy_mm_online(mm, pfn, end - pfn) == 0);
+}
+
+/** The first free run that ends below this frame; some of it may have to come online. */
 static qy_pfn_t take_below(struct qy_mm *mm, const struct qy_request *request, uint64_t nr_frames,
                            qy_pfn_t below)
 {
     qy_pfn_t pfn = mm->start_pfn;
     for (; pfn + nr_frames <= below && pfn + nr_frames <= mm->start_pfn + mm->nr_frames;
          pfn += PART_FRAMES) {
-        while (!qy_frame_online(mm, qy_frame_index(mm, pfn + nr_frames - 1)) && mm->options.grow &&
-               qy_grow(mm, request, PART_FRAMES) == 0)
-            ;
-        if (is_one_zone(mm, pfn, nr_frames) &&
+        if (come_online(mm, pfn, nr_frames) && is_one_zone(mm, pfn, nr_frames) &&
             qy_zone_may_serve(qy_zone_of(mm, pfn), request, nr_frames) &&
             qy_take_behind(mm, pfn, nr_frames))
             return pfn;

@@ -144,9 +144,41 @@ static void below_a_limit(void **state)
     test_memory_free(&memory);
 }
 
+/* Wrong if it failed: a region that must lie below a limit, where there is no place for it, would
+ * bring all memory online before it is refused; or more than it needs, where there is. */
+static void below_a_limit_no_more_comes_online(void **state)
+{
+    const struct qy_range ranges[] = {
+        {.base = 4 * GIB, .bytes = 8 * MIB},
+        {.base = 4 * GIB + 64 * MIB, .bytes = 512 * MIB, .type = QY_RANGE_HOTPLUG},
+    };
+    const struct qy_memmap map = {.ranges = ranges, .nr_ranges = 2, .nr_nodes = 1};
+    const struct qy_mm_options options = {.min_free_kbytes = 1, .movable = true, .grow = true};
+    struct qy_cma_options region = {
+        .name = "isp", .ranges = {{QY_PFN_NONE, 32 * MIB / PAGE}}, .nr_ranges = 1};
+    struct test_memory memory;
+    struct qy_error error;
+    struct qy_mm_stat before, stat;
+    (void)state;
+    test_memory_build(&memory, &map, &options, 4 * GIB, 576 * MIB);
+    qy_mm_stat(memory.mm, &before);
+    region.below = (4 * GIB + 64 * MIB + 28 * MIB) / PAGE; /* 28 MiB, behind a hole */
+    assert_null(qy_cma_create(memory.mm, &region, &error));
+    qy_mm_stat(memory.mm, &stat);
+    assert_int_equal(stat.managed, before.managed);
+    region.below += 100 * MIB / PAGE;
+    struct qy_cma *cma = qy_cma_create(memory.mm, &region, &error);
+    assert_non_null(cma);
+    qy_mm_stat(memory.mm, &stat);
+    assert_int_equal(stat.managed, before.managed + 32 * MIB / PAGE);
+    test_rules(memory.mm);
+    test_memory_free(&memory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(below_a_limit_no_more_comes_online),
         cmocka_unit_test(in_the_lowest_zone),
         cmocka_unit_test(ranges_of_their_own),
         cmocka_unit_test(below_a_limit),
