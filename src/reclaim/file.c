@@ -78,15 +78,14 @@ struct qy_file *qy_file_create(struct qy_mm *mm, const char *name, const struct 
     return file;
 }
 
-/** What could not be written is lost: nothing is dirty. No area has a page. */
+/** What could not be written is lost: nothing is dirty. */
 static void discard(struct qy_file *file)
 {
     qy_lock(&file->mapping.lock);
-    for (uint32_t page = 0; qy_index_next(&file->index, &page, false);) {
-        uint32_t frame = qy_file_ready(file, page, true);
-        if (frame != QY_NO_FRAME && qy_file_unmap_page(file, page, frame))
-            qy_file_remove(file, page, frame);
-    }
+    int code = qy_file_unmap(file, 0, UINT64_MAX);
+    qy_assert(code == 0, "W7"); /* no area has a page */
+    (void)code;
+    qy_file_remove_from(file, 0);
     qy_assert(file->nr_pages == 0 && file->nr_dirty == 0, "W2");
     qy_unlock(&file->mapping.lock);
 }

@@ -31,6 +31,9 @@
 
 /** Pages that are read or written in one call of the backing: 512 KiB. */
 #define QY_BATCH 128u
+/** Pages that go before others may have the lock; not where areas have them, which lose them in one
+ *  call of the port. */
+#define QY_GONE_AT_ONCE 64u
 /** Of a file: each page has a number below UINT32_MAX. */
 #define QY_FILE_MOST_BYTES ((UINT64_C(1) << 44) - QY_PAGE_BYTES)
 
@@ -83,6 +86,12 @@ static inline void *qy_file_address(const struct qy_file *file, uint32_t frame)
 static inline bool qy_folio_in_use(const struct qy_folio *folio)
 {
     return folio->pins != folio->long_pins;
+}
+
+/** Nobody is just reading, changing, writing out or moving it. (m) */
+static inline bool qy_folio_at_rest(const struct qy_folio *folio)
+{
+    return !(folio->flags & (QY_FOLIO_BUSY | QY_FOLIO_WRITEBACK)) && !qy_folio_in_use(folio);
 }
 
 /** Where the file ends, as far as nobody cuts it off. (m) */
@@ -168,6 +177,9 @@ void qy_file_change_end(struct qy_file *file);
 /** What the last page has behind the end reads as zero if the file becomes longer. mapping.lock
  *  held; it may be let go of. */
 void qy_file_clear_end(struct qy_file *file);
+/** All pages from this one on go, when nobody uses them; no area has any. mapping.lock held; it is
+ *  let go of after each run of pages. */
+void qy_file_remove_from(struct qy_file *file, uint32_t page);
 
 /* ---- readahead.c. Without the lock ---- */
 

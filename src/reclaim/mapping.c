@@ -16,10 +16,6 @@
 #include "buddy/lend.h"
 #include "reclaim/file.h"
 
-/** Who uses the file waits for so many at most, unless areas have them: these are taken from there
- *  in one call of the port. */
-#define DROPPED_AT_ONCE 64u
-
 QY_RACY static enum qy_folio_cost cost(const struct qy_mapping *mapping,
                                        const struct qy_folio *folio)
 {
@@ -37,8 +33,7 @@ static int look(struct qy_file *file, uint32_t page, uint32_t frame)
     const struct qy_folio *folio = qy_file_folio(file, frame);
     if (folio->long_pins != 0)
         return -QY_EBUSY;
-    bool at_rest = !(folio->flags & (QY_FOLIO_BUSY | QY_FOLIO_WRITEBACK)) && folio->pins == 0;
-    return at_rest ? 0 : -QY_EAGAIN;
+    return qy_folio_at_rest(folio) ? 0 : -QY_EAGAIN;
 }
 
 static int isolate(struct qy_mapping *mapping, uint32_t index, qy_pfn_t pfn, unsigned count)
@@ -92,7 +87,7 @@ static int drop(struct qy_mapping *mapping, uint32_t index, qy_pfn_t pfn, unsign
         if (code != 0)
             break;
         flags |= qy_file_folio(file, frame + done)->flags;
-        if (done >= DROPPED_AT_ONCE && !(flags & QY_FOLIO_MAPPED))
+        if (done >= QY_GONE_AT_ONCE && !(flags & QY_FOLIO_MAPPED))
             break;
     }
     if ((flags & QY_FOLIO_MAPPED) && qy_file_unmap(file, index, done) != 0) {

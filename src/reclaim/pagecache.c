@@ -121,13 +121,6 @@ void qy_file_remove(struct qy_file *file, uint32_t page, uint32_t frame)
 
 /* ---- states ---- */
 
-/** Nobody is just reading, changing or moving it. */
-static bool is_at_rest(const struct qy_file *file, uint32_t frame)
-{
-    const struct qy_folio *folio = qy_file_folio(file, frame);
-    return !(folio->flags & (QY_FOLIO_BUSY | QY_FOLIO_WRITEBACK)) && !qy_folio_in_use(folio);
-}
-
 void qy_file_not_busy(struct qy_file *file, uint32_t frame)
 {
     struct qy_folio *folio = qy_file_folio(file, frame);
@@ -228,11 +221,13 @@ int qy_file_leave_region(struct qy_file *file, uint32_t page, uint32_t *frame, b
         return -QY_ENOMEM;
     uint32_t to = (uint32_t)qy_frame_index(mm, pfn);
     int code = -QY_EAGAIN;
-    if (qy_index_get(&file->index, page) == *frame && is_at_rest(file, *frame))
+    bool there = qy_index_get(&file->index, page) == *frame;
+    bool in_use = there && !qy_folio_at_rest(qy_file_folio(file, *frame));
+    if (there && !in_use)
         code = qy_file_unmap_page(file, page, *frame) ? 0 : -QY_ENOMEM;
     if (code != 0) {
         qy_lend_return(mm, pfn, 1);
-        if (qy_index_get(&file->index, page) == *frame && !is_at_rest(file, *frame))
+        if (in_use)
             qy_file_wait(file);
         return code;
     }
@@ -255,9 +250,8 @@ bool qy_file_evict(struct qy_file *file, uint32_t page, uint32_t frame, bool kee
 {
     struct qy_mm *mm = file->mapping.mm;
     const struct qy_folio *folio = qy_file_folio(file, frame);
-    if (folio->pins != 0 || (folio->flags & (QY_FOLIO_BUSY | QY_FOLIO_WRITEBACK | QY_FOLIO_DIRTY)))
-        return false;
-    if (!qy_file_unmap_page(file, page, frame))
+    if (folio->pins != 0 || !qy_folio_at_rest(folio) || (folio->flags & QY_FOLIO_DIRTY) ||
+        !qy_file_unmap_page(file, page, frame))
         return false;
     uint32_t to;
     if (keep && !qy_frame_in_guaranteed(mm, frame) && qy_lend_guaranteed(mm, 1, &to) == 1) {

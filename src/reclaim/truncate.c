@@ -10,11 +10,12 @@
  *
  * RULES   none of its own: it does as pagecache.c says.
  *
- * LOCKS   mapping.lock; one change of a file at a time.
+ * LOCKS   mapping.lock, let go of after each 64 pages that went; one change of a file at a time.
  *
- * COST    A step for each page that goes.
+ * COST    A step for each page that goes, and a lock pair for those that lie in a row.
  */
 #include "base/errno.h"
+#include "buddy/lend.h"
 #include "reclaim/file.h"
 
 /** Is a page from this one on pinned? */
@@ -37,13 +38,27 @@ static uint32_t unused(struct qy_file *file, uint32_t page)
     }
 }
 
-/** All pages from this one on go. No area has any. */
-static void remove_from(struct qy_file *file, uint32_t page)
+/** This page, which nobody uses, goes; and with it those behind it, as long as the next frame has
+ *  the next page, which nobody uses either. Lets go of the lock. */
+static void remove_run(struct qy_file *file, uint32_t page, uint32_t frame)
+{
+    struct qy_mm *mm = file->mapping.mm;
+    unsigned count = 1;
+    while (count < QY_GONE_AT_ONCE && qy_index_get(&file->index, page + count) == frame + count &&
+           qy_folio_at_rest(qy_file_folio(file, frame + count)))
+        count++;
+    qy_file_forget_run(file, page, frame, count);
+    qy_unlock(&file->mapping.lock);
+    qy_lend_return(mm, mm->start_pfn + frame, count);
+    qy_lock(&file->mapping.lock);
+}
+
+void qy_file_remove_from(struct qy_file *file, uint32_t page)
 {
     while (qy_index_next(&file->index, &page, false)) {
         uint32_t frame = unused(file, page);
         if (frame != QY_NO_FRAME)
-            qy_file_remove(file, page, frame);
+            remove_run(file, page, frame);
     }
 }
 
@@ -104,7 +119,7 @@ int qy_file_truncate(struct qy_file *file, uint64_t bytes)
     if (!shorter || file->ops.truncate != NULL)
         code = change(file, bytes);
     if (code == 0 && shorter) {
-        remove_from(file, (uint32_t)qy_file_pages(file));
+        qy_file_remove_from(file, (uint32_t)qy_file_pages(file));
         qy_file_clear_end(file);
     }
     qy_unlock(&file->mapping.lock);
@@ -126,18 +141,18 @@ uint64_t qy_file_drop(struct qy_file *file)
 {
     if (qy_port_inherited(file))
         return 0;
+    struct qy_mapping *mapping = &file->mapping;
     uint64_t dropped = 0;
-    qy_lock(&file->mapping.lock);
-    for (uint32_t page = 0; qy_index_next(&file->index, &page, false); page++) {
-        uint32_t frame = qy_index_get(&file->index, page);
-        const struct qy_folio *folio = qy_file_folio(file, frame);
-        if (folio->pins != 0 ||
-            (folio->flags & (QY_FOLIO_BUSY | QY_FOLIO_WRITEBACK | QY_FOLIO_DIRTY)) ||
-            !qy_file_unmap_page(file, page, frame))
-            continue;
-        qy_file_remove(file, page, frame);
-        dropped++;
+    uint32_t page = 0;
+    qy_lock(&mapping->lock);
+    while (qy_index_next(&file->index, &page, false)) {
+        qy_pfn_t pfn = mapping->mm->start_pfn + qy_index_get(&file->index, page);
+        qy_unlock(&mapping->lock);
+        int gone = mapping->ops->drop(mapping, page, pfn, QY_GONE_AT_ONCE);
+        dropped += gone > 0 ? (unsigned)gone : 0;
+        page += gone > 0 ? (unsigned)gone : 1;
+        qy_lock(&mapping->lock);
     }
-    qy_unlock(&file->mapping.lock);
+    qy_unlock(&mapping->lock);
     return dropped;
 }

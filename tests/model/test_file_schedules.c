@@ -413,9 +413,63 @@ static void what_is_in_hand_is_waited_for(void **state)
     full_no_more();
 }
 
+/* ---- a long file goes ---- */
+
+#define LONG 192u
+
+static uint64_t (*go)(struct qy_file *file);
+static bool looked_between;
+
+static uint64_t cut_all(struct qy_file *cut)
+{
+    return qy_file_truncate(cut, 0) == 0 ? LONG : 0;
+}
+
+static void a_long_file(void)
+{
+    static unsigned char bytes[LONG * PAGE];
+    backing = (struct backing){.length = 0};
+    backing_fill(&backing, sizeof(bytes));
+    file = qy_file_create(mm, "array", &backing_ops, &backing, sizeof(bytes), NULL);
+    assert_non_null(file);
+    assert_int_equal(qy_file_read(file, bytes, sizeof(bytes), 0), sizeof(bytes));
+}
+
+static void go_against_look(int cpu, void *unused)
+{
+    (void)unused;
+    if (cpu == 0) {
+        assert_int_equal(go(file), LONG);
+        return;
+    }
+    qy_lock(&file->mapping.lock);
+    looked_between |= file->nr_pages > 0 && file->nr_pages < LONG;
+    qy_unlock(&file->mapping.lock);
+}
+
+static void all_is_gone(void)
+{
+    assert_int_equal(file->nr_pages, 0);
+    close_file();
+}
+
+/* Wrong if it failed: who uses one page of a file would wait until all others are gone. */
+static void others_use_a_file_that_goes(void **state)
+{
+    static uint64_t (*const ways[])(struct qy_file *) = {qy_file_drop, cut_all};
+    (void)state;
+    for (unsigned i = 0; i < COUNT_OF(ways); i++) {
+        go = ways[i];
+        looked_between = false;
+        try_all(2, a_long_file, go_against_look, all_is_gone);
+        assert_true(looked_between);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(others_use_a_file_that_goes),
         cmocka_unit_test(cut_in_vain),
         cmocka_unit_test(the_last_look),
         cmocka_unit_test(an_area_comes_again),
