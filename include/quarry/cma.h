@@ -108,7 +108,9 @@ struct qy_cma_report {
      * that were tried, those that were moved, and those that were dropped, of which some were dirty
      * and had to be written: where there was no room to move them to. */
     uint64_t free, moved, dropped, written;
-    uint64_t nr_stuck; /* of a failure, all; the first QY_CMA_MAX_STUCK are named */
+    /** Frames that could not be had, of a failure or of the block at which a partial request ended;
+     *  the first QY_CMA_MAX_STUCK are named. 0 if all of it came. */
+    uint64_t nr_stuck;
     struct qy_cma_stuck stuck[QY_CMA_MAX_STUCK];
 };
 

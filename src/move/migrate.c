@@ -95,7 +95,7 @@ static unsigned move_isolated(struct qy_move *move, struct qy_mapping *mapping, 
 /** There is no frame to move it to. What can be written can then be dropped, in this round or the
  *  next; else the round ends here, somebody has to give something up, and the next one tries
  *  again. */
-static void make_room(struct qy_move *move, struct qy_mapping *mapping, uint32_t index,
+static void clean_or_wait(struct qy_move *move, struct qy_mapping *mapping, uint32_t index,
                       qy_pfn_t pfn)
 {
     const struct qy_mapping_ops *ops = mapping->ops;
@@ -122,7 +122,7 @@ static unsigned move_run(struct qy_move *move, struct qy_mapping *mapping, uint3
         return 1;
     unsigned done = move_isolated(move, mapping, index, pfn, (unsigned)isolated);
     if (done == 0)
-        make_room(move, mapping, index, pfn);
+        clean_or_wait(move, mapping, index, pfn);
     return done > 0 ? done : 1;
 }
 

@@ -247,7 +247,7 @@ static bool ask_for_more(struct qy_vmscan *vmscan, qy_gfp_t gfp, unsigned order)
 }
 
 /** Who cannot move needs frames that lie together, even if he asks for one: others will come. */
-static uint64_t make_room(struct qy_vmscan *vmscan, unsigned order)
+static uint64_t reclaim_together(struct qy_vmscan *vmscan, unsigned order)
 {
     uint64_t frames = 0;
     if (qy_lru_pages(vmscan, ORDINARY) == 0)
@@ -283,7 +283,7 @@ static uint64_t give_way(struct qy_vmscan *vmscan, qy_gfp_t gfp, unsigned order,
     unsigned places = gfp & QY_GFP_MOVABLE ? LENDING : ORDINARY;
     uint64_t asked = UINT64_C(1) << (order < 31 ? order : 31);
     uint64_t wanted = asked > QY_LEAST_WANTED ? asked : QY_LEAST_WANTED;
-    uint64_t frames = places == ORDINARY ? make_room(vmscan, order) : 0;
+    uint64_t frames = places == ORDINARY ? reclaim_together(vmscan, order) : 0;
     uint64_t missing = lacks(mm, gfp, asked);
     *held = 0;
     if (frames >= asked && missing == 0)

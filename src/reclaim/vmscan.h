@@ -84,7 +84,7 @@ struct qy_vmscan {
     void *oom_cookie;              /* (l) */
     qy_reclaim_t next_reclaim;     /* (i) who gives up after the cache: slab/ */
     char *_Atomic spare_page;      /* to read by when there is no other; NULL: in use, or none */
-    uint32_t window_block;         /* (l) where window.c goes on looking */
+    _Atomic uint32_t window_block; /* a hint: where window.c goes on looking */
 
     struct qy_stalls stalls;
 

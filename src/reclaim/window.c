@@ -20,7 +20,7 @@
  * RULES   T5  in memory/folio.h.
  *
  * LOCKS   zone->lock through buddy/lend.h; mapping.lock through the mapping's ops; within
- *         mm->grace. vmscan->lock for where to go on.
+ *         mm->grace. Where to go on is a hint, which needs none.
  *
  * COST    A tag and a folio are read for each frame of the places that are looked at.
  */
@@ -116,7 +116,7 @@ static bool find(struct qy_vmscan *vmscan, uint64_t frames, bool mixed, struct w
 {
     struct qy_mm *mm = vmscan->mm;
     uint64_t end = qy_described_frames(mm), step = step_of(frames), passed = 0;
-    uint64_t last = __atomic_load_n(&vmscan->window_block, __ATOMIC_RELAXED);
+    uint64_t last = atomic_load_explicit(&vmscan->window_block, memory_order_relaxed);
     struct window window = {.index = last * QY_PAGEBLOCK_FRAMES / step * step, .frames = frames};
     unsigned places = 0, looks = 0;
     *best = (struct window){.frames = frames, .cost = IMPOSSIBLE};
@@ -178,8 +178,8 @@ uint64_t qy_reclaim_window(struct qy_vmscan *vmscan, unsigned order)
     uint64_t wanted = UINT64_C(1) << order;
     bool small = wanted < QY_PAGEBLOCK_FRAMES;
     if ((small && find(vmscan, wanted, true, &window)) || find(vmscan, wanted, false, &window)) {
-        __atomic_store_n(&vmscan->window_block, (uint32_t)(window.index / QY_PAGEBLOCK_FRAMES),
-                         __ATOMIC_RELAXED);
+        atomic_store_explicit(&vmscan->window_block, (uint32_t)(window.index / QY_PAGEBLOCK_FRAMES),
+                              memory_order_relaxed);
         frames = take(mm, &window);
     }
     qy_grace_leave(&mm->grace, ticket);

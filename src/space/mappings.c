@@ -273,8 +273,8 @@ static void settle_pages(struct qy_space *space, const struct block *block, qy_p
     space->nr_faults += count - moved;
 }
 
-/** What the pages hold goes to the new frames, and so does the host. 0; -ENOMEM: the host may have
- *  less of them than before. */
+/** What the pages hold goes to the new frames, and so does the host. On an error they are in doubt:
+ *  on the old frames still, but the host may let some of them only be read, or have none. */
 static int carry_over(struct qy_space *space, const struct block *block, qy_pfn_t to, bool fresh)
 {
     int code = (block->prot & QY_PROT_WRITE) ? close_pages(space, block) : 0;
