@@ -4,10 +4,7 @@
 #include "json.h"
 #include "tool.h"
 
-#include <errno.h>
 #include <jansson.h>
-#include <limits.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -17,9 +14,8 @@ enum {
 struct request {
     const struct what *what; /* NULL: all */
     bool named;
-    bool host, json;
-    pid_t pid;     /* 0: not given */
-    size_t memory; /* 0: all of the process's */
+    bool json;
+    struct whose whose; /* memory 0: all of the process's */
 };
 
 static void take_what(struct request *request, const char *name, struct argp_state *state)
@@ -42,78 +38,20 @@ static void take_what(struct request *request, const char *name, struct argp_sta
                      name);
 }
 
-static pid_t parse_pid(const char *text)
-{
-    char *end;
-    errno = 0;
-    long pid = strtol(text, &end, 10);
-    return errno == 0 && end != text && *end == '\0' && pid > 0 && pid <= INT_MAX ? (pid_t)pid : 0;
-}
-
-void take_pid(struct argp_state *state, const char *argument, pid_t *pid)
-{
-    if (*pid != 0)
-        argp_failure(state, EXIT_USAGE, 0, "one PID at a time: '%s' is one too many", argument);
-    *pid = parse_pid(argument);
-    if (*pid == 0)
-        argp_failure(state, EXIT_USAGE, 0, "'%s' is not a PID", argument);
-}
-
-size_t take_number(struct argp_state *state, const char *argument)
-{
-    pid_t number = parse_pid(argument);
-    if (number == 0)
-        argp_failure(state, EXIT_USAGE, 0, "--memory: '%s' is no number from 1 on", argument);
-    return (size_t)number;
-}
-
-int check_memory(const struct target *target, size_t memory)
-{
-    if (memory <= target->count)
-        return EXIT_OK;
-    complain("process %d (%s) has no memory %zu: it has %zu", (int)target->pid, target->name,
-             memory, target->count);
-    return EXIT_FAILED;
-}
-
-void check_whose(struct argp_state *state, pid_t pid, size_t memory, bool host)
-{
-    if (host && pid != 0)
-        argp_failure(state, EXIT_USAGE, 0, "either a PID or --host, not both");
-    if (host && memory != 0)
-        argp_failure(state, EXIT_USAGE, 0, "--memory is of a process, this machine has one");
-    if (!host && pid == 0)
-        argp_failure(state, EXIT_USAGE, 0, "whose? give a PID, or --host for this machine's own");
-}
-
 static error_t parse(int key, char *argument, struct argp_state *state)
 {
     struct request *request = state->input;
-    switch (key) {
-    case KEY_HOST:
-        request->host = true;
-        return 0;
-    case KEY_MEMORY:
-        request->memory = take_number(state, argument);
-        return 0;
-    case KEY_JSON:
+    if (key == KEY_JSON) {
         request->json = true;
         return 0;
-    case ARGP_KEY_ARG:
-        if (!request->named) {
-            take_what(request, argument, state);
-            return 0;
-        }
-        take_pid(state, argument, &request->pid);
-        return 0;
-    case ARGP_KEY_END:
-        if (!request->named)
-            argp_failure(state, EXIT_USAGE, 0, "show what? --help lists what can be shown");
-        check_whose(state, request->pid, request->memory, request->host);
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
     }
+    if (key == ARGP_KEY_ARG && !request->named) {
+        take_what(request, argument, state);
+        return 0;
+    }
+    if (key == ARGP_KEY_END && !request->named)
+        argp_failure(state, EXIT_USAGE, 0, "show what? --help lists what can be shown");
+    return whose_parse(key, argument, state, &request->whose);
 }
 
 static void list_whats(FILE *out)
@@ -190,7 +128,7 @@ static int show_memory(const struct request *request, const struct target *targe
 {
     struct views views = {.nr_zones = 0};
     int status = remote_read(target, memory, &views);
-    if (status == EXIT_OK && target->count > 1 && request->memory == 0 && !request->json)
+    if (status == EXIT_OK && target->count > 1 && request->whose.memory == 0 && !request->json)
         printf("%s== memory %zu of %zu%s, %s in use ==\n", memory > 0 ? "\n" : "", memory + 1,
                target->count, memory == 0 && target->has_malloc ? ", malloc's" : "",
                human_bytes(views_used(&views) * views.memory.page_bytes));
@@ -205,13 +143,11 @@ static int show_memory(const struct request *request, const struct target *targe
 static int show_process(const struct request *request, json_t *object)
 {
     struct target target;
-    int status = target_find(&target, request->pid);
-    if (status == EXIT_OK)
-        status = check_memory(&target, request->memory);
-    bool all = request->memory == 0 && target.count > 1;
+    int status = whose_find(&request->whose, &target);
+    bool all = request->whose.memory == 0 && target.count > 1;
     json_t *memories = all && status == EXIT_OK ? json_array() : NULL;
     for (size_t m = 0; m < target.count && status == EXIT_OK; m++) {
-        if (!all && m + 1 != request->memory && target.count > 1)
+        if (!all && m + 1 != request->whose.memory && target.count > 1)
             continue;
         json_t *one = all ? json_object() : object;
         status = show_memory(request, &target, m, one);
@@ -241,11 +177,11 @@ int command_show(int argc, char **argv)
                "formats of Linux's /proc. The process is not stopped.\v",
         .help_filter = what_list,
     };
-    struct request request = {.pid = 0};
+    struct request request = {.what = NULL};
     argp_parse(&argp, argc, argv, 0, NULL, &request);
 
     json_t *object = json_object();
-    int status = request.host ? show_host(&request, object) : show_process(&request, object);
+    int status = request.whose.host ? show_host(&request, object) : show_process(&request, object);
     if (request.json && json_object_size(object) > 0)
         json_write(object, stdout);
     else

@@ -51,22 +51,27 @@ int command_run(int argc, char **argv);
 int command_show(int argc, char **argv);
 int command_top(int argc, char **argv);
 
-struct target;
-
-/* show.c */
+/* whose.c */
 
 /** Options of each command that looks. */
 #define KEY_HOST 256
 #define KEY_MEMORY 257
-/** The one argument that is a PID; what is none, or one too many, ends the program. */
-void take_pid(struct argp_state *state, const char *argument, pid_t *pid);
-/** The number of a process's memory, from 1. */
-size_t take_number(struct argp_state *state, const char *argument);
-/** Either a PID or --host: an empty $(pidof ...) is no wish to see this machine, which has one
- *  memory. */
-void check_whose(struct argp_state *state, pid_t pid, size_t memory, bool host);
-/** 0, or an exit status: there is no such memory, and it has complained. */
-QY_MUST_CHECK int check_memory(const struct target *target, size_t memory);
+
+struct target;
+
+/** Whose memory is looked at. All zero: nobody's yet. */
+struct whose {
+    pid_t pid;     /* 0: not given */
+    size_t memory; /* of the process, from 1; 0: not given */
+    bool host;     /* this machine's */
+};
+
+/** For a command's parser: what it does not know itself. A wrong argument, one too many, or none
+ *  ends the program. */
+error_t whose_parse(int key, char *argument, struct argp_state *state, struct whose *whose);
+/** Find the process, and see that it has the memory. 0, or an exit status: it has complained. The
+ *  target is to be forgotten whatever comes. */
+QY_MUST_CHECK int whose_find(const struct whose *whose, struct target *target);
 
 /* views.c */
 

@@ -267,43 +267,19 @@ static int watch(const struct target *target, size_t memory)
     return status;
 }
 
-static int watch_process(pid_t pid, size_t memory)
+static int watch_process(const struct whose *whose)
 {
     struct target target;
-    int status = target_find(&target, pid);
+    int status = whose_find(whose, &target);
     if (status == EXIT_OK)
-        status = check_memory(&target, memory);
-    if (status == EXIT_OK)
-        status = watch(&target, memory != 0 ? memory - 1 : 0);
+        status = watch(&target, whose->memory != 0 ? whose->memory - 1 : 0);
     target_forget(&target);
     return status;
 }
 
-struct request {
-    pid_t pid;     /* 0: not given */
-    size_t memory; /* 0: not given */
-    bool host;
-};
-
 static error_t parse(int key, char *argument, struct argp_state *state)
 {
-    struct request *request = state->input;
-    switch (key) {
-    case KEY_HOST:
-        request->host = true;
-        return 0;
-    case KEY_MEMORY:
-        request->memory = take_number(state, argument);
-        return 0;
-    case ARGP_KEY_ARG:
-        take_pid(state, argument, &request->pid);
-        return 0;
-    case ARGP_KEY_END:
-        check_whose(state, request->pid, request->memory, request->host);
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
+    return whose_parse(key, argument, state, state->input);
 }
 
 int command_top(int argc, char **argv)
@@ -323,11 +299,11 @@ int command_top(int argc, char **argv)
                "regions, and the largest caches. The process is not stopped. q or ^C ends it; m "
                "goes on to the next of several memories.",
     };
-    struct request request = {.pid = 0};
-    argp_parse(&argp, argc, argv, 0, NULL, &request);
+    struct whose whose = {.pid = 0};
+    argp_parse(&argp, argc, argv, 0, NULL, &whose);
     if (!isatty(STDOUT_FILENO) || !isatty(STDIN_FILENO)) {
         complain("top needs a terminal; 'quarry show' prints");
         return EXIT_FAILED;
     }
-    return request.host ? watch(NULL, 0) : watch_process(request.pid, request.memory);
+    return whose.host ? watch(NULL, 0) : watch_process(&whose);
 }
