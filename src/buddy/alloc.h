@@ -8,6 +8,8 @@
 #include "base/percpu.h"
 #include "memory/mm.h"
 
+/* ---- request.c ---- */
+
 /** What a request may use, read out of its gfp once. */
 struct qy_request {
     qy_gfp_t gfp;
@@ -23,12 +25,8 @@ struct qy_request {
 QY_MUST_CHECK bool qy_request_read(struct qy_request *request, unsigned node, qy_gfp_t gfp,
                                    unsigned order);
 
-/**
- * Take a block through the slot's lists, or from the zones. @cpu: the caller is inside this
- * slot; NULL: no slot. Grows the memory if it may; never reclaims. Sets no tag.
- */
-QY_MUST_CHECK qy_pfn_t qy_take_pages(struct qy_mm *mm, struct qy_cpu *cpu,
-                                     const struct qy_request *request, bool *fresh);
+/** May the request use this zone at all? */
+bool qy_zone_may_use(const struct qy_zone *zone, const struct qy_request *request);
 
 /** Where a block of one zone lies: of the request's migratetype, or of another's as fallbacks[]
  *  says. Taking it is left to the caller. zone->lock held. */
@@ -50,6 +48,15 @@ uint64_t qy_zone_lacks(const struct qy_zone *zone, const struct qy_request *requ
 /** May the request take so many frames of this zone, down to its low watermark? */
 bool qy_zone_may_serve(const struct qy_zone *zone, const struct qy_request *request,
                        uint64_t nr_frames);
+
+/* ---- alloc.c ---- */
+
+/**
+ * Take a block through the slot's lists, or from the zones. @cpu: the caller is inside this
+ * slot; NULL: no slot. Grows the memory if it may; never reclaims. Sets no tag.
+ */
+QY_MUST_CHECK qy_pfn_t qy_take_pages(struct qy_mm *mm, struct qy_cpu *cpu,
+                                     const struct qy_request *request, bool *fresh);
 
 /** Give a block back through the slot's lists (@cpu as above). Tags are none of its business;
  *  fresh: its memory was not touched since it was taken fresh. */
