@@ -158,7 +158,7 @@ void qy_file_copy_to(struct qy_file *file, uint32_t page, uint32_t from, uint32_
 QY_MUST_CHECK int qy_file_leave_region(struct qy_file *file, uint32_t page, uint32_t *frame,
                                        bool pinned);
 
-/* ---- filemap.c ---- */
+/* ---- pin.c ---- */
 
 /** Pin the page for long, outside of regions. 0; -EAGAIN: it went meanwhile, or is not there:
  *  QY_NO_FRAME; -ENOMEM, -EBUSY. mapping.lock held; it may be let go of. */
@@ -166,7 +166,8 @@ QY_MUST_CHECK int qy_file_pin_ready(struct qy_file *file, uint32_t page, bool wr
                                     uint32_t *frame);
 /** The page is pinned. mapping.lock held. */
 void qy_file_unpin_locked(struct qy_file *file, uint32_t page, uint32_t frame);
-/* The rest of it without the lock. */
+
+/* ---- filemap.c. Without the lock ---- */
 
 /** One at a time changes the file's bytes or length. */
 void qy_file_change_begin(struct qy_file *file);

@@ -4,10 +4,11 @@
  * WHAT    See file.h. All here is done under the file's lock, except where somebody waits; the
  *         copying and the calls of the backing are in the files that use this one:
  *
- *           filemap.c     read, write, pin           readahead.c   reading in
+ *           filemap.c     read, write                readahead.c   reading in
  *           writeback.c   writing back, sync         truncate.c    lengths
  *           mapping.c     what a mover may ask for   vmscan.c      giving up
  *           mmap.c        areas of spaces            rmap.c        taking pages from them
+ *           pin.c         pins
  *
  * RULES   W1, W2  in vmscan.h; W4 in file.h; W5 in index.h; T4 in memory/folio.h. Checked by
  *         qy_check_cache() in view/rules_cache.c.
