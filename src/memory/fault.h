@@ -33,4 +33,12 @@ int qy_fault_report(struct qy_mm *mm, const struct qy_fault *fault);
 int qy_error_set(struct qy_error *error, int code, const char *message, uint64_t number,
                  const char *rest);
 
+/** The same, for who returns a pointer: NULL. */
+static inline void *qy_refused(struct qy_error *error, int code, const char *message,
+                               uint64_t number)
+{
+    qy_error_set(error, code, message, number, "");
+    return NULL;
+}
+
 #endif

@@ -287,17 +287,13 @@ static bool publish(struct qy_cma *cma)
 struct qy_cma *qy_cma_create(struct qy_mm *mm, const struct qy_cma_options *options,
                              struct qy_error *error)
 {
-    if (qy_port_inherited(mm)) {
-        qy_error_set(error, -QY_ENOTSUP, QY_INHERITED, UINT64_MAX, "");
-        return NULL;
-    }
+    if (qy_port_inherited(mm))
+        return qy_refused(error, -QY_ENOTSUP, QY_INHERITED, UINT64_MAX);
     if (check_options(mm, options, error) != 0)
         return NULL;
     struct qy_cma *cma = qy_kmalloc(mm, sizeof(*cma), QY_GFP_KERNEL | QY_GFP_ZERO);
-    if (cma == NULL) {
-        qy_error_set(error, -QY_ENOMEM, "no memory for a region of its own", UINT64_MAX, "");
-        return NULL;
-    }
+    if (cma == NULL)
+        return qy_refused(error, -QY_ENOMEM, "no memory for a region of its own", UINT64_MAX);
     cma->mm = mm;
     cma->policy = options->policy;
     cma->order_per_bit = options->order_per_bit;
@@ -311,10 +307,9 @@ struct qy_cma *qy_cma_create(struct qy_mm *mm, const struct qy_cma_options *opti
         return NULL;
     }
     if (!publish(cma)) {
-        qy_error_set(error, -QY_EEXIST, "there is a region of this name, or of these frames",
-                     UINT64_MAX, "");
         free_region(cma);
-        return NULL;
+        return qy_refused(error, -QY_EEXIST, "there is a region of this name, or of these frames",
+                          UINT64_MAX);
     }
     return cma;
 }

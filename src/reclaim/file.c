@@ -20,12 +20,6 @@
 
 #include <quarry/slab.h>
 
-static struct qy_file *refuse(struct qy_error *error, int code, const char *why, uint64_t number)
-{
-    qy_error_set(error, code, why, number, "");
-    return NULL;
-}
-
 static size_t length_of(const char *name)
 {
     size_t length = 0;
@@ -48,23 +42,23 @@ struct qy_file *qy_file_create(struct qy_mm *mm, const char *name, const struct 
 {
     size_t length = length_of(name);
     if (qy_port_inherited(mm))
-        return refuse(error, -QY_ENOTSUP, QY_INHERITED, UINT64_MAX);
+        return qy_refused(error, -QY_ENOTSUP, QY_INHERITED, UINT64_MAX);
     if (length == 0 || length >= QY_MAPPING_NAME)
-        return refuse(error, -QY_EINVAL, "a file's name has 1 .. 31 bytes, not ", length);
+        return qy_refused(error, -QY_EINVAL, "a file's name has 1 .. 31 bytes, not ", length);
     if (ops == NULL || ops->read == NULL || (ops->readv == NULL) != (ops->writev == NULL))
-        return refuse(error, -QY_EINVAL, "file: read() is missing, or one of readv() and writev()",
-                      UINT64_MAX);
+        return qy_refused(error, -QY_EINVAL,
+                          "file: read() is missing, or one of readv() and writev()", UINT64_MAX);
     if (bytes > QY_FILE_MOST_BYTES)
-        return refuse(error, -QY_EINVAL, "a file of more than 16 TiB: ", bytes);
+        return qy_refused(error, -QY_EINVAL, "a file of more than 16 TiB: ", bytes);
     if (mm->folios == NULL || mm->small_bytes == 0)
-        return refuse(error, -QY_ENOTSUP,
-                      "file: the memory was not made with options.movable, or is out of reach",
-                      UINT64_MAX);
+        return qy_refused(error, -QY_ENOTSUP,
+                          "file: the memory was not made with options.movable, or is out of reach",
+                          UINT64_MAX);
     struct qy_vmscan *vmscan = qy_vmscan_of(mm);
     struct qy_file *file =
         vmscan != NULL ? qy_kmalloc(mm, sizeof(*file), QY_GFP_KERNEL | QY_GFP_ZERO) : NULL;
     if (file == NULL)
-        return refuse(error, -QY_ENOMEM, "no memory for a file", UINT64_MAX);
+        return qy_refused(error, -QY_ENOMEM, "no memory for a file", UINT64_MAX);
     *file = (struct qy_file){.ops = *ops, .cookie = cookie, .vmscan = vmscan, .bytes = bytes};
     file->cut = UINT64_MAX;
     file->last_page = UINT32_MAX;

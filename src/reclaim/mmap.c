@@ -228,12 +228,6 @@ static const struct qy_backing_ops backing_ops = {
 
 /* ---- areas ---- */
 
-static void *refused(struct qy_error *error, int code, const char *text, uint64_t number)
-{
-    qy_error_set(error, code, text, number, "");
-    return NULL;
-}
-
 /** Why there can be no such area; 0. */
 static int refusal(const struct qy_space *space, const struct qy_file *file, uint64_t offset,
                    size_t bytes, uint32_t prot, uint32_t flags, const char **why)
@@ -282,12 +276,12 @@ void *qy_space_map_file(struct qy_space *space, struct qy_file *file, uint64_t o
                         uint32_t prot, uint32_t flags, struct qy_error *error)
 {
     if (qy_port_inherited(space))
-        return refused(error, -QY_ENOTSUP, QY_INHERITED, UINT64_MAX);
+        return qy_refused(error, -QY_ENOTSUP, QY_INHERITED, UINT64_MAX);
     struct qy_mm *mm = space->mapping.mm;
     const char *why;
     int code = refusal(space, file, offset, bytes, prot, flags, &why);
     if (code != 0)
-        return refused(error, code, why, bytes);
+        return qy_refused(error, code, why, bytes);
     struct qy_mapper *mapper = qy_kmalloc(mm, sizeof(*mapper), QY_GFP_KERNEL | QY_GFP_ZERO);
     struct qy_area *area = qy_kmalloc(mm, sizeof(*area), QY_GFP_KERNEL | QY_GFP_ZERO);
     uint64_t count = (bytes + QY_PAGE_BYTES - 1) >> QY_PAGE_SHIFT, page = QY_TREE_NO_GAP;
@@ -299,15 +293,15 @@ void *qy_space_map_file(struct qy_space *space, struct qy_file *file, uint64_t o
     qy_areas_free(mm, area);
     qy_kfree(mm, mapper);
     if (!described)
-        return refused(error, -QY_ENOMEM, "no memory to describe an area", UINT64_MAX);
+        return qy_refused(error, -QY_ENOMEM, "no memory to describe an area", UINT64_MAX);
     if (page == QY_TREE_NO_GAP)
-        return refused(error, -QY_ENOMEM, why, count);
+        return qy_refused(error, -QY_ENOMEM, why, count);
     void *address = qy_space_address(space, page);
     code = flags & QY_AREA_POPULATE ? qy_space_populate(space, page, count) : 0;
     if (code != 0 && code != -QY_EFAULT) { /* -EFAULT: the file ends there */
         qy_space_unmap(space, address, count << QY_PAGE_SHIFT);
-        return refused(error, code,
-                       "the file cannot be read, or there are no frames, for pages: ", count);
+        return qy_refused(error, code,
+                          "the file cannot be read, or there are no frames, for pages: ", count);
     }
     return address;
 }

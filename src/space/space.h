@@ -227,6 +227,16 @@ uint64_t qy_space_run_locked(const struct qy_space *space, uint64_t page, uint64
 /** Wait until a move has ended; the lock is let go meanwhile. */
 void qy_space_wait_locked(struct qy_space *space);
 
+/* ---- map.c: pages [page, page + count) ---- */
+
+/** Wait until none of them is being moved; the lock is let go meanwhile. */
+void qy_space_settle_locked(struct qy_space *space, uint64_t page, uint64_t count);
+/** The host's tables for them, who are about to go, are the core's. */
+void qy_space_recall_pages_locked(struct qy_space *space, uint64_t page, uint64_t count);
+/** Their frames go back, but for those of files; none is pinned or being moved, and the host has
+ *  let go. */
+void qy_space_release_locked(struct qy_space *space, uint64_t page, uint64_t count);
+
 /* ---- mappings.c ---- */
 
 /** How many mappings of the host the space takes, counted anew. */
