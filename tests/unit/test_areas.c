@@ -5,7 +5,6 @@
 #include "support.h"
 
 #include "buddy/lend.h"
-#include "space/space.h"
 
 #include <quarry/buddy.h>
 #include <quarry/slab.h>
@@ -13,32 +12,16 @@
 #include <errno.h>
 #include <sys/mman.h>
 
-#define BASE (4 * GIB)
-#define BYTES (32 * MIB)
-#define PAGES 4096u /* of the space: 16 MiB */
+/* Last: what it defines would hide other headers' parameters. */
+#include "with_space.h"
 
-static struct test_memory memory;
-static struct qy_mm *mm;
-static struct qy_space *space;
+#define BASE (4 * GIB)
+#define PAGES 4096u /* of the space: 16 MiB */
 
 static int setup(void **state)
 {
-    struct qy_error error;
     (void)state;
-    test_memory_lendable(&memory, BYTES, 1);
-    mm = memory.mm;
-    space = qy_space_create(mm, "test", PAGES * PAGE, &error);
-    assert_non_null(space);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    test_rules(mm);
-    assert_int_equal(qy_space_destroy(space), 0);
-    test_rules(mm);
-    test_memory_free(&memory);
+    space_begin(PAGES * PAGE);
     return 0;
 }
 
@@ -339,11 +322,11 @@ static void no_memory_to_cut(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(like_an_array, setup, teardown),
-        cmocka_unit_test_setup_teardown(wrong_calls, setup, teardown),
-        cmocka_unit_test_setup_teardown(long_pins_leave_regions, setup, teardown),
-        cmocka_unit_test_setup_teardown(no_frames_left, setup, teardown),
-        cmocka_unit_test_setup_teardown(no_memory_to_cut, setup, teardown),
+        cmocka_unit_test_setup_teardown(like_an_array, setup, space_end),
+        cmocka_unit_test_setup_teardown(wrong_calls, setup, space_end),
+        cmocka_unit_test_setup_teardown(long_pins_leave_regions, setup, space_end),
+        cmocka_unit_test_setup_teardown(no_frames_left, setup, space_end),
+        cmocka_unit_test_setup_teardown(no_memory_to_cut, setup, space_end),
         cmocka_unit_test(not_movable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

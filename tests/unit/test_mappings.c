@@ -8,31 +8,25 @@
 #include "buddy/lend.h"
 #include "pointer.h"
 #include "reclaim/file.h"
-#include "space/space.h"
 
 #include <quarry/buddy.h>
 
 #include <errno.h>
 
-#define BYTES (32 * MIB)
+/* Last: what it defines would hide other headers' parameters. */
+#include "with_space.h"
+
 #define PAGES 4096u /* of the space: 16 MiB */
 #define MOST 64     /* mappings */
 #define CALLS 60    /* of them, for calls */
 
-static struct test_memory memory;
-static struct qy_mm *mm;
-static struct qy_space *space;
 static qy_pfn_t taken[BYTES / PAGE];
 static unsigned nr_taken;
 
 static void build(uint64_t most)
 {
-    struct qy_error error;
-    test_memory_lendable(&memory, BYTES, 1);
-    mm = memory.mm;
     qy_sim_window_most(most);
-    space = qy_space_create(mm, "test", PAGES * PAGE, &error);
-    assert_non_null(space);
+    space_begin(PAGES * PAGE);
     nr_taken = 0;
 }
 
@@ -47,17 +41,6 @@ static int limited(void **state)
 {
     (void)state;
     build(MOST);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    test_rules(mm);
-    assert_int_equal(qy_space_destroy(space), 0);
-    assert_int_equal(mm->nr_mappings, 0);
-    test_rules(mm);
-    test_memory_free(&memory);
     return 0;
 }
 
@@ -241,7 +224,7 @@ static void memories_share_the_limit(void **state)
 
 static int teardown_both(void **state)
 {
-    teardown(state);
+    space_end(state);
     test_memory_free(&another);
     return 0;
 }
@@ -390,7 +373,7 @@ static int file_limited(void **state)
 static int file_teardown(void **state)
 {
     assert_int_equal(qy_file_close(file), 0);
-    return teardown(state);
+    return space_end(state);
 }
 
 static char *map_file(void)
@@ -526,14 +509,14 @@ static void areas_of_files_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(counted_as_the_host_does, unlimited, teardown),
+        cmocka_unit_test_setup_teardown(counted_as_the_host_does, unlimited, space_end),
         cmocka_unit_test_setup_teardown(memories_share_the_limit, limited, teardown_both),
-        cmocka_unit_test_setup_teardown(calls_are_refused_before_accesses, limited, teardown),
-        cmocka_unit_test_setup_teardown(a_block_becomes_one_mapping, limited, teardown),
-        cmocka_unit_test_setup_teardown(a_block_far_away, limited, teardown),
-        cmocka_unit_test_setup_teardown(what_is_held_is_not_collapsed, limited, teardown),
-        cmocka_unit_test_setup_teardown(the_next_block_has_its_turn, limited, teardown),
-        cmocka_unit_test_setup_teardown(a_collapse_that_fails, limited, teardown),
+        cmocka_unit_test_setup_teardown(calls_are_refused_before_accesses, limited, space_end),
+        cmocka_unit_test_setup_teardown(a_block_becomes_one_mapping, limited, space_end),
+        cmocka_unit_test_setup_teardown(a_block_far_away, limited, space_end),
+        cmocka_unit_test_setup_teardown(what_is_held_is_not_collapsed, limited, space_end),
+        cmocka_unit_test_setup_teardown(the_next_block_has_its_turn, limited, space_end),
+        cmocka_unit_test_setup_teardown(a_collapse_that_fails, limited, space_end),
         cmocka_unit_test_setup_teardown(files_are_counted, file_unlimited, file_teardown),
         cmocka_unit_test_setup_teardown(pages_of_files_make_way, file_limited, file_teardown),
         cmocka_unit_test_setup_teardown(areas_of_files_are_refused, file_limited, file_teardown),

@@ -8,36 +8,22 @@
 #include "buddy/lend.h"
 #include "pointer.h"
 #include "reclaim/file.h"
-#include "space/space.h"
 
 #include <errno.h>
 
-#define BYTES (32 * MIB)
+/* Last: what it defines would hide other headers' parameters. */
+#include "with_space.h"
+
 #define PAGES 1024u /* of the area, from the space's first page on */
 
-static struct test_memory memory;
-static struct qy_mm *mm;
-static struct qy_space *space;
 static char *area;
 
 static int setup(void **state)
 {
     (void)state;
-    test_memory_lendable(&memory, BYTES, 1);
-    mm = memory.mm;
-    space = qy_space_create(mm, "test", 64 * MIB, NULL);
+    space_begin(64 * MIB);
     area = qy_space_map(space, PAGES * PAGE, QY_PROT_WRITE, QY_AREA_HUGE | QY_AREA_POPULATE, NULL);
     assert_non_null(area);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    test_rules(mm);
-    assert_int_equal(qy_space_destroy(space), 0);
-    test_rules(mm);
-    test_memory_free(&memory);
     return 0;
 }
 
@@ -301,13 +287,13 @@ static void a_files_page_that_stays(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(back_to_the_fast_path, setup, teardown),
-        cmocka_unit_test_setup_teardown(others_are_not_in_doubt, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_is_pinned_can_be_written, setup, teardown),
-        cmocka_unit_test_setup_teardown(many_a_few_at_a_time, setup, teardown),
-        cmocka_unit_test_setup_teardown(closed_though_read_only, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_is_pinned_of_a_file, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_files_page_that_stays, setup, teardown),
+        cmocka_unit_test_setup_teardown(back_to_the_fast_path, setup, space_end),
+        cmocka_unit_test_setup_teardown(others_are_not_in_doubt, setup, space_end),
+        cmocka_unit_test_setup_teardown(what_is_pinned_can_be_written, setup, space_end),
+        cmocka_unit_test_setup_teardown(many_a_few_at_a_time, setup, space_end),
+        cmocka_unit_test_setup_teardown(closed_though_read_only, setup, space_end),
+        cmocka_unit_test_setup_teardown(what_is_pinned_of_a_file, setup, space_end),
+        cmocka_unit_test_setup_teardown(a_files_page_that_stays, setup, space_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
