@@ -15,7 +15,6 @@
 #define _GNU_SOURCE
 #include "linux.h"
 
-#include "base/text.h"
 #include "memory/fault.h"
 #include "memory/mm.h"
 
@@ -198,10 +197,7 @@ static void name_of(const char *path, char name[NAME_BYTES])
 static int open_plainly(int fd, int flags)
 {
     char path[32];
-    struct qy_text text;
-    qy_text_init(&text, path, sizeof(path));
-    qy_text_string(&text, "/proc/self/fd/");
-    qy_text_u64(&text, (uint64_t)fd);
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
     return open(path, (flags & O_ACCMODE) | O_CLOEXEC);
 }
 
@@ -231,10 +227,8 @@ struct qy_file *qy_linux_file_open(struct qy_mm *mm, const char *path, int flags
     struct stat stat = {.st_size = 0};
     struct fds fds = {-1, -1};
     int saved = errno;
-    if (qy_port_inherited(mm)) { /* not even opened: flags may say O_TRUNC */
-        qy_error_set(error, -ENOTSUP, QY_INHERITED, UINT64_MAX, "");
-        return NULL;
-    }
+    if (qy_port_inherited(mm)) /* not even opened: flags may say O_TRUNC */
+        return qy_refused(error, -ENOTSUP, QY_INHERITED, UINT64_MAX);
     int code = open_both(path, flags, &fds, &stat);
     if (code != 0) {
         char why[96];

@@ -67,14 +67,7 @@ struct pool {
 
 static int refuse(struct qy_error *error, int code, const char *why)
 {
-    qy_error_set(error, code, why, UINT64_MAX, "");
-    return code;
-}
-
-static int refuse_at(struct qy_error *error, int code, const char *why, uint64_t number)
-{
-    qy_error_set(error, code, why, number, "");
-    return code;
+    return qy_error_set(error, code, why, UINT64_MAX, "");
 }
 
 static uint64_t scratch_bytes(const struct pool *pool)
@@ -116,7 +109,8 @@ static int open_pagemap(struct pool *pool, struct qy_error *error)
         return refuse(
             error, -ENOENT,
             "no /proc/self/pagemap: mount /proc (CONFIG_PROC_PAGE_MONITOR of the kernel)");
-    return refuse_at(error, -errno, "/proc/self/pagemap cannot be opened: errno ", (uint64_t)errno);
+    return qy_error_set(error, -errno, "/proc/self/pagemap cannot be opened: errno ",
+                        (uint64_t)errno, "");
 }
 
 /** Put a page of the file at this address, and read its frame's number there. */
@@ -157,19 +151,20 @@ static int take(struct pool *pool, struct qy_error *error)
     int code;
     pool->file = memfd_create("quarry-huge", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
     if (pool->file < 0)
-        return refuse_at(error, errno == EMFILE || errno == ENFILE ? -EMFILE : -ENOTSUP,
-                         "no memfd of 2 MiB hugepages from this kernel: errno ", (uint64_t)errno);
+        return qy_error_set(error, errno == EMFILE || errno == ENFILE ? -EMFILE : -ENOTSUP,
+                            "no memfd of 2 MiB hugepages from this kernel: errno ", (uint64_t)errno,
+                            "");
     if (getrlimit(RLIMIT_FSIZE, &largest) == 0 && largest.rlim_cur < pool->bytes)
-        return refuse_at(error, -EFBIG,
-                         "RLIMIT_FSIZE (ulimit -f) is below the bytes wanted: ", pool->bytes);
+        return qy_error_set(
+            error, -EFBIG, "RLIMIT_FSIZE (ulimit -f) is below the bytes wanted: ", pool->bytes, "");
     do
         code = fallocate(pool->file, 0, 0, (off_t)pool->bytes) == 0 ? 0 : -errno;
     while (code == -EINTR);
     if (code != 0)
-        return refuse_at(error, -ENOMEM,
-                         "too few free 2 MiB hugepages: as root, raise sysctl vm.nr_hugepages "
-                         "until so many are free: ",
-                         pool->bytes / HUGE_BYTES);
+        return qy_error_set(error, -ENOMEM,
+                            "too few free 2 MiB hugepages: as root, raise sysctl vm.nr_hugepages "
+                            "until so many are free: ",
+                            pool->bytes / HUGE_BYTES, "");
     pool->pages =
         mmap(NULL, scratch_bytes(pool), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (pool->pages == MAP_FAILED) {
@@ -298,10 +293,8 @@ static struct qy_mm *build(const struct pool *pool, const struct qy_linux_option
         .min_free_kbytes = options->min_free_kbytes,
     };
     uint64_t bytes = highest - lowest + qy_mm_meta_bytes(&map, &core);
-    if (qy_linux_window_reserve(&window, bytes, bytes) != 0) {
-        qy_error_set(error, -ENOMEM, "no range of addresses (RLIMIT_AS?) for bytes: ", bytes, "");
-        return NULL;
-    }
+    if (qy_linux_window_reserve(&window, bytes, bytes) != 0)
+        return qy_refused(error, -ENOMEM, "no range of addresses (RLIMIT_AS?) for bytes: ", bytes);
     core.virt_offset = (uintptr_t)window.start - (uintptr_t)lowest;
     core.meta = window.start + (highest - lowest);
     struct qy_mm *mm = NULL;
@@ -323,10 +316,8 @@ struct qy_mm *qy_linux_hugepages_create(uint64_t bytes, const struct qy_linux_op
     struct pool pool = {.file = -1, .pagemap = -1};
     struct qy_mm *mm = NULL;
     int saved = errno;
-    if (bytes == 0 || bytes > MOST_BYTES) {
-        qy_error_set(error, -EINVAL, "hugepages of 2 MiB to 4 TiB, not of bytes: ", bytes, "");
-        return NULL;
-    }
+    if (bytes == 0 || bytes > MOST_BYTES)
+        return qy_refused(error, -EINVAL, "hugepages of 2 MiB to 4 TiB, not of bytes: ", bytes);
     pool.bytes = qy_round_up(bytes, HUGE_BYTES);
     if (open_pagemap(&pool, error) == 0 && take(&pool, error) == 0) {
         find_runs(&pool);

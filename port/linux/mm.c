@@ -142,8 +142,7 @@ static struct qy_mm *create(struct qy_linux_window *window, uint64_t wanted,
     }
     if (qy_linux_window_reserve(window, bytes, options->fixed ? bytes : 16 * SECTION_BYTES) == 0)
         return create_in(window, wanted, options, error);
-    qy_error_set(error, -ENOMEM, "no range of addresses for a span of bytes: ", wanted, "");
-    return NULL;
+    return qy_refused(error, -ENOMEM, "no range of addresses for a span of bytes: ", wanted);
 }
 
 struct qy_mm *qy_linux_heap_create(const struct qy_linux_options *options, struct qy_error *error)
@@ -154,10 +153,8 @@ struct qy_mm *qy_linux_heap_create(const struct qy_linux_options *options, struc
         options = &defaults;
     uint64_t wanted = options->span_bytes != 0 ? options->span_bytes : DEFAULT_SPAN;
     wanted = (wanted + SECTION_BYTES - 1) / SECTION_BYTES * SECTION_BYTES;
-    if (wanted > UINT64_C(1) << 42) {
-        qy_error_set(error, -EINVAL, "span_bytes is above 4 TiB: ", options->span_bytes, "");
-        return NULL;
-    }
+    if (wanted > UINT64_C(1) << 42)
+        return qy_refused(error, -EINVAL, "span_bytes is above 4 TiB: ", options->span_bytes);
     qy_linux_barrier_init();
     struct qy_mm *mm = create(&window, wanted, options, error);
     if (mm == NULL)
