@@ -394,6 +394,44 @@ bool qy_port_populate_huge(struct qy_mm *mm, void *block, void *address, size_t 
     return came;
 }
 
+/** How many pages from the first on are like it. */
+static size_t count_alike(const unsigned char *there, size_t pages)
+{
+    size_t count = 1;
+    while (count < pages && (there[count] & 1) == (there[0] & 1))
+        count++;
+    return count;
+}
+
+uint64_t qy_port_look(struct qy_mm *mm, void *address, uint64_t pages, bool *backed)
+{
+    unsigned char there[AT_ONCE >> QY_PAGE_SHIFT];
+    uint64_t count = 0;
+    (void)mm;
+    *backed = true;
+    if (shared_at(address) != NULL)
+        return pages;
+    while (count < pages) {
+        size_t part = pages - count < sizeof(there) ? (size_t)(pages - count) : sizeof(there);
+        look((char *)address + (count << QY_PAGE_SHIFT), part << QY_PAGE_SHIFT, there);
+        if (count != 0 && (there[0] & 1) != *backed)
+            break;
+        *backed = there[0] & 1;
+        size_t alike = count_alike(there, part);
+        count += alike;
+        if (alike < part)
+            break;
+    }
+    return count;
+}
+
+/** Kernels before 6.17 move no more than one mapping, and say so when they have taken away what was
+ *  at the new place. */
+static void map_again(void *to, size_t bytes)
+{
+    map_at(to, bytes, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+}
+
 int qy_port_move(struct qy_mm *mm, void *from, void *to, size_t bytes)
 {
     (void)mm;
@@ -402,6 +440,8 @@ int qy_port_move(struct qy_mm *mm, void *from, void *to, size_t bytes)
         return -ENOTSUP; /* a frame's place in the memfd is its number */
     void *at = mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
     int code = at == MAP_FAILED ? -errno : 0;
+    if (code != 0)
+        map_again(to, bytes);
     errno = saved;
     return code;
 }

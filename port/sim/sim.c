@@ -401,6 +401,24 @@ void qy_port_nap(uint64_t ns)
     qy_port_yield();
 }
 
+static bool is_zero(const char *page)
+{
+    return page[0] == 0 && memcmp(page, page + 1, QY_PAGE_BYTES - 1) == 0;
+}
+
+/* What reads as zero is taken for memory that is not there. */
+uint64_t qy_port_look(struct qy_mm *mm, void *address, uint64_t pages, bool *backed)
+{
+    const char *page = address;
+    uint64_t count = 1;
+    (void)mm;
+    qy_sim_point();
+    *backed = !is_zero(page);
+    while (count < pages && is_zero(page + (count << QY_PAGE_SHIFT)) != *backed)
+        count++;
+    return count;
+}
+
 int qy_port_move(struct qy_mm *mm, void *from, void *to, size_t bytes)
 {
     (void)mm;

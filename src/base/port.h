@@ -42,6 +42,9 @@ void qy_port_populate(struct qy_mm *mm, void *address, size_t bytes);
 /** The same, of part of the aligned 2 MiB at @block, all of which will be written before long: one
  *  huge page may bring the memory of all. True: it did; false: none of it, or only part. */
 bool qy_port_populate_huge(struct qy_mm *mm, void *block, void *address, size_t bytes);
+/** Whether the page at @address has memory, or just reads as zero: *@backed. Returns how many from
+ *  it on are like it, at most @pages. A port that cannot tell says that all have. */
+uint64_t qy_port_look(struct qy_mm *mm, void *address, uint64_t pages, bool *backed);
 /** Move the memory at @from to @to: same bytes, whole pages; @to was committed and its content
  *  is lost; @from stays usable and reads as zero. 0, or -errno and nothing changed. */
 int qy_port_move(struct qy_mm *mm, void *from, void *to, size_t bytes);

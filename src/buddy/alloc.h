@@ -123,6 +123,15 @@ QY_MUST_CHECK int qy_online_ram(struct qy_mm *mm, const struct qy_layout *layout
 /** qy_mm_trim() of wholly free pageblocks alone: one system call for 2 MiB. */
 uint64_t qy_trim_whole(struct qy_mm *mm, uint64_t keep_frames);
 
+/** Pageblocks (8 GiB) that are looked at for free frames that have memory. */
+#define QY_MOST_LOOKED 4096
+
+/** Of a run that has grown, what may have no memory is about to be written, and what it holds does
+ *  not matter: give it that of free frames that lie elsewhere. No lock held; in no slot. */
+void qy_feed(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames);
+/** Frames from which on moving their memory pays. */
+uint64_t qy_least_moved(const struct qy_mm *mm);
+
 /** Remember the most frames that were ever in use, and tell who watches what is now. */
 void qy_note_peak(struct qy_mm *mm);
 

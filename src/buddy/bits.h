@@ -89,6 +89,13 @@ static inline bool qy_frame_is_fresh(const struct qy_mm *mm, uint64_t index)
            qy_bits_test(&mm->fresh_bits[block], index % QY_PAGEBLOCK_FRAMES);
 }
 
+/** Free frames of one word that have memory. */
+static inline uint64_t qy_block_backed_word(const struct qy_mm *mm, uint64_t block, unsigned word)
+{
+    bool all_fresh = mm->blocks[block].flags & QY_BLOCK_FRESH;
+    return all_fresh ? 0 : mm->free_bits[block].word[word] & ~mm->fresh_bits[block].word[word];
+}
+
 static inline unsigned qy_block_count_of(uint64_t mask)
 {
     return mask == QY_ALL_BITS ? QY_WORD_BITS : qy_word_count(mask);

@@ -3,8 +3,9 @@
  *
  * WHAT    A power of two is a block. Other lengths are laid behind the run before, or into a
  *         pageblock that has room, at any frame: rounded up to a block, a third of memory
- *         would be lost. Those longer than a pageblock begin at a block, and then where the
- *         free frames before it do. What no list finds, a first fit over the zone does.
+ *         would be lost. Those longer than a pageblock are laid where free frames have memory,
+ *         else at a block, and down from there to where the free frames before it begin. What no
+ *         list finds, a first fit over the zone does.
  *         Where the instance may grow, it grows when even that fails.
  *         Each part of a run is tagged as a block of its own, so a run can be given back
  *         whole or in parts, and wrong frees are found as for any block.
@@ -182,6 +183,30 @@ struct run {
 /** Where a run lies in this zone; QY_PFN_NONE: nowhere. */
 typedef qy_pfn_t (*find_run_t)(struct qy_mm *mm, struct qy_zone *zone, const struct run *run);
 
+/** Longer than a pageblock: on free frames that have memory. Worth a pass over some blocks. */
+static qy_pfn_t find_with_memory_locked(struct qy_mm *mm, struct qy_zone *zone,
+                                        const struct run *run)
+{
+    uint32_t block = qy_block_of(mm, zone->start_pfn), last = qy_block_of(mm, zone->end_pfn - 1);
+    uint64_t count = 0; /* such frames in a row, before the word that is looked at */
+    if (run->align_order > 0 || run->nr_frames <= QY_PAGEBLOCK_FRAMES ||
+        qy_zone_backed(mm, zone) < run->nr_frames)
+        return QY_PFN_NONE;
+    for (last = last - block < QY_MOST_LOOKED ? last : block + QY_MOST_LOOKED; block <= last;
+         block++) {
+        const struct qy_pageblock *pb = &mm->blocks[block];
+        bool may = serves(zone, pb) && pb->nr_free > pb->nr_fresh;
+        for (unsigned w = 0; w < QY_BITS_WORDS; w++) {
+            uint64_t others = may ? ~qy_block_backed_word(mm, block, w) : ~UINT64_C(0);
+            unsigned low = others != 0 ? (unsigned)__builtin_ctzll(others) : QY_WORD_BITS;
+            if (count + low >= run->nr_frames)
+                return qy_block_pfn(mm, block) + w * QY_WORD_BITS - count;
+            count = others != 0 ? (unsigned)__builtin_clzll(others) : count + QY_WORD_BITS;
+        }
+    }
+    return QY_PFN_NONE;
+}
+
 /** Behind the last run: runs that are taken in turn lie side by side. But not on fresh frames,
  *  which would need memory, while there are plenty of others. */
 static qy_pfn_t find_behind_last_locked(struct qy_mm *mm, struct qy_zone *zone,
@@ -252,13 +277,17 @@ static qy_pfn_t find_anywhere_locked(struct qy_mm *mm, struct qy_zone *zone, con
                              UINT64_C(1) << run->align_order);
 }
 
-#define NR_FINDS 5
+#define NR_FINDS 6
 
 /** In the order in which they are asked. A power of two is a block, and so is what is aligned. */
-static const find_run_t finds[NR_FINDS] = {find_behind_last_locked, find_in_a_block_locked,
-                                           find_before_a_block_locked, find_block_locked,
-                                           find_anywhere_locked};
-#define FIRST_NATURAL 3
+static const struct {
+    find_run_t find;
+    bool natural;
+} finds[NR_FINDS] = {
+    {find_with_memory_locked, true}, {find_behind_last_locked, false},
+    {find_in_a_block_locked, false}, {find_before_a_block_locked, false},
+    {find_block_locked, true},       {find_anywhere_locked, true},
+};
 
 /* ---- runs ---- */
 
@@ -287,8 +316,9 @@ static qy_pfn_t take_run(struct qy_mm *mm, const struct qy_request *request, uin
     const struct run run = {request, nr_frames, align_order};
     bool natural = align_order > 0 || (nr_frames & (nr_frames - 1)) == 0;
     qy_pfn_t pfn = QY_PFN_NONE;
-    for (unsigned i = natural ? FIRST_NATURAL : 0; i < NR_FINDS && pfn == QY_PFN_NONE; i++)
-        pfn = take_found(mm, &run, finds[i], fresh);
+    for (unsigned i = 0; i < NR_FINDS && pfn == QY_PFN_NONE; i++)
+        if (!natural || finds[i].natural)
+            pfn = take_found(mm, &run, finds[i].find, fresh);
     return pfn;
 }
 

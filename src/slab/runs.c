@@ -4,11 +4,12 @@
  * WHAT    A run is taken exact to the page, marked on its first frame, and kept in the slot
  *         for a while when it is freed (slab/kept.h). It grows where it lies if the frames
  *         behind it are free, and is cut where it lies. What has to move to grow by little gets
- *         the length of its class, for it will grow again.
+ *         the length of its class, for it will grow again; where it comes to lie on frames without
+ *         memory, free ones elsewhere give it theirs (buddy/feed.c).
  *
  * RULES   K4  in slab/kmalloc.c.
  *
- * LOCKS   zone->lock to look behind a run. A run belongs to whoever holds it.
+ * LOCKS   zone->lock to look behind a run; what feed.c takes. A run belongs to whoever holds it.
  *
  * COST    What buddy/contig.c says, a tag and a page; for large blocks what the port's system calls
  *         to clear and to move them cost.
@@ -20,9 +21,7 @@
 
 #include <quarry/slab.h>
 
-/** Below, copying costs less than changing page tables, and each move leaves two mappings more. To
- *  a place that has memory, which it would lose, a move pays later. */
-#define LEAST_MOVED (UINT64_C(1) << 20)
+/** To a place that has memory, which it would lose, a move pays later than qy_least_moved(). */
 #define LEAST_MOVED_ONTO (UINT64_C(8) << 20)
 
 /** Below, clearing all of it costs little more than looking what there is to clear. */
@@ -156,6 +155,8 @@ bool qy_run_resize(struct qy_mm *mm, void *block, uint64_t nr_frames)
     mark(mm, index, nr_frames);
     if (nr_frames < have)
         qy_give_run(mm, pfn + nr_frames, have - nr_frames, false);
+    else
+        qy_feed(mm, pfn + have, nr_frames - have);
     return true;
 }
 
@@ -165,31 +166,58 @@ static bool move_pages(struct qy_mm *mm, void *run, void *to, bool fresh)
     uint64_t index = qy_address_index(mm, run);
     uint64_t frames = qy_run_frames(mm, index);
     uint64_t bytes = frames << QY_PAGE_SHIFT;
-    if (!mm->options.lazy_backing || bytes < (fresh ? LEAST_MOVED : LEAST_MOVED_ONTO) ||
-        qy_port_move(mm, run, to, bytes) != 0)
+    if (!mm->options.lazy_backing || frames < qy_least_moved(mm) ||
+        (!fresh && bytes < LEAST_MOVED_ONTO) || qy_port_move(mm, run, to, bytes) != 0)
         return false;
     qy_tag_set(&mm->tags[index], QY_TAG_NONE);
     qy_give_run(mm, mm->start_pfn + index, frames, true);
     return true;
 }
 
+/** A run that was outgrown: as long a one is not asked for soon, and its neighbours, outgrown as
+ *  well, make a longer one with it. It is kept nowhere. */
+static void give_outgrown(struct qy_mm *mm, void *block)
+{
+    uint64_t index = qy_address_index(mm, block);
+    uint8_t tag = qy_tag_get(&mm->tags[index]);
+    uint64_t frames = qy_run_frames(mm, index);
+    if (qy_tag_is_run(tag) && qy_tag_clear(&mm->tags[index], tag)) {
+        qy_give_run(mm, mm->start_pfn + index, frames, false);
+        return;
+    }
+    int code = qy_kfree(mm, block); /* no run; or somebody else's free was faster: it is reported */
+    (void)code;
+}
+
+/** The block's content, by moving or copying it. @written: frames that somebody will write soon. */
+static void fill(struct qy_mm *mm, void *block, void *to, size_t bytes, uint64_t written,
+                 bool fresh)
+{
+    qy_pfn_t pfn = mm->start_pfn + qy_address_index(mm, to);
+    uint64_t old_frames = qy_frames_for(bytes);
+    if (qy_tag_is_run(qy_tag_get(&mm->tags[qy_address_index(mm, block)])) &&
+        move_pages(mm, block, to, fresh)) {
+        qy_feed(mm, pfn + old_frames, written > old_frames ? written - old_frames : 0);
+        return;
+    }
+    qy_feed(mm, pfn, written);
+    if (fresh && mm->options.lazy_backing)
+        qy_port_populate(mm, to, bytes);
+    __builtin_memcpy(to, block, bytes);
+    give_outgrown(mm, block);
+}
+
 void *qy_run_grow(struct qy_mm *mm, void *block, size_t bytes, uint64_t nr_frames, qy_gfp_t gfp)
 {
     bool fresh, by_little = (nr_frames << QY_PAGE_SHIFT) - bytes <= bytes / 4;
-    uint64_t index = qy_address_index(mm, block);
     void *to = take(mm, by_little ? qy_run_roomy(nr_frames) : nr_frames, 0, gfp, &fresh);
     if (to == NULL)
         return NULL;
-    if ((gfp & QY_GFP_ZERO) && !fresh) {
+    bool zero = gfp & QY_GFP_ZERO; /* fresh frames are so, unless they are given other memory */
+    fill(mm, block, to, bytes, zero ? 0 : nr_frames, fresh);
+    if (zero && !fresh) {
         uint64_t room = qy_run_frames(mm, qy_address_index(mm, to)) << QY_PAGE_SHIFT;
         __builtin_memset((char *)to + bytes, 0, room - bytes);
-    }
-    if (!qy_tag_is_run(qy_tag_get(&mm->tags[index])) || !move_pages(mm, block, to, fresh)) {
-        if (fresh && mm->options.lazy_backing)
-            qy_port_populate(mm, to, bytes);
-        __builtin_memcpy(to, block, bytes);
-        int code = qy_kfree(mm, block); /* somebody else's free was faster: it is reported */
-        (void)code;
     }
     return to;
 }
