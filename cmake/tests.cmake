@@ -7,7 +7,7 @@
 #   tests/support/*.c                               linked into each of those and into the fuzzers
 #   tests/fuzz/fuzz_NAME.c                          a libFuzzer target; seeds in tests/fuzz/NAME/
 #   tests/contract/NAME.c|.cpp                      a plain program, run on libquarry-malloc.so:
-#                                                   0 is a pass, 77 a skip; once more checked, and hardened
+#                                                   0 is a pass, 77 a skip; once more checked, hardened, sampled
 #   tests/whole/NAME.c                              the same, linked with libquarry-whole.so: its heap,
 #                                                   files and region are in 64 MiB
 #   examples/NAME.c                                 a program on the public headers; 0 is a pass
@@ -144,7 +144,7 @@ foreach(source ${sources})
     add_executable(contract-${name} ${source})
     target_compile_options(contract-${name} PRIVATE -O1 -fno-builtin)
     target_link_libraries(contract-${name} PRIVATE Threads::Threads ${CMAKE_DL_LIBS} m)
-    foreach(mode contract contract-checked contract-hardened)
+    foreach(mode contract contract-checked contract-hardened contract-sampled)
         # To be checked takes addresses that no limit leaves (docs/settings.md).
         if(mode STREQUAL contract-checked AND name MATCHES "^(limit_|calls_fail)")
             continue()
@@ -157,6 +157,12 @@ foreach(source ${sources})
         set_property(TEST ${config}.contract-checked.${name} APPEND PROPERTY ENVIRONMENT QUARRY_CHECK=1)
     endif()
     set_property(TEST ${config}.contract-hardened.${name} APPEND PROPERTY ENVIRONMENT QUARRY_HARDEN=1)
+    # To sample all is slow: who fills memory again and again does with one in a while.
+    set(rate all)
+    if(name MATCHES "^(limit_|calloc_zero)")
+        set(rate 1)
+    endif()
+    set_property(TEST ${config}.contract-sampled.${name} APPEND PROPERTY ENVIRONMENT QUARRY_SAMPLE=${rate})
 endforeach()
 
 # --- malloc and the library in one: plain programs linked with libquarry-whole.so -------------

@@ -1,10 +1,11 @@
 /*
- * hardened.c - QUARRY_HARDEN=1: what no call finds
+ * hardened.c - QUARRY_HARDEN=1, QUARRY_SAMPLE: what no call finds
  *
- * WHAT    Who runs into a guard, or uses a large block that was freed, is stopped by the
- *         processor: before the program ends, a line says what was there. It ends by SIGABRT, as
- *         for other faults. A handler of SIGSEGV that the program installs takes the place of this
- *         one, and then it is the program's to say something.
+ * WHAT    Who runs into a guard, or uses a freed block that is out of reach, is stopped by the
+ *         processor: before the program ends, a line says what was there. Hardened it ends by
+ *         SIGABRT, as for other faults; at a sampled block by SIGSEGV, as it would have, or by the
+ *         handler that was there before. A handler of SIGSEGV that the program installs takes the
+ *         place of this one, and then it is the program's to say something.
  *
  *         What the program has damaged and never freed, or used after it was freed and never got
  *         again, is found when it ends by exit(), and ends it like the others. Not by _exit(),
@@ -21,6 +22,7 @@
 #include "../../port/linux/linux.h"
 #include "slab/guarded.h"
 #include "slab/kmalloc.h"
+#include "slab/sampled.h"
 
 #include <signal.h>
 
@@ -28,11 +30,13 @@
 
 static bool explain(int signal, void *info, void *context)
 {
+    static const char *const words[] = {"read", "write", "access"};
     const siginfo_t *what = info;
     (void)signal;
-    (void)context;
-    if (what->si_code == SEGV_ACCERR) /* else the address is none, or has nothing to do with it */
-        qy_guarded_explain(qy_malloc_mm, what->si_addr);
+    if (what->si_code != SEGV_ACCERR) /* the address is none, or has nothing to do with it */
+        return false;
+    if (!qy_guarded_explain(qy_malloc_mm, what->si_addr))
+        qy_sampled_explain(qy_malloc_mm, what->si_addr, words[qy_linux_access_of(context)]);
     return false;
 }
 
@@ -45,7 +49,7 @@ void qy_malloc_look_over(struct qy_mm *mm)
     qy_malloc_depth--;
 }
 
-void qy_malloc_harden(void)
+void qy_malloc_explain_faults(void)
 {
     int code = qy_linux_ask_of_faults(explain);
     (void)code; /* then the program ends without a word */

@@ -18,6 +18,7 @@
 #include "malloc.h"
 
 #include "../../port/linux/linux.h"
+#include "slab/sampled.h"
 
 #include <quarry/slab.h>
 
@@ -38,6 +39,9 @@ struct qy_mm *qy_malloc_mm;
 static _Atomic int state;
 
 /* ---- settings ---- */
+
+/** A day. */
+#define MOST_SAMPLE_MS UINT64_C(86400000)
 
 const char *qy_malloc_value_of(const char *entry, const char *name)
 {
@@ -87,11 +91,12 @@ enum {
     HARDEN,
     CHECK,
     CMA,
+    SAMPLE,
     NR_NAMES
 };
 
 static const char names[NR_NAMES][16] = {"QUARRY_LIMIT", "QUARRY_HARDEN", "QUARRY_CHECK",
-                                         "QUARRY_CMA"};
+                                         "QUARRY_CMA", "QUARRY_SAMPLE"};
 
 /** The first of several entries counts, as with getenv(). */
 static void read_entry(const char *values[NR_NAMES], const char *entry)
@@ -114,6 +119,20 @@ static void read_cma(struct qy_malloc_settings *settings, const char *value)
     strcpy(settings->cma, value);
 }
 
+/** Milliseconds; "all" are none between two. */
+static void read_sample(struct qy_malloc_settings *settings, const char *value)
+{
+    const char *at = value;
+    settings->sample = value != NULL && *value != '\0' && strcmp(value, "0") != 0;
+    if (!settings->sample || strcmp(value, "all") == 0)
+        return;
+    for (; *at >= '0' && *at <= '9' && settings->sample_ms <= MOST_SAMPLE_MS; at++)
+        settings->sample_ms = settings->sample_ms * 10 + (uint64_t)(*at - '0');
+    if (*at != '\0' || settings->sample_ms == 0 || settings->sample_ms > MOST_SAMPLE_MS)
+        qy_malloc_refuse(names[SAMPLE], value,
+                         "expected milliseconds between two samples, such as 100, or all");
+}
+
 static struct qy_malloc_settings parse(const char *const values[NR_NAMES])
 {
     struct qy_malloc_settings settings = {0};
@@ -122,6 +141,8 @@ static struct qy_malloc_settings parse(const char *const values[NR_NAMES])
     read_cma(&settings, values[CMA]);
     settings.harden = parse_switch(names[HARDEN], values[HARDEN]);
     settings.check = parse_switch(names[CHECK], values[CHECK]) && !settings.harden;
+    read_sample(&settings, values[SAMPLE]);
+    settings.sample = settings.sample && !settings.harden;
     return settings;
 }
 
@@ -170,6 +191,8 @@ static struct qy_mm *make(const struct qy_malloc_settings *settings)
         return NULL;
     if (settings->check && !qy_malloc_know(mm))
         qy_malloc_refuse("QUARRY_CHECK", "1", "no range of addresses for it");
+    if (settings->sample)
+        qy_sampling_start(mm, settings->sample_ms * UINT64_C(1000000));
     mm->panic_on_fault = true;
     qy_linux_slots_in(mm, own_slot);
     return mm;
@@ -183,8 +206,8 @@ static __attribute__((noinline)) struct qy_mm *make_once(void)
         struct qy_malloc_settings settings;
         qy_malloc_read_settings(&settings);
         qy_malloc_mm = make(&settings);
-        if (qy_malloc_mm != NULL && settings.harden)
-            qy_malloc_harden();
+        if (qy_malloc_mm != NULL && (settings.harden || settings.sample))
+            qy_malloc_explain_faults();
         atomic_store(&state, qy_malloc_mm != NULL ? MADE : NONE);
         if (qy_unlikely(qy_malloc_board != NULL))
             qy_malloc_report_watch(qy_malloc_mm);

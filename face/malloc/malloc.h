@@ -49,6 +49,8 @@ struct qy_malloc_settings {
     uint64_t limit_bytes; /* QUARRY_LIMIT: bytes, or with K, M, G, T */
     bool harden;          /* QUARRY_HARDEN=1 */
     bool check;           /* QUARRY_CHECK=1, and not the above, which asks for more */
+    bool sample;          /* QUARRY_SAMPLE is on, and not QUARRY_HARDEN, which finds more */
+    uint64_t sample_ms;   /* its interval; 0: all */
     char cma[32];         /* QUARRY_CMA, not read yet; "": not set */
 };
 void qy_malloc_read_settings(struct qy_malloc_settings *settings);
@@ -87,8 +89,8 @@ bool qy_malloc_push_known(struct qy_cpu *cpu, void *block);
 /** It has it no longer. False: it never had, which is reported. */
 bool qy_malloc_forget(struct qy_mm *mm, const void *block);
 
-/** Of a hardened instance, which qy_malloc_mm is: accesses that guards stop are explained. */
-void qy_malloc_harden(void);
+/** Accesses that the guards of qy_malloc_mm stop are explained from now on. */
+void qy_malloc_explain_faults(void);
 /** The program ends: look for what no call will find any more. */
 void qy_malloc_look_over(struct qy_mm *mm);
 

@@ -16,6 +16,7 @@
 
 #include "base/text.h"
 #include "slab/holes.h"
+#include "slab/sampled.h"
 
 #include <quarry/buddy.h>
 #include <quarry/mm.h>
@@ -69,10 +70,10 @@ QY_API struct mallinfo2 mallinfo2(void)
         qy_mm_stat(mm, &stat);
     size_t managed = stat.managed << QY_PAGE_SHIFT;
     size_t free_bytes = stat.free << QY_PAGE_SHIFT;
-    if (mm != NULL) /* freed, and kept out of reach for a while; idle objects */
-        free_bytes +=
-            (__atomic_load_n(&mm->quarantine.nr_frames, __ATOMIC_RELAXED) + qy_slab_idle(mm))
-            << QY_PAGE_SHIFT;
+    if (mm != NULL) /* freed, and kept out of reach for a while, with guards; idle objects */
+        free_bytes += (__atomic_load_n(&mm->quarantine.nr_frames, __ATOMIC_RELAXED) +
+                       qy_sampled_idle(mm) + qy_slab_idle(mm))
+                      << QY_PAGE_SHIFT;
     return (struct mallinfo2){
         .arena = managed,
         .ordblks = 1,

@@ -31,44 +31,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <ucontext.h>
-
-enum access {
-    ACCESS_READ,
-    ACCESS_WRITE,
-    ACCESS_OTHER
-};
-
-#if defined(__x86_64__)
-#define FAULTS_SAY_WHAT 1
-/** Intel's manual, volume 3, 4.7: the error code of a page fault. */
-static enum access access_of(const ucontext_t *context)
-{
-    uint64_t error = (uint64_t)context->uc_mcontext.gregs[REG_ERR];
-    return (error & 0x30) ? ACCESS_OTHER /* an instruction; a protection key */
-           : (error & 2)  ? ACCESS_WRITE
-                          : ACCESS_READ;
-}
-#elif defined(__aarch64__)
-#define FAULTS_SAY_WHAT 1
-/** Arm's manual, ESR_EL1: class 0x24 is a data abort, WnR is bit 6. */
-static enum access access_of(const ucontext_t *context)
-{
-    const struct esr_context *record = (const void *)context->uc_mcontext.__reserved;
-    while (record->head.magic != 0 && record->head.magic != ESR_MAGIC)
-        record = (const void *)((const char *)record + record->head.size);
-    if (record->head.magic == 0 || (record->esr >> 26 & 0x3e) != 0x24)
-        return ACCESS_OTHER;
-    return (record->esr & 1u << 6) ? ACCESS_WRITE : ACCESS_READ;
-}
-#else
-#define FAULTS_SAY_WHAT 0
-static enum access access_of(const ucontext_t *context)
-{
-    (void)context;
-    return ACCESS_OTHER;
-}
-#endif
 
 /** Times that an access is tried for which there is no mapping, and the time between. */
 #define TRIES 20
@@ -121,16 +83,16 @@ bool qy_linux_fault_handler(int signal, void *info, void *context)
     if (signal != SIGSEGV || (what->si_code != SEGV_MAPERR && what->si_code != SEGV_ACCERR))
         return false;
     struct qy_space *space = qy_linux_space_at(what->si_addr);
-    enum access access = access_of(context);
-    if (space == NULL || access == ACCESS_OTHER)
+    enum qy_linux_access access = qy_linux_access_of(context);
+    if (space == NULL || access == QY_LINUX_OTHER)
         return false;
     int saved = errno;
-    int code = put_in_place(space, what->si_addr, access == ACCESS_WRITE);
+    int code = put_in_place(space, what->si_addr, access == QY_LINUX_WRITE);
     errno = saved;
     return code == 0;
 }
 
 int qy_linux_catch_faults(void)
 {
-    return FAULTS_SAY_WHAT ? qy_linux_ask_of_faults(qy_linux_fault_handler) : -ENOTSUP;
+    return qy_linux_faults_say_what ? qy_linux_ask_of_faults(qy_linux_fault_handler) : -ENOTSUP;
 }

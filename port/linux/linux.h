@@ -65,6 +65,15 @@ struct qy_space *qy_linux_space_at(const void *address);
 uint64_t qy_linux_most_mappings(void);
 /** Given what a handler of SIGSEGV is given: true, if the access may be made again. */
 typedef bool (*qy_linux_knows_t)(int signal, void *info, void *context);
+enum qy_linux_access {
+    QY_LINUX_READ,
+    QY_LINUX_WRITE,
+    QY_LINUX_OTHER /* not known, or neither */
+};
+/** What a handler of SIGSEGV can tell of the access by its context. */
+enum qy_linux_access qy_linux_access_of(const void *context);
+/** This processor says what it was. */
+extern const bool qy_linux_faults_say_what;
 /** Each fault is shown to this one from now on: there may be two. 0 or -errno. */
 int qy_linux_ask_of_faults(qy_linux_knows_t knows);
 /** Has the program a handler of SIGSEGV of its own? */

@@ -7,6 +7,8 @@
  *         would have come to him: with his mask, in his form; or the default action ends the
  *         program, at the same access.
  *
+ *         What the access was, the processor's words say, which differ.
+ *
  * LOCKS   none.
  *
  * COST    A fault's: two system calls, the signal and the return.
@@ -69,6 +71,44 @@ static void on_fault(int signal, siginfo_t *info, void *context)
     }
     pass_on(signal, info, context);
 }
+
+/* ---- what an access was ---- */
+
+#if defined(__x86_64__)
+const bool qy_linux_faults_say_what = true;
+/** Intel's manual, volume 3, 4.7: the error code of a page fault. */
+enum qy_linux_access qy_linux_access_of(const void *given)
+{
+    const ucontext_t *context = given;
+    uint64_t error = (uint64_t)context->uc_mcontext.gregs[REG_ERR];
+    return (error & 0x30) ? QY_LINUX_OTHER /* an instruction; a protection key */
+           : (error & 2)  ? QY_LINUX_WRITE
+                          : QY_LINUX_READ;
+}
+#elif defined(__aarch64__)
+const bool qy_linux_faults_say_what = true;
+/** Arm's manual, ESR_EL1: class 0x24 is a data abort, WnR is bit 6. */
+enum qy_linux_access qy_linux_access_of(const void *given)
+{
+    const ucontext_t *context = given;
+    const struct esr_context *record = (const void *)context->uc_mcontext.__reserved;
+    while (record->head.magic != 0 && record->head.magic != ESR_MAGIC)
+        record = (const void *)((const char *)record + record->head.size);
+    if (record->head.magic == 0 || (record->esr >> 26 & 0x3e) != 0x24)
+        return QY_LINUX_OTHER;
+    return (record->esr & 1u << 6) ? QY_LINUX_WRITE : QY_LINUX_READ;
+}
+#else
+const bool qy_linux_faults_say_what = false;
+enum qy_linux_access qy_linux_access_of(const void *given)
+{
+    const ucontext_t *context = given;
+    (void)context;
+    return QY_LINUX_OTHER;
+}
+#endif
+
+/* ---- who handles it ---- */
 
 bool qy_linux_others_know(void)
 {

@@ -79,7 +79,10 @@ struct qy_cpu {
     struct qy_kept *kept;         /* (o) freed runs of pages */
     struct qy_mm *mm;
     bool alone;            /* (o) no other thread frees runs: R4 in slab/kept.h */
+    uint8_t looks_in;      /* (o) so many slow calls until one asks whether to sample */
+    uint8_t looks_every;   /* (o) what it is set to then: slab/sampling.c */
     _Atomic uint32_t stop; /* (p) 1: somebody drains; the owner sleeps on it */
+    uint64_t looked_ns;    /* (o) when it asked last */
 };
 
 /** Half of going in: only if a limit, loaded after this, is not 0 does the caller own the slot. */

@@ -58,7 +58,7 @@ int qy_fault_report(struct qy_mm *mm, const struct qy_fault *fault)
     qy_text_report(&text);
     __atomic_store_n(&mm->last_fault, fault->rule, __ATOMIC_RELAXED);
     atomic_fetch_add_explicit(&mm->nr_faults, 1, memory_order_relaxed);
-    if (mm->panic_on_fault)
+    if (mm->panic_on_fault && !fault->ends_anyway)
         qy_port_panic(NULL);
     return -QY_EINVAL;
 }

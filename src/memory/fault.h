@@ -20,6 +20,7 @@ struct qy_fault {
     size_t object_bytes;
     uint32_t allocated_by, freed_by; /* threads, by the port's numbers; 0: not known */
     const char *note;                /* more, at the end of the line; NULL: none */
+    bool ends_anyway;                /* what was done ends the program: no need to panic */
 };
 
 /** Report it, remember it as the instance's last, and panic if it is set to. -EINVAL. */

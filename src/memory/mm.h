@@ -81,6 +81,24 @@ struct qy_quarantine {
     _Atomic uint64_t nr_protected; /* runs whose guards are out of reach */
 };
 
+struct qy_kmem_cache;
+struct qy_sample_pool;
+
+/** Now and then an allocation gets a page of its own: slab/sampling.c, slab/sampled.c. */
+struct qy_sampling {
+    bool on;                             /* (i) else the rest means nothing */
+    _Atomic bool making;                 /* somebody makes the pool */
+    uint64_t interval_ns;                /* (i) 0: each allocation that can be */
+    _Atomic uint64_t next_ns;            /* when the next is due */
+    _Atomic uint64_t random;             /* state of what is left to chance */
+    struct qy_kmem_cache *cache;         /* since there is a pool (i): its lock guards the pool */
+    struct qy_sample_pool *_Atomic pool; /* NULL: none yet */
+    _Atomic uint64_t nr_frames;          /* of the pool, guards included */
+    _Atomic uint64_t nr_made, nr_live;   /* slots that were ever used, that are in use: D6 */
+    _Atomic uint64_t nr_allocs, nr_frees;
+    _Atomic uint64_t nr_skipped; /* it was time, and there was no slot */
+};
+
 struct qy_vmscan;
 struct qy_cma;
 struct qy_run_chunk;
@@ -197,6 +215,7 @@ struct qy_mm {
     _Atomic uint64_t extra_bytes;                     /* G3: what slots may keep beyond the usual */
     size_t class_slack;  /* (i) kmalloc: bytes added to each request for a red zone */
     uint8_t kmalloc_tag; /* (i) of the smallest class; the others follow */
+    struct qy_sampling sampling;
     struct qy_quarantine quarantine;
     uint8_t kmalloc_end; /* (i) one past the largest: caches below are never destroyed */
 

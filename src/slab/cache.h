@@ -25,10 +25,11 @@
 #define QY_SLAB_MOST_OBJECTS 512
 /** Flags of the core's own. */
 #define QY_SLAB_ON_SLAB 0x100u /* the header lies in the slab's first bytes */
+#define QY_SLAB_SAMPLED 0x200u /* its slabs are slots of the pool: slab/sampled.c */
 /** Any of these: objects are looked at on each call, so none goes through magazines. */
 #define QY_SLAB_CHECKED                                                                            \
     (QY_SLAB_RED_ZONE | QY_SLAB_POISON | QY_SLAB_STORE_USER | QY_SLAB_RANDOM |                     \
-     QY_SLAB_ZERO_ON_FREE | QY_SLAB_CHECK_FREE)
+     QY_SLAB_ZERO_ON_FREE | QY_SLAB_CHECK_FREE | QY_SLAB_SAMPLED)
 
 /** What red zones hold. */
 #define QY_RED_BYTE 0xbb
@@ -171,6 +172,8 @@ void qy_slab_boot(struct qy_mm *mm, uint32_t kmalloc_flags);
  *  slot. NULL: no memory for it. */
 struct qy_kmem_cache *qy_cache_make_class(struct qy_mm *mm, unsigned tag, const char *name,
                                           size_t object_bytes, qy_gfp_t gfp);
+/** The cache whose slabs are the slots of sampled.c: a page and its guard each. NULL: no memory. */
+struct qy_kmem_cache *qy_cache_make_sampled(struct qy_mm *mm);
 struct qy_kmem_cache *qy_cache_of_slabs(struct qy_mm *mm);
 struct qy_kmem_cache *qy_cache_of_magazines(struct qy_mm *mm);
 

@@ -87,8 +87,10 @@ static void choose_order(struct qy_kmem_cache *cache)
         order++;
     if (cache->flags & QY_SLAB_ON_SLAB)
         order = 0;
+    if (cache->flags & QY_SLAB_SAMPLED)
+        order = 1;
     cache->order = (uint8_t)order;
-    cache->nr_objects = (uint16_t)objects_in(cache, order);
+    cache->nr_objects = (uint16_t)(cache->flags & QY_SLAB_SAMPLED ? 1 : objects_in(cache, order));
 }
 
 static void choose_magazines(struct qy_kmem_cache *cache)
@@ -228,13 +230,9 @@ static struct qy_kmem_cache *create_locked(struct qy_mm *mm, const struct shape 
     return cache;
 }
 
-struct qy_kmem_cache *qy_kmem_cache_create(struct qy_mm *mm, const char *name, size_t object_bytes,
-                                           size_t align, uint32_t flags, qy_ctor_t ctor,
-                                           struct qy_error *error)
+static struct qy_kmem_cache *create(struct qy_mm *mm, const struct shape *shape,
+                                    struct qy_error *error)
 {
-    struct shape shape = {name, object_bytes, align, flags, ctor};
-    if (check_shape(mm, &shape, error) != 0)
-        return NULL;
     struct qy_kmem_cache *caches = mm->cache_of[TAG_OF_CACHES];
     void *memory = qy_kmem_cache_alloc(caches, QY_GFP_KERNEL);
     if (memory == NULL) {
@@ -242,11 +240,26 @@ struct qy_kmem_cache *qy_kmem_cache_create(struct qy_mm *mm, const char *name, s
         return NULL;
     }
     qy_lock(&mm->chain_lock);
-    struct qy_kmem_cache *cache = create_locked(mm, &shape, memory, error);
+    struct qy_kmem_cache *cache = create_locked(mm, shape, memory, error);
     qy_unlock(&mm->chain_lock);
     if (cache == NULL)
         qy_kmem_cache_free(caches, memory);
     return cache;
+}
+
+struct qy_kmem_cache *qy_kmem_cache_create(struct qy_mm *mm, const char *name, size_t object_bytes,
+                                           size_t align, uint32_t flags, qy_ctor_t ctor,
+                                           struct qy_error *error)
+{
+    const struct shape shape = {name, object_bytes, align, flags, ctor};
+    return check_shape(mm, &shape, error) == 0 ? create(mm, &shape, error) : NULL;
+}
+
+struct qy_kmem_cache *qy_cache_make_sampled(struct qy_mm *mm)
+{
+    const struct shape shape = {"quarry_sampled", QY_PAGE_BYTES, QY_PAGE_BYTES,
+                                QY_SLAB_NO_MAGAZINES | QY_SLAB_SAMPLED, NULL};
+    return create(mm, &shape, NULL);
 }
 
 struct qy_kmem_cache *qy_cache_make_class(struct qy_mm *mm, unsigned tag, const char *name,
@@ -333,6 +346,8 @@ size_t qy_kmem_cache_shrink_all(struct qy_mm *mm)
     qy_lock(&mm->chain_lock);
     qy_list_for_each (link, &mm->chain) {
         struct qy_kmem_cache *cache = qy_list_entry(link, struct qy_kmem_cache, chain);
+        if (cache->flags & QY_SLAB_SAMPLED)
+            continue; /* its pages are out of reach, and have no memory */
         if (cache->places != 0)
             qy_depot_drain(cache, NULL);
         qy_checked_drain(cache);

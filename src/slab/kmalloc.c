@@ -28,6 +28,7 @@
 #include "slab/magazine.h"
 #include "slab/run_depot.h"
 #include "slab/runs.h"
+#include "slab/sampled.h"
 
 /** With red zones a class serves so many bytes less. */
 #define RED_BYTES 8
@@ -71,6 +72,13 @@ static bool is_object(const struct qy_mm *mm, uint8_t tag)
     return tag >= mm->kmalloc_tag && tag < QY_TAG_RUN_CLASS;
 }
 
+/** Of the pool of sampled.c, whose first guard is no slab's. */
+static bool is_sampled(const struct qy_mm *mm, uint8_t tag)
+{
+    return is_object(mm, tag) ? mm->cache_of[tag]->flags & QY_SLAB_SAMPLED
+                              : tag == QY_TAG_GUARD && !mm->quarantine.on;
+}
+
 enum fault_kind {
     FOREIGN,
     MISALIGNED,
@@ -108,6 +116,8 @@ static int refuse(struct qy_mm *mm, const void *block, bool asked)
     };
     uint64_t index = qy_address_index(mm, block);
     uint8_t tag = qy_frame_online(mm, index) ? qy_tag_get(&mm->tags[index]) : QY_TAG_NONE;
+    if (is_sampled(mm, tag))
+        return qy_sampled_refuse(mm->sampling.cache, block, asked);
     if (is_object(mm, tag))
         return qy_slab_refuse(mm->cache_of[tag], block, asked);
     enum fault_kind kind = kind_of(mm, block);
@@ -188,6 +198,11 @@ void *qy_kmalloc_slow(struct qy_mm *mm, size_t bytes, qy_gfp_t gfp)
         bytes = 1;
     if (bytes > PTRDIFF_MAX || mm->small_bytes == 0 || (gfp & ~QY_GFP_MASK))
         return NULL;
+    if (qy_unlikely(qy_sample_asks(mm))) {
+        void *block = qy_sample(mm, bytes, 1, gfp);
+        if (block != NULL)
+            return block;
+    }
     if (bytes > mm->largest_class_bytes)
         return alloc_run(mm, bytes, 0, gfp);
     if (bytes > QY_SMALL_BYTES && mm->class_slack == 0)
@@ -219,6 +234,11 @@ void *qy_kmalloc_aligned(struct qy_mm *mm, size_t bytes, size_t align, qy_gfp_t 
         bytes = 1;
     if (bytes > PTRDIFF_MAX - align || mm->small_bytes == 0 || (gfp & ~QY_GFP_MASK))
         return NULL;
+    if (qy_unlikely(qy_sample_asks(mm))) {
+        void *block = qy_sample(mm, bytes, align, gfp);
+        if (block != NULL)
+            return block;
+    }
     if (align <= QY_PAGE_BYTES && bytes + mm->class_slack <= QY_KMALLOC_LARGEST) {
         unsigned class = aligned_class(bytes + mm->class_slack, align);
         if (class < QY_KMALLOC_CLASSES && mm->class_slack == 0)
@@ -233,15 +253,19 @@ void *qy_kmalloc_aligned(struct qy_mm *mm, size_t bytes, size_t align, qy_gfp_t 
 /** A magazine takes what it is given; here is time to look at it. */
 static int free_object(struct qy_kmem_cache *cache, void *object)
 {
-    if (!(cache->flags & QY_SLAB_CHECKED) && !qy_slab_is_start(cache, object))
-        return qy_slab_refuse(cache, object, false);
-    return qy_kmem_cache_free(cache, object);
+    if (qy_likely(!(cache->flags & QY_SLAB_CHECKED)))
+        return qy_slab_is_start(cache, object) ? qy_kmem_cache_free(cache, object)
+                                               : qy_slab_refuse(cache, object, false);
+    return cache->flags & QY_SLAB_SAMPLED ? qy_sampled_free(cache, object)
+                                          : qy_kmem_cache_free(cache, object);
 }
 
 int qy_kfree_slow(struct qy_mm *mm, void *block)
 {
     if (block == NULL)
         return 0;
+    if (qy_unlikely(mm->sampling.on))
+        qy_sample_soon(mm);
     uint64_t index = qy_address_index(mm, block);
     if (!qy_frame_online(mm, index))
         return qy_kfree_refuse(mm, block);
@@ -279,6 +303,8 @@ static size_t size_of(struct qy_mm *mm, const void *block)
     if (tag < QY_TAG_CACHE || mm->cache_of[tag] == NULL)
         return 0;
     struct qy_kmem_cache *cache = mm->cache_of[tag];
+    if (qy_unlikely(cache->flags & QY_SLAB_SAMPLED))
+        return qy_sampled_bytes(cache, block);
     if (cache->flags & QY_SLAB_CHECKED)
         return qy_checked_bytes(cache, block);
     return qy_slab_is_start(cache, block) ? cache->object_bytes : 0;
@@ -292,13 +318,13 @@ size_t qy_ksize(struct qy_mm *mm, const void *block)
     return bytes;
 }
 
-/** May a block with so many usable bytes have been asked for with @bytes? Hardened it has just
- *  those, of 0 bytes 1. Else it has up to twice as many: rounded up to a class it has less than
- *  that, but realloc() leaves a block where it is down to half of it. Of a block that was asked for
- *  with an alignment nothing is known but that it is no smaller. */
-static bool may_be_of(const struct qy_mm *mm, size_t usable, size_t bytes, size_t align)
+/** May a block with so many usable bytes have been asked for with @bytes? Hardened, or sampled, it
+ *  has just those, of 0 bytes 1. Else it has up to twice as many: rounded up to a class it has
+ *  less than that, but realloc() leaves a block where it is down to half of it. Of a block that was
+ *  asked for with an alignment nothing is known but that it is no smaller. */
+static bool may_be_of(bool exact, size_t usable, size_t bytes, size_t align)
 {
-    if (mm->quarantine.on)
+    if (exact)
         return bytes == usable || (bytes == 0 && usable == 1);
     return bytes <= usable && (bytes >= usable / 2 || usable <= SMALLEST_HALVED || align > 16);
 }
@@ -315,6 +341,8 @@ static int refuse_size(struct qy_mm *mm, const void *block, const char *what, si
     qy_text_u64(&text, number);
     if (qy_tag_is_run(mm->tags[index])) {
         qy_run_fill_in(&fault, mm, index);
+    } else if (is_sampled(mm, mm->tags[index])) {
+        qy_sampled_fill_in(&fault, mm->cache_of[mm->tags[index]], block);
     } else {
         fault.cache = mm->cache_of[mm->tags[index]]->name;
         fault.object = (uintptr_t)block;
@@ -328,7 +356,8 @@ int qy_kfree_check(struct qy_mm *mm, const void *block, size_t bytes, size_t ali
     size_t usable = size_of(mm, block);
     if (usable == 0)
         return 0;
-    if (!may_be_of(mm, usable, bytes, align))
+    uint8_t tag = qy_tag_get(&mm->tags[qy_address_index(mm, block)]);
+    if (!may_be_of(mm->quarantine.on || is_sampled(mm, tag), usable, bytes, align))
         return refuse_size(mm, block, "freed with size ", bytes);
     if (((uintptr_t)block & (align - 1)) != 0)
         return refuse_size(mm, block, "freed with alignment ", align);

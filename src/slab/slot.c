@@ -68,6 +68,7 @@ void qy_cpu_attach(struct qy_mm *mm, struct qy_cpu *cpu, void *memory)
     cpu->kept = (void *)((char *)memory + at.kept);
     cpu->spare = NULL;
     cpu->nr_spare = 0;
+    cpu->looks_in = cpu->looks_every = 0;
     __builtin_memcpy(cpu->class_of, mm->class_of, sizeof(cpu->class_of));
     for (unsigned tag = 0; tag < QY_NR_TAGS; tag++)
         cpu->top[tag] = QY_NO_MAGAZINE;

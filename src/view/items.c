@@ -131,6 +131,9 @@ static void count_all(const struct qy_live *live, struct qy_totals *totals)
         .limit = mm->options.limit_pages,
         .meta = atomic_load_explicit(&mm->meta_bytes, memory_order_relaxed) / QY_PAGE_BYTES,
         .faults = atomic_load_explicit(&mm->nr_faults, memory_order_relaxed),
+        .sampled = qy_figure(&mm->sampling.nr_allocs),
+        .sampled_freed = qy_figure(&mm->sampling.nr_frees),
+        .sampled_skipped = qy_figure(&mm->sampling.nr_skipped),
     };
     for (size_t z = 0; z < QY_MAX_ZONES; z++) {
         const struct qy_zone *zone = &mm->zones[z];
@@ -192,6 +195,9 @@ enum figure {
     REFILLS,
     FLUSHES,
     FAULTS,
+    SAMPLED,
+    SAMPLED_FREED,
+    SAMPLED_SKIPPED,
     CACHED,
     ACTIVE,
     INACTIVE,
@@ -232,6 +238,9 @@ static uint64_t figure(const struct qy_totals *totals, enum figure which)
         [REFILLS] = totals->refills,
         [FLUSHES] = totals->flushes,
         [FAULTS] = totals->faults,
+        [SAMPLED] = totals->sampled,
+        [SAMPLED_FREED] = totals->sampled_freed,
+        [SAMPLED_SKIPPED] = totals->sampled_skipped,
         [CACHED] = totals->cached,
         [ACTIVE] = totals->active,
         [INACTIVE] = totals->inactive,
@@ -309,6 +318,9 @@ static const struct item items[] = {
     {"quarry_magazine_refill", QY_ITEMS_VMSTAT, REFILLS},
     {"quarry_magazine_flush", QY_ITEMS_VMSTAT, FLUSHES},
     {"quarry_wrong_free", QY_ITEMS_VMSTAT, FAULTS},
+    {"quarry_sample_alloc", QY_ITEMS_VMSTAT, SAMPLED},
+    {"quarry_sample_free", QY_ITEMS_VMSTAT, SAMPLED_FREED},
+    {"quarry_sample_skip", QY_ITEMS_VMSTAT, SAMPLED_SKIPPED},
 };
 
 /** What is counted of the whole memory is the only node's, and stands with its first zone. */

@@ -22,6 +22,7 @@
 #include "view/live.h"
 #include "buddy/pcp.h"
 #include "memory/pageblock.h"
+#include "slab/sampled.h"
 
 void qy_count_blocks(const struct qy_bits512 *bits, uint64_t counts[QY_NR_ORDERS])
 {
@@ -222,7 +223,8 @@ static bool look_memory(const struct qy_live *live, size_t index, struct qy_memo
         .allocated_peak = atomic_load_explicit(&mm->peak, memory_order_relaxed),
         .limit = mm->options.limit_pages,
         .meta_bytes = atomic_load_explicit(&mm->meta_bytes, memory_order_relaxed),
-        .quarantined = __atomic_load_n(&mm->quarantine.nr_frames, __ATOMIC_RELAXED),
+        .quarantined =
+            __atomic_load_n(&mm->quarantine.nr_frames, __ATOMIC_RELAXED) + qy_sampled_untouched(mm),
     };
     uint64_t used = 0; /* the peak is noted at slow paths: now may be higher */
     for (size_t z = 0; z < QY_MAX_ZONES; z++) {

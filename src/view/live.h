@@ -16,6 +16,7 @@ struct qy_totals {
     uint64_t slab, slab_reclaimable, refills, flushes;
     uint64_t cma, cma_free, cma_success, cma_fail;
     uint64_t peak, limit, meta, faults;
+    uint64_t sampled, sampled_freed, sampled_skipped;
     uint64_t cached, active, inactive, dirty, writeback;
     uint64_t scanned[2], reclaimed[2], refaults, activated;
 };

@@ -1,8 +1,9 @@
 /*
- * rules_checked.c - the rules of what is looked at on each call: D1..D5
+ * rules_checked.c - the rules of what is looked at on each call: D1..D6
  *
  * WHAT    Every object of a checked cache, live or free, is looked at as its own free or
- *         alloc would look at it; every guarded run, and the quarantine's list.
+ *         alloc would look at it; every guarded run, and the quarantine's list; every block of
+ *         the pool of samples.
  *
  * RULES   none of its own. It changes nothing.
  *
@@ -14,6 +15,7 @@
 #include "view/rules.h"
 #include "slab/guarded.h"
 #include "slab/magazine.h"
+#include "slab/sampled.h"
 
 /* ---- objects ---- */
 
@@ -70,6 +72,24 @@ static void check_waiting(struct qy_ruling *ruling, const struct qy_kmem_cache *
                        "nr_waiting is not the number of those that wait");
 }
 
+static void check_sampled(struct qy_ruling *ruling, const struct qy_kmem_cache *cache)
+{
+    const struct qy_mm *mm = ruling->mm;
+    const struct qy_sample_pool *pool = mm->sampling.pool;
+    const struct qy_slab_list *live = &cache->slabs_full;
+    for (const struct qy_list *link = live->slabs.next; link != &live->slabs; link = link->next) {
+        const char *rule = qy_sampled_look(qy_list_entry(link, struct qy_slab, link));
+        if (rule != NULL)
+            qy_broken_name(ruling, rule, "cache", cache->name,
+                           rule[1] == '1' ? "what lies beside a block was written to"
+                                          : "a block is not where, or what, its slot says");
+    }
+    if (live->count != mm->sampling.nr_live || (pool == NULL && live->count != 0) ||
+        (pool != NULL && mm->sampling.nr_made > pool->nr_slots))
+        qy_broken_name(ruling, "D6", "cache", cache->name,
+                       "its figures are not those of its slabs");
+}
+
 void qy_check_checked(struct qy_ruling *ruling)
 {
     qy_list_for_each (link, &ruling->mm->chain) {
@@ -81,6 +101,8 @@ void qy_check_checked(struct qy_ruling *ruling)
         check_objects(ruling, &cache->slabs_partial);
         check_objects(ruling, &cache->slabs_empty);
         check_waiting(ruling, cache);
+        if (cache->flags & QY_SLAB_SAMPLED)
+            check_sampled(ruling, cache);
         qy_unlock(&cache->lock);
     }
 }

@@ -1,6 +1,7 @@
 /*
  * If this failed: a program that has a handler of SIGSEGV of its own would not get its faults, not
- * even those at guards of hardened malloc; or one without would not end by the signal.
+ * even those at guards of hardened malloc, or beside sampled blocks; or one without would not end
+ * by the signal.
  */
 #include "contract.h"
 
@@ -27,7 +28,7 @@ static bool faults(char *at)
 int main(void)
 {
     deadline(60);
-    char *large = malloc(200 * KIB);
+    char *large = malloc(200 * KIB), *page = malloc(4 * KIB);
     char *closed = own_pages(4 * KIB);
     EXPECT(large, "a block");
     EXPECT(mprotect(closed, 4 * KIB, PROT_NONE) == 0, "a page that nobody can reach");
@@ -45,6 +46,9 @@ int main(void)
     EXPECT(faults(closed), "the program's handler to be called");
     if (getenv("QUARRY_HARDEN") && under_quarry())
         EXPECT(faults(large - 1), "the same at a guard");
+    if (getenv("QUARRY_SAMPLE") && under_quarry())
+        EXPECT(faults(page - 1) && faults(page + 4 * KIB), "the same beside a sampled block");
+    free(page);
     free(large);
     return 0;
 }

@@ -9,6 +9,7 @@
 #include "memory/mm.h"
 #include "slab/guarded.h"
 #include "slab/runs.h"
+#include "slab/sampled.h"
 
 #include <quarry/buddy.h>
 #include <quarry/linux.h>
@@ -186,7 +187,21 @@ static uint64_t frames_in_use(void)
     return test_frames_in_use(world.mm);
 }
 
-static void live_together(uint32_t kmalloc_flags, int rounds)
+#define NOT_SAMPLED UINT64_MAX
+
+/** From now on, with its pool: that stays. */
+static void sample(uint64_t interval_ns)
+{
+    if (interval_ns == NOT_SAMPLED)
+        return;
+    qy_sampling_start(world.mm, interval_ns);
+    while (world.mm->sampling.pool == NULL) {
+        void *block = qy_kmalloc(world.mm, 100, QY_GFP_KERNEL);
+        assert_int_equal(qy_kfree(world.mm, block), 0);
+    }
+}
+
+static void live_together(uint32_t kmalloc_flags, uint64_t interval_ns, int rounds)
 {
     const struct qy_linux_options options = {.limit_bytes = 256 * MIB,
                                              .kmalloc_flags = kmalloc_flags};
@@ -198,6 +213,7 @@ static void live_together(uint32_t kmalloc_flags, int rounds)
     if (!world.mm)
         fail_msg("%s", error.text);
     test_make_classes(world.mm);
+    sample(interval_ns);
     uint64_t before = frames_in_use();
     for (unsigned i = 0; i < NR_CACHES; i++) {
         world.caches[i] = qy_kmem_cache_create(world.mm, kinds[i].name, kinds[i].bytes, 0,
@@ -220,6 +236,9 @@ static void live_together(uint32_t kmalloc_flags, int rounds)
         assert_int_equal(qy_kmem_cache_destroy(world.caches[i], NULL), 0);
     assert_int_equal(frames_in_use(), before);
     assert_int_equal(world.mm->nr_faults, 0);
+    assert_int_equal(world.mm->sampling.nr_live, 0);
+    assert_true(interval_ns != 0 || world.mm->sampling.nr_allocs > 100);
+    test_rules(world.mm);
     qy_linux_mm_destroy(world.mm);
 }
 
@@ -228,7 +247,7 @@ static void live_together(uint32_t kmalloc_flags, int rounds)
 static void objects_have_one_owner(void **state)
 {
     (void)state;
-    live_together(0, ROUNDS);
+    live_together(0, NOT_SAMPLED, ROUNDS);
 }
 
 /* Wrong if it failed: the same where red zones, quarantines and guard pages are looked after
@@ -237,7 +256,16 @@ static void hardened_objects_have_one_owner(void **state)
 {
     (void)state;
     live_together(QY_SLAB_RED_ZONE | QY_SLAB_ZERO_ON_FREE | QY_SLAB_RANDOM | QY_SLAB_CHECK_FREE,
-                  ROUNDS / 20);
+                  NOT_SAMPLED, ROUNDS / 20);
+}
+
+/* Wrong if it failed: the same where blocks get pages of their own, as many as there are, or now
+ * and then, when gates close and open. */
+static void sampled_objects_have_one_owner(void **state)
+{
+    (void)state;
+    live_together(0, 0, ROUNDS / 20);
+    live_together(0, 1000, ROUNDS / 20);
 }
 
 #define DUELS 5000
@@ -339,6 +367,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(objects_have_one_owner),
         cmocka_unit_test(hardened_objects_have_one_owner),
+        cmocka_unit_test(sampled_objects_have_one_owner),
         cmocka_unit_test(of_two_frees_of_a_run_one_succeeds),
         cmocka_unit_test(nor_do_both_while_the_second_slot_comes),
     };

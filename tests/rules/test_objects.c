@@ -5,6 +5,7 @@
 
 #include "slab/kmalloc.h"
 #include "slab/run_depot.h"
+#include "slab/sampled.h"
 
 #include <pthread.h>
 
@@ -242,6 +243,38 @@ static void guarded(void **state)
     test_memory_free(&memory);
 }
 
+/* Wrong if it failed: what is written beside a sampled block, or over its slot, could go unseen. */
+static void sampled(void **state)
+{
+    struct test_memory memory;
+    (void)state;
+    test_memory_simple(&memory, 4 * GIB, 256 * MIB, true);
+    struct qy_mm *mm = memory.mm;
+    qy_sampling_start(mm, 0);
+    char *block = qy_kmalloc(mm, 60, QY_GFP_KERNEL);
+    char *freed = qy_kmalloc(mm, 60, QY_GFP_KERNEL);
+    assert_true(block != NULL && freed != NULL);
+    while ((uintptr_t)block % PAGE != 0) /* it lies at the left end */
+        assert_non_null(block = qy_kmalloc(mm, 60, QY_GFP_KERNEL));
+    assert_int_equal(qy_kfree(mm, freed), 0);
+    struct qy_kmem_cache *cache = mm->sampling.cache;
+    struct qy_sample_slot *slot = (struct qy_sample_slot *)qy_slab_of(cache, block);
+    struct qy_sample_slot *free_slot = (struct qy_sample_slot *)qy_slab_of(cache, freed);
+    uint64_t frame = ((uintptr_t)block - mm->base) / PAGE;
+    BREAK(mm, "D1", block[60], 0);
+    BREAK(mm, "D1", block[PAGE - 1], 0);
+    BREAK(mm, "D6", slot->bytes, 61);
+    BREAK(mm, "D6", slot->offset, 8);
+    BREAK(mm, "D6", slot->offset, 4048);
+    BREAK(mm, "D6", slot->offset, 1 << 20);
+    BREAK(mm, "D6", slot->note.bytes, QY_OBJECT_FREED);
+    BREAK(mm, "D6", mm->sampling.nr_live, 1000);
+    BREAK(mm, "D6", mm->sampling.nr_made, 1000);
+    BREAK(mm, "D5", free_slot->note.bytes, 60);
+    BREAK(mm, "T3", mm->tags[frame + 1], QY_TAG_NONE);
+    test_memory_free(&memory);
+}
+
 /* Wrong if it failed: a slot that is stopped could still serve its owner. */
 static void limits(void **state)
 {
@@ -292,15 +325,11 @@ static void slots_are_left_alone(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(slabs),
-        cmocka_unit_test(magazines),
-        cmocka_unit_test(runs),
-        cmocka_unit_test(fits),
-        cmocka_unit_test(kept_runs),
-        cmocka_unit_test(checked),
-        cmocka_unit_test(guarded),
-        cmocka_unit_test(limits),
-        cmocka_unit_test(slots_are_left_alone),
+        cmocka_unit_test(slabs),     cmocka_unit_test(magazines),
+        cmocka_unit_test(runs),      cmocka_unit_test(fits),
+        cmocka_unit_test(kept_runs), cmocka_unit_test(checked),
+        cmocka_unit_test(guarded),   cmocka_unit_test(sampled),
+        cmocka_unit_test(limits),    cmocka_unit_test(slots_are_left_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
