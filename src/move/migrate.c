@@ -96,7 +96,7 @@ static unsigned move_isolated(struct qy_move *move, struct qy_mapping *mapping, 
  *  next; else the round ends here, somebody has to give something up, and the next one tries
  *  again. */
 static void clean_or_wait(struct qy_move *move, struct qy_mapping *mapping, uint32_t index,
-                      qy_pfn_t pfn)
+                          qy_pfn_t pfn)
 {
     const struct qy_mapping_ops *ops = mapping->ops;
     bool may_write = ops->clean != NULL && move->gap == NULL;
