@@ -64,8 +64,8 @@ void *qy_malloc_pop_known(struct qy_cpu *cpu, size_t bytes)
     void *block = NULL;
     if (bytes - 1 < QY_KMALLOC_LARGEST)
         block = qy_magazine_pop(cpu, qy_kmalloc_tag(cpu->mm, bytes));
-    else if (bytes - 1 < PTRDIFF_MAX)
-        block = qy_kept_pop(cpu, ((bytes - 1) >> QY_PAGE_SHIFT) + 1);
+    else if (bytes - 1 < QY_READY_BYTES)
+        block = qy_kept_pop(cpu, cpu->mm->tags, qy_frames_for(bytes));
     qy_malloc_note_known(cpu->mm, block);
     return block;
 }

@@ -54,8 +54,8 @@ static void *kmalloc(size_t bytes, qy_gfp_t gfp)
 static inline void *take_ready(struct qy_cpu *cpu, size_t bytes)
 {
     size_t last = bytes - 1;
-    if (last >= QY_KMALLOC_LARGEST) /* 0 bytes are more than any run has */
-        return qy_kept_pop(cpu, (last >> QY_PAGE_SHIFT) + 1);
+    if (last >= QY_KMALLOC_LARGEST)
+        return qy_kept_pop(cpu, cpu->tags, (last >> QY_PAGE_SHIFT) + 1);
     return last >= QY_SMALL_BYTES ? qy_magazine_pop(cpu, qy_kmalloc_tag(cpu->mm, bytes)) : NULL;
 }
 
@@ -76,24 +76,29 @@ static __attribute__((noinline)) void *malloc_cold(size_t bytes)
     return block;
 }
 
-static __attribute__((noinline)) void *malloc_known(size_t bytes)
+/** The slot is busy, and has none ready that it may give. */
+static __attribute__((noinline)) void *malloc_unready(size_t bytes)
 {
     struct qy_cpu *cpu = &qy_malloc_cpu;
-    bool open = qy_port_load_limit(&cpu->small_bytes) != 0;
-    void *ready = open ? qy_malloc_pop_known(cpu, bytes) : NULL;
+    bool known = qy_malloc_known != NULL && qy_port_load_limit(&cpu->small_bytes) != 0;
+    void *ready = known ? qy_malloc_pop_known(cpu, bytes) : NULL;
     qy_cpu_leave(cpu);
     return ready != NULL ? ready : malloc_cold(bytes);
 }
 
-/** The slot is busy. What calls stands in the cold halves, so this needs no stack frame. */
+/** The slot is busy. What calls stands in the cold halves, so this needs no stack frame. A size of
+ *  0 is beyond all limits here. */
 void *qy_malloc_slow(size_t bytes)
 {
     struct qy_cpu *cpu = &qy_malloc_cpu;
-    if (qy_unlikely(qy_malloc_known != NULL))
-        return malloc_known(bytes);
-    void *ready = qy_port_load_limit(&cpu->small_bytes) != 0 ? take_ready(cpu, bytes) : NULL;
-    qy_cpu_leave(cpu);
-    return qy_likely(ready != NULL) ? ready : malloc_cold(bytes);
+    if (qy_likely(bytes - 1 < qy_port_load_limit(&cpu->ready_bytes))) {
+        void *ready = take_ready(cpu, bytes);
+        if (qy_likely(ready != NULL)) {
+            qy_cpu_leave(cpu);
+            return ready;
+        }
+    }
+    return malloc_unready(bytes);
 }
 
 /** The two that everybody calls start at a cache line, wherever the rest of this file grows to. */
@@ -147,15 +152,36 @@ static __attribute__((noinline)) void free_slow(void *block)
     free_cold(block);
 }
 
+/** The slot is busy, and the frame's tag has no magazine that would take the block. Of a run that
+ *  tag says all. */
+static __attribute__((noinline)) void free_large(void *block, uint64_t index, uint64_t tag)
+{
+    struct qy_cpu *cpu = &qy_malloc_cpu;
+    bool may = tag >= QY_TAG_RUN_CLASS && (uintptr_t)block % QY_PAGE_BYTES == 0;
+    if (qy_unlikely(!may || !cpu->alone)) {
+        free_slow(block);
+        return;
+    }
+    if (qy_run_keep_exact(cpu, cpu->tags, index, tag)) {
+        qy_cpu_leave(cpu);
+        return;
+    }
+    free_slow(block);
+}
+
 QY_API AT_LINE void free(void *block)
 {
     struct qy_cpu *cpu = &qy_malloc_cpu;
     atomic_store_explicit(&cpu->busy, 1, memory_order_relaxed);
     qy_port_light_barrier();
     uint64_t index = ((uintptr_t)block - cpu->base) >> QY_PAGE_SHIFT;
-    if (qy_likely(index < qy_port_load_limit(&cpu->nr_frames)) &&
-        qy_likely(qy_magazine_push(cpu, cpu->tags[index], block))) {
-        qy_cpu_leave(cpu);
+    if (qy_likely(index < qy_port_load_limit(&cpu->nr_frames))) {
+        uint64_t tag = cpu->tags[index];
+        if (qy_likely(qy_magazine_push(cpu, tag, block))) {
+            qy_cpu_leave(cpu);
+            return;
+        }
+        free_large(block, index, tag);
         return;
     }
     free_slow(block);

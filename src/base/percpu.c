@@ -17,6 +17,8 @@
 
 static void set_limits(struct qy_cpu *cpu, uint64_t nr_frames, size_t small_bytes)
 {
+    bool ready = small_bytes != 0 && !cpu->led_astray;
+    atomic_store_explicit(&cpu->ready_bytes, ready ? QY_READY_BYTES : 0, memory_order_release);
     atomic_store_explicit(&cpu->small_bytes, small_bytes, memory_order_release);
     atomic_store_explicit(&cpu->nr_frames, nr_frames, memory_order_release);
 }

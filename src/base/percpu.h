@@ -46,6 +46,8 @@
 /** kmalloc sizes up to this are looked up in a table of 16-byte steps. */
 #define QY_SMALL_BYTES 1024
 #define QY_SMALL_STEP 16
+/** Of a larger block, up to this size, a slot may have one ready: the longest run that it keeps. */
+#define QY_READY_BYTES (UINT64_C(32) << 20)
 
 /** The gfp flags that choose a list are the lowest: so many combinations. */
 #define QY_PCP_CHOICES 32
@@ -54,6 +56,7 @@ struct qy_pcp;
 struct qy_pcp_list;
 struct qy_depot;
 struct qy_kept;
+struct qy_kept_stack;
 
 struct qy_cpu {
     void **top[QY_NR_TAGS]; /* (o) above the topmost object of each loaded magazine */
@@ -71,14 +74,19 @@ struct qy_cpu {
     _Atomic uint64_t nr_frames; /* frames that have a tag, or 0: stopped; written by (p), and
                                     raised by the owner when there are more by now */
     uintptr_t base;             /* address of the span's first frame */
-    const uint8_t *tags;        /* mm->tags_of_slots */
+    uint8_t *tags;              /* mm->tags_of_slots */
     uint8_t class_of[QY_SMALL_BYTES / QY_SMALL_STEP]; /* by (bytes - 1) / 16: a cache's tag */
 
-    uint8_t give_type, give_zone; /* (o) of the last pageblock that a frame was given to */
-    struct qy_pcp_list *give_to;  /* (o) its lists, by order */
-    struct qy_kept *kept;         /* (o) freed runs of pages */
+    _Atomic uint64_t ready_bytes;     /* up to so many may lie ready in the slot; 0: stopped, or who
+                                     asks is led to the slow halves; written by (p) */
+    struct qy_kept *kept;             /* (o) freed runs of pages */
+    struct qy_kept_stack *last_stack; /* (o) the stack of last_tag: slab/runs.h */
+    bool alone;                       /* (o) no other thread frees runs: R4 in slab/kept.h */
+    uint8_t last_tag;                 /* (o) of the run freed last; 0: none */
+    bool led_astray;                  /* ready_bytes is always 0: mm->tags_of_slots */
+    uint8_t give_type, give_zone;     /* (o) of the last pageblock that a frame was given to */
+    struct qy_pcp_list *give_to;      /* (o) its lists, by order */
     struct qy_mm *mm;
-    bool alone;            /* (o) no other thread frees runs: R4 in slab/kept.h */
     uint8_t looks_in;      /* (o) so many slow calls until one asks whether to sample */
     uint8_t looks_every;   /* (o) what it is set to then: slab/sampling.c */
     _Atomic uint32_t stop; /* (p) 1: somebody drains; the owner sleeps on it */

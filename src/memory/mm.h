@@ -208,7 +208,7 @@ struct qy_mm {
     struct qy_list spaces;                            /* (h) space/space.h */
     _Atomic uint64_t nr_mappings, most_mappings;      /* of all spaces: space/mappings.c */
     uint8_t class_of[QY_SMALL_BYTES / QY_SMALL_STEP]; /* (i) kmalloc: a cache's tag */
-    const uint8_t *tags_of_slots;                     /* (i) tags; all 0: slots find no frame */
+    uint8_t *tags_of_slots;                           /* (i) tags; all 0: slots find no frame */
     struct qy_fit fit[QY_KMALLOC_CLASSES];            /* kmalloc: by class */
     size_t small_bytes;                               /* (i) QY_SMALL_BYTES; 0: no kmalloc here */
     size_t largest_class_bytes;                       /* (i) kmalloc: above, whole pages */

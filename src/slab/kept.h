@@ -6,14 +6,17 @@
  *         request takes a run of its stack that is long enough, whole: at most a quarter more
  *         than was asked for.
  *
- *             run[0]               run[1]   ...   run[count]
- *             index: the count     the oldest     the newest: who is long enough?
- *             frames: 0
+ *             used, room   run[0]      run[1]   ...   run[used]                     run[room]
+ *                          frames: 0   the oldest     the newest: is it long enough?
  *
- *         So "is there none?" and "is the newest too short?" are one comparison.
+ *         So "is there none?" and "is the newest too short?" are one comparison. How much all
+ *         stacks may hold is settled when a stack gets room for one run more. A free then only
+ *         asks "is there room?", and no sum has to be kept: what is written for each call lies
+ *         in one line.
  *
- * RULES   R2  A kept run's frames are in no other place; `frames` is the sum of their lengths
- *             and at most QY_KEPT_MOST, unless it is of one.
+ * RULES   R2  A kept run's frames are in no other place. A stack holds no more than it has
+ *             room for. `roomy` is the sum of the rooms, each for a run of its class's
+ *             length, and at most QY_KEPT_MOST, unless it is of one.
  *         R4  Who frees a run clears its tag, so that of two who do one finds it cleared: by an
  *             atomic instruction, unless the slot is `alone`. Only the one slot of a memory that
  *             has never had two is, while nobody frees runs without a slot.
@@ -28,7 +31,7 @@
 
 #include "memory/mm.h"
 
-#define QY_KEPT_PLACES 15
+#define QY_KEPT_PLACES 29
 /** Frames that a slot keeps at most: 2 MiB, or one run of up to 32 MiB. */
 #define QY_KEPT_MOST ((UINT64_C(2) << 20) >> QY_PAGE_SHIFT)
 
@@ -39,58 +42,77 @@ struct qy_kept_run {
     uint8_t reserved;
 };
 
+/** 256 bytes. Counts are multiplied by QY_KEPT_STEP: so their place in run[] is one addition. */
 struct qy_kept_stack {
-    struct qy_kept_run run[1 + QY_KEPT_PLACES];
+    _Alignas(64) uint32_t used;                 /* (o) of run[], from 1 on */
+    uint32_t room;                              /* (o) R2 */
+    struct qy_kept_run exact;                   /* (o) of the class's length, where there is room */
+    struct qy_kept_run run[1 + QY_KEPT_PLACES]; /* (o) */
 };
+#define QY_KEPT_STEP ((uint32_t)sizeof(struct qy_kept_run))
+
+_Static_assert(sizeof(struct qy_kept_stack) == 256, "a stack is found by a shift");
 
 struct qy_kept {
-    uint64_t frames; /* (o) R2 */
+    struct qy_kept_stack stack[QY_RUN_CLASSES];
+    uint64_t roomy;  /* (o) R2 */
+    uint64_t open;   /* (o) the stacks that have room, a bit each */
     uint32_t pushes; /* (o) since the last eviction of an old one */
     uint32_t next;   /* (o) the stack that gives up a run next */
-    struct qy_kept_stack stack[QY_RUN_CLASSES];
 };
 
-static inline uint32_t *qy_kept_count(struct qy_kept_stack *stack)
+/** &cpu->kept->stack[class], computed once: the compiler would begin anew for each field. */
+static inline struct qy_kept_stack *qy_kept_stack_of(const struct qy_cpu *cpu, uint64_t class)
 {
-    return &stack->run[0].index;
+    uintptr_t stack = (uintptr_t)cpu->kept + class * sizeof(struct qy_kept_stack);
+    return (struct qy_kept_stack *)stack;
 }
 
-/** The newest kept run of this class, now allocated; NULL: there is none so long. The owner
- *  is inside. */
-static inline void *qy_kept_pop(struct qy_cpu *cpu, uint64_t nr_frames)
+static inline struct qy_kept_run *qy_kept_run_at(struct qy_kept_stack *stack, uint32_t used)
 {
-    unsigned class = qy_run_class(nr_frames);
-    if (qy_unlikely(class >= QY_RUN_CLASSES))
-        return NULL;
-    struct qy_kept_stack *stack = &cpu->kept->stack[class];
-    const struct qy_kept_run *run = &stack->run[*qy_kept_count(stack)];
+    return (struct qy_kept_run *)((uintptr_t)stack + used + offsetof(struct qy_kept_stack, run));
+}
+
+static inline uint32_t qy_kept_count(const struct qy_kept_stack *stack)
+{
+    return stack->used / QY_KEPT_STEP;
+}
+
+/** The newest kept run of this class, now allocated; NULL: there is none so long. At most
+ *  QY_RUN_CLASS_LONGEST frames. The owner is inside. */
+static inline void *qy_kept_pop(struct qy_cpu *cpu, uint8_t *tags, uint64_t nr_frames)
+{
+    struct qy_kept_stack *stack = qy_kept_stack_of(cpu, qy_run_class(nr_frames));
+    uint32_t used = stack->used;
+    const struct qy_kept_run *run = qy_kept_run_at(stack, used);
     if (run->frames < nr_frames)
         return NULL;
     uint64_t index = run->index;
-    cpu->kept->frames -= run->frames;
-    qy_tag_set(&cpu->mm->tags[index], run->tag);
-    --*qy_kept_count(stack);
+    qy_tag_set(&tags[index], run->tag);
+    stack->used = used - QY_KEPT_STEP;
     return (void *)(cpu->base + (index << QY_PAGE_SHIFT));
 }
 
-/** There is a place for one more. */
-static inline bool qy_kept_has_room(const struct qy_kept *kept, unsigned class, uint64_t nr_frames)
+static inline bool qy_kept_has_room(const struct qy_kept_stack *stack)
 {
-    return kept->stack[class].run[0].index != QY_KEPT_PLACES &&
-           (kept->frames + nr_frames <= QY_KEPT_MOST || kept->frames == 0);
+    return stack->used != stack->room;
 }
 
-static inline void qy_kept_push(struct qy_kept *kept, unsigned class, uint64_t index,
-                                uint64_t nr_frames, uint8_t tag)
+/** One more, where there is room. @like: it, but for its index. */
+static inline void qy_kept_push(struct qy_kept_stack *stack, const struct qy_kept_run *like,
+                                uint64_t index)
 {
-    struct qy_kept_stack *stack = &kept->stack[class];
-    uint32_t count = *qy_kept_count(stack) + 1;
-    struct qy_kept_run *run = &stack->run[count];
+    uint32_t used = stack->used + QY_KEPT_STEP;
+    struct qy_kept_run *run = qy_kept_run_at(stack, used);
+    *run = *like;
     run->index = (uint32_t)index;
-    run->frames = (uint16_t)nr_frames;
-    run->tag = tag;
-    kept->frames += nr_frames;
-    *qy_kept_count(stack) = count;
+    stack->used = used;
+}
+
+static inline struct qy_kept_run qy_kept_run_of(uint64_t index, uint64_t nr_frames)
+{
+    return (struct qy_kept_run){
+        .index = (uint32_t)index, .frames = (uint16_t)nr_frames, .tag = qy_run_tag(nr_frames)};
 }
 
 /** A kept run of at least @nr_frames frames, at most a quarter more, not tagged yet. False:
@@ -105,5 +127,7 @@ void qy_slots_are_many(struct qy_mm *mm);
 
 /** Give all of them back. */
 void qy_kept_drain(struct qy_cpu *cpu);
+/** Frames of all kept runs. */
+uint64_t qy_kept_frames(const struct qy_kept *kept);
 
 #endif

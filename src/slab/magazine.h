@@ -65,7 +65,7 @@ static inline bool qy_magazine_is_last(const struct qy_cpu *cpu, unsigned tag, c
 }
 
 /** False: there is no place, or the object lies on top already. */
-static inline bool qy_magazine_push(struct qy_cpu *cpu, unsigned tag, void *object)
+static inline bool qy_magazine_push(struct qy_cpu *cpu, uint64_t tag, void *object)
 {
     void **place = cpu->top[tag];
     if (qy_unlikely((uintptr_t)place % QY_MAGAZINE_BYTES == 0) ||

@@ -32,32 +32,50 @@ size_t qy_run_bytes(const struct qy_mm *mm, uint64_t index);
 /** A report is of this run; UINT64_MAX: of none. */
 void qy_run_fill_in(struct qy_fault *fault, const struct qy_mm *mm, uint64_t head);
 
-/** Let the slot keep the run that starts at this frame. False: no place, or it is none, or
- *  guarded; nothing changed. The owner is inside. */
+/** Put a run on a stack of the slot, if there is room, and if nobody else was faster (R4). */
+static inline bool qy_run_push(struct qy_cpu *cpu, struct qy_kept_stack *stack, uint8_t *tags,
+                               const struct qy_kept_run *like, uint64_t index, uint8_t tag)
+{
+    if (qy_unlikely(!qy_kept_has_room(stack)))
+        return false;
+    if (qy_likely(cpu->alone))
+        qy_tag_set(&tags[index], QY_TAG_NONE);
+    else if (!qy_tag_clear(&tags[index], tag))
+        return false;
+    qy_kept_push(stack, like, index);
+    return true;
+}
+
+/** Let the slot keep a run of a class's length, which its tag says. False: no room, or it is none
+ *  any more; nothing changed. The owner is inside. */
+static inline bool qy_run_keep_exact(struct qy_cpu *cpu, uint8_t *tags, uint64_t index,
+                                     uint64_t tag)
+{
+    struct qy_kept_stack *stack = cpu->last_stack;
+    if (qy_unlikely(tag != cpu->last_tag)) {
+        stack = qy_kept_stack_of(cpu, tag - QY_TAG_RUN_CLASS);
+        cpu->last_stack = stack;
+        cpu->last_tag = (uint8_t)tag;
+    }
+    return qy_run_push(cpu, stack, tags, &stack->exact, index, (uint8_t)tag);
+}
+
+/** The same for a run of any length; false as well: it is guarded, or too long. */
 static inline bool qy_run_keep(struct qy_cpu *cpu, uint64_t index)
 {
     struct qy_mm *mm = cpu->mm;
     uint8_t tag = qy_tag_get(&mm->tags[index]);
-    unsigned class = tag - (unsigned)QY_TAG_RUN_CLASS;
-    uint64_t frames;
-    if (qy_likely(tag >= QY_TAG_RUN_CLASS)) {
-        frames = qy_run_class_frames(class);
-    } else {
-        if (tag != QY_TAG_RUN || mm->quarantine.on)
-            return false;
-        frames = mm->pages[index].run_frames;
-        class = qy_run_class(frames);
-        if (class >= QY_RUN_CLASSES)
-            return false;
-    }
-    if (!qy_kept_has_room(cpu->kept, class, frames))
+    if (tag >= QY_TAG_RUN_CLASS)
+        return qy_run_keep_exact(cpu, mm->tags, index, tag);
+    if (tag != QY_TAG_RUN || mm->quarantine.on ||
+        mm->pages[index].run_frames > QY_RUN_CLASS_LONGEST)
         return false;
-    if (cpu->alone)
-        qy_tag_set(&mm->tags[index], QY_TAG_NONE);
-    else if (!qy_tag_clear(&mm->tags[index], tag))
-        return false;
-    qy_kept_push(cpu->kept, class, index, frames, tag);
-    return true;
+    struct qy_kept_run run = {
+        .frames = (uint16_t)mm->pages[index].run_frames,
+        .tag = QY_TAG_RUN,
+    };
+    struct qy_kept_stack *stack = &cpu->kept->stack[qy_run_class(run.frames)];
+    return qy_run_push(cpu, stack, mm->tags, &run, index, QY_TAG_RUN);
 }
 
 /** Give a run back. False: it is none; somebody was faster. */

@@ -63,9 +63,11 @@ void qy_cpu_attach(struct qy_mm *mm, struct qy_cpu *cpu, void *memory)
     cpu->mm = mm;
     cpu->base = mm->base;
     cpu->tags = mm->tags_of_slots;
+    cpu->led_astray = mm->tags_of_slots != mm->tags;
     cpu->pcp = memory;
     cpu->depot = (void *)((char *)memory + at.depot);
     cpu->kept = (void *)((char *)memory + at.kept);
+    cpu->last_tag = QY_TAG_NONE;
     cpu->spare = NULL;
     cpu->nr_spare = 0;
     cpu->looks_in = cpu->looks_every = 0;
@@ -101,6 +103,7 @@ void qy_cpu_detach(struct qy_mm *mm, struct qy_cpu *cpu)
     qy_lock(&mm->cpus_lock);
     atomic_store_explicit(&cpu->nr_frames, 0, memory_order_relaxed);
     atomic_store_explicit(&cpu->small_bytes, 0, memory_order_relaxed);
+    atomic_store_explicit(&cpu->ready_bytes, 0, memory_order_relaxed);
     qy_list_remove(&cpu->link);
     mm->nr_cpus--;
     qy_slot_empty(mm, cpu);

@@ -170,7 +170,9 @@ static void check_cpus(struct qy_ruling *ruling)
         bool no_frames = atomic_load_explicit(&cpu->nr_frames, memory_order_relaxed) == 0;
         bool no_bytes = atomic_load_explicit(&cpu->small_bytes, memory_order_relaxed) == 0;
         bool stopped = atomic_load_explicit(&cpu->stop, memory_order_relaxed) != 0;
-        if (no_frames != stopped || no_bytes != (stopped || mm->small_bytes == 0))
+        bool none_ready = atomic_load_explicit(&cpu->ready_bytes, memory_order_relaxed) == 0;
+        if (no_frames != stopped || no_bytes != (stopped || mm->small_bytes == 0) ||
+            none_ready != (no_bytes || cpu->led_astray))
             qy_broken(ruling, "C2", "slot", number, "its limits and its stop mark contradict");
         number++;
     }

@@ -278,7 +278,7 @@ static bool overlaps_another(const struct qy_kept *kept, const struct qy_kept_ru
     uint64_t start = mine->index, end = start + mine->frames;
     for (unsigned class = 0; class < QY_RUN_CLASSES; class ++) {
         const struct qy_kept_run *run = kept->stack[class].run;
-        for (unsigned i = 1; i <= run[0].index && i <= QY_KEPT_PLACES; i++)
+        for (unsigned i = 1; i <= qy_kept_count(&kept->stack[class]) && i <= QY_KEPT_PLACES; i++)
             if (&run[i] != mine && run[i].index < end && run[i].index + run[i].frames > start)
                 return true;
     }
@@ -287,14 +287,19 @@ static bool overlaps_another(const struct qy_kept *kept, const struct qy_kept_ru
 
 static void check_kept(struct qy_ruling *ruling, const struct qy_kept *kept)
 {
-    uint64_t frames = 0, runs = 0;
+    uint64_t roomy = 0, rooms = 0;
     for (unsigned class = 0; class < QY_RUN_CLASSES; class ++) {
-        const struct qy_kept_run *run = kept->stack[class].run;
-        if (run[0].index > QY_KEPT_PLACES || run[0].frames != 0)
+        const struct qy_kept_stack *stack = &kept->stack[class];
+        const struct qy_kept_run *run = stack->run;
+        uint32_t count = qy_kept_count(stack), room = stack->room / QY_KEPT_STEP;
+        if (count > room || room > QY_KEPT_PLACES || run[0].frames != 0)
             qy_broken(ruling, "R2", "class", class, "has more runs than places");
-        for (unsigned i = 1; i <= run[0].index && i <= QY_KEPT_PLACES; i++) {
-            frames += run[i].frames;
-            runs++;
+        if ((kept->open >> class & 1) != (room != 0) ||
+            (room != 0 && stack->exact.frames != qy_run_class_frames(class)))
+            qy_broken(ruling, "R2", "class", class, "has room that nobody knows of");
+        roomy += room * qy_run_class_frames(class);
+        rooms += room;
+        for (unsigned i = 1; i <= count && i <= QY_KEPT_PLACES; i++) {
             check_kept_run(ruling, "R2", run[i].index, run[i].frames);
             if (overlaps_another(kept, &run[i]))
                 qy_broken(ruling, "R2", "class", class, "keeps frames that another run has");
@@ -302,10 +307,10 @@ static void check_kept(struct qy_ruling *ruling, const struct qy_kept *kept)
                 qy_broken(ruling, "R2", "class", class, "keeps a run of another length");
         }
     }
-    if (kept->frames != frames)
-        qy_broken(ruling, "R2", "frames:", kept->frames, "is not the sum of the runs kept");
-    if (runs > 1 && frames > QY_KEPT_MOST)
-        qy_broken(ruling, "R2", "frames:", frames, "more than a slot keeps");
+    if (kept->roomy != roomy)
+        qy_broken(ruling, "R2", "frames:", kept->roomy, "is not the sum of the rooms");
+    if (rooms > 1 && roomy > QY_KEPT_MOST)
+        qy_broken(ruling, "R2", "frames:", roomy, "more than a slot keeps");
 }
 
 static void check_run_depot(struct qy_ruling *ruling)

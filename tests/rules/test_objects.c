@@ -146,15 +146,18 @@ static void kept_runs(void **state)
     for (unsigned i = 1; i < COUNT_OF(blocks); i++)
         assert_int_equal(qy_kfree(mm, blocks[i]), 0);
     struct qy_kept *kept = the_slot(mm)->kept;
-    struct qy_kept_run *run = kept->stack[qy_run_class(21)].run;
-    assert_int_equal(kept->frames, 21 + 22);
+    struct qy_kept_stack *stack = &kept->stack[qy_run_class(21)];
+    struct qy_kept_run *run = stack->run;
+    assert_int_equal(qy_kept_frames(kept), 21 + 22);
     uint32_t held = (uint32_t)(((uintptr_t)blocks[0] - mm->base) / PAGE);
-    BREAK(mm, "R2", kept->frames, 0);
+    BREAK(mm, "R2", kept->roomy, 0);
+    BREAK(mm, "R2", kept->open, 0);
+    BREAK(mm, "R2", stack->exact.frames, 21);
+    BREAK(mm, "R2", stack->room, QY_KEPT_STEP);
     BREAK(mm, "R2", run[0].frames, 1);
     BREAK(mm, "R2", run[1].frames, 1);
     BREAK(mm, "R2", run[1].tag, QY_TAG_RUN_CLASS);
-    BREAK(mm, "R2", run[0].index, 0);
-    BREAK(mm, "R2", run[0].index, QY_KEPT_PLACES + 1);
+    BREAK(mm, "R2", stack->used, (QY_KEPT_PLACES + 1) * QY_KEPT_STEP);
     BREAK(mm, "R2", run[1].index, held);
     BREAK(mm, "R2", run[1].index, 8 * 512);
     BREAK(mm, "R2", run[1].index, 64 * MIB / PAGE);
@@ -283,6 +286,7 @@ static void limits(void **state)
     use(&used);
     BREAK(used.mm, "C2", used.cpu->nr_frames, 0);
     BREAK(used.mm, "C2", used.cpu->small_bytes, 0);
+    BREAK(used.mm, "C2", used.cpu->ready_bytes, 0);
     test_memory_free(&used.memory);
 }
 

@@ -47,10 +47,11 @@ static bool take(uint64_t nr_frames, uint64_t *index, uint64_t *frames)
 static bool try_give(uint64_t index, uint64_t frames)
 {
     unsigned class = qy_run_class(frames);
-    bool room = class < QY_RUN_CLASSES && qy_kept_has_room(cpu->kept, class, frames);
-    if (room)
-        qy_kept_push(cpu->kept, class, index, frames, qy_run_tag(frames));
-    return room;
+    if (class >= QY_RUN_CLASSES || !qy_kept_has_room(&cpu->kept->stack[class]))
+        return false;
+    struct qy_kept_run run = qy_kept_run_of(index, frames);
+    qy_kept_push(&cpu->kept->stack[class], &run, index);
+    return true;
 }
 
 /** A run that is nobody's: not free, no tag. */
@@ -78,7 +79,7 @@ static void a_run_serves_requests_a_little_shorter(void **state)
         assert_true(take(frames, &index, &got));
         assert_int_equal(index, mine);
         assert_int_equal(got, frames);
-        assert_int_equal(cpu->kept->frames, 0);
+        assert_int_equal(qy_kept_frames(cpu->kept), 0);
         uint64_t other, none;
         assert_false(take(frames, &other, &none));
         qy_give_run(memory.mm, memory.mm->start_pfn + mine, frames, false);
@@ -93,15 +94,15 @@ static void a_slot_keeps_so_much_and_no_more(void **state)
     for (unsigned i = 0; i < 100; i++) {
         uint64_t frames = 20 + i * 2;
         qy_kept_give(cpu, new_run(frames), frames);
-        assert_true(cpu->kept->frames <= QY_KEPT_MOST);
-        assert_int_equal(qy_free_frames(memory.mm), before - cpu->kept->frames);
+        assert_true(qy_kept_frames(cpu->kept) <= QY_KEPT_MOST);
+        assert_int_equal(qy_free_frames(memory.mm), before - qy_kept_frames(cpu->kept));
     }
     qy_kept_give(cpu, new_run(3 * QY_KEPT_MOST), 3 * QY_KEPT_MOST); /* one may be longer, alone */
-    assert_int_equal(cpu->kept->frames, 3 * QY_KEPT_MOST);
+    assert_int_equal(qy_kept_frames(cpu->kept), 3 * QY_KEPT_MOST);
     assert_true(take(3 * QY_KEPT_MOST, &index, &got));
     qy_kept_give(cpu, index, got);
     qy_kept_drain(cpu);
-    assert_int_equal(cpu->kept->frames, 0);
+    assert_int_equal(qy_kept_frames(cpu->kept), 0);
     assert_int_equal(qy_free_frames(memory.mm), before);
 }
 
@@ -111,22 +112,47 @@ static void a_full_stack_hands_on_its_oldest(void **state)
 {
     uint64_t runs[QY_KEPT_PLACES + 1], index, got, before = qy_free_frames(memory.mm);
     (void)state;
-    memory.mm->run_depot.most = QY_RUN_BATCH * 30;
+    memory.mm->run_depot.most = QY_RUN_BATCH * 10;
     for (unsigned i = 0; i < COUNT_OF(runs); i++)
-        runs[i] = new_run(30);
+        runs[i] = new_run(10);
+    assert_false(try_give(runs[0], 10)); /* no stack has room to begin with */
     for (unsigned i = 0; i < QY_KEPT_PLACES; i++)
-        assert_true(try_give(runs[i], 30));
-    assert_false(try_give(runs[QY_KEPT_PLACES], 30));
-    qy_kept_give(cpu, runs[QY_KEPT_PLACES], 30);
-    assert_int_equal(cpu->kept->frames, (COUNT_OF(runs) - QY_RUN_BATCH) * 30);
-    assert_int_equal(qy_run_depot_frames(memory.mm), QY_RUN_BATCH * 30);
+        qy_kept_give(cpu, runs[i], 10);
+    for (unsigned i = QY_KEPT_PLACES; i-- > 0;)
+        assert_true(take(10, &index, &got) && index == runs[i]);
+    for (unsigned i = 0; i < QY_KEPT_PLACES; i++)
+        assert_true(try_give(runs[i], 10)); /* and keeps what it got */
+    assert_false(try_give(runs[QY_KEPT_PLACES], 10));
+    qy_kept_give(cpu, runs[QY_KEPT_PLACES], 10);
+    assert_int_equal(qy_kept_frames(cpu->kept), (COUNT_OF(runs) - QY_RUN_BATCH) * 10);
+    assert_int_equal(qy_run_depot_frames(memory.mm), QY_RUN_BATCH * 10);
     for (unsigned i = COUNT_OF(runs); i-- > 0;) {
-        assert_true(take(30, &index, &got));
+        assert_true(take(10, &index, &got));
         assert_int_equal(index, runs[i]);
         qy_give_run(memory.mm, memory.mm->start_pfn + index, got, false);
     }
-    assert_false(take(30, &index, &got));
+    assert_false(take(10, &index, &got));
     assert_int_equal(qy_free_frames(memory.mm), before);
+}
+
+/* Wrong if it failed: room that a length once had would be lost to the others; they would go to
+ * the depot for each block, while the slot keeps nothing. */
+static void room_that_is_not_used_goes_to_others(void **state)
+{
+    uint64_t first[QY_KEPT_MOST / 64], index, got;
+    (void)state;
+    for (unsigned i = 0; i < COUNT_OF(first); i++)
+        qy_kept_give(cpu, first[i] = new_run(64), 64);
+    assert_int_equal(qy_kept_frames(cpu->kept), QY_KEPT_MOST);
+    for (unsigned i = 0; i < COUNT_OF(first) / 2; i++)
+        assert_true(take(64, &index, &got));
+    for (unsigned i = 0; i < COUNT_OF(first) / 4; i++)
+        qy_kept_give(cpu, new_run(128), 128); /* in the other half: nothing is handed on */
+    assert_int_equal(qy_kept_frames(cpu->kept), QY_KEPT_MOST);
+    qy_kept_give(cpu, new_run(64), 64); /* now something is */
+    assert_true(qy_kept_frames(cpu->kept) < QY_KEPT_MOST);
+    for (unsigned i = COUNT_OF(first); i-- > COUNT_OF(first) / 2;)
+        qy_give_run(memory.mm, memory.mm->start_pfn + first[i], 64, false);
 }
 
 /** New runs, handed to the depot. */
@@ -231,11 +257,13 @@ static void the_newest_comes_out_with_its_tag(void **state)
 {
     (void)state;
     uint64_t lengths[] = {17, 20, 19};
+    uint8_t *tags = memory.mm->tags;
+    assert_null(qy_kept_pop(cpu, tags, 17));
     for (unsigned i = 0; i < COUNT_OF(lengths); i++)
-        assert_true(try_give(new_run(lengths[i]), lengths[i]));
-    assert_null(qy_kept_pop(cpu, 20)); /* the newest has 19 */
+        qy_kept_give(cpu, new_run(lengths[i]), lengths[i]);
+    assert_null(qy_kept_pop(cpu, tags, 20)); /* the newest has 19 */
     for (unsigned i = COUNT_OF(lengths); i-- > 0;) {
-        void *block = qy_kept_pop(cpu, lengths[i]);
+        void *block = qy_kept_pop(cpu, tags, lengths[i]);
         assert_non_null(block);
         uint64_t index = qy_address_index(memory.mm, block);
         bool exact = lengths[i] == 20;
@@ -244,8 +272,8 @@ static void the_newest_comes_out_with_its_tag(void **state)
         memory.mm->tags[index] = QY_TAG_NONE;
         qy_give_run(memory.mm, memory.mm->start_pfn + index, lengths[i], false);
     }
-    assert_null(qy_kept_pop(cpu, 17));
-    assert_null(qy_kept_pop(cpu, QY_RUN_CLASS_LONGEST + 1));
+    assert_null(qy_kept_pop(cpu, tags, 17));
+    assert_null(qy_kept_pop(cpu, tags, QY_RUN_CLASS_LONGEST));
 }
 
 /* Wrong if it failed: classes would overlap, or a tag say another length. */
@@ -270,7 +298,7 @@ static void too_long_a_run_goes_back_at_once(void **state)
     uint64_t run = new_run(QY_RUN_CLASS_LONGEST + 1);
     assert_false(try_give(run, QY_RUN_CLASS_LONGEST + 1));
     qy_kept_give(cpu, run, QY_RUN_CLASS_LONGEST + 1);
-    assert_int_equal(cpu->kept->frames, 0);
+    assert_int_equal(qy_kept_frames(cpu->kept), 0);
     assert_int_equal(qy_free_frames(memory.mm), before);
 }
 
@@ -296,6 +324,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_run_serves_requests_a_little_shorter, build, tear_down),
         cmocka_unit_test_setup_teardown(a_slot_keeps_so_much_and_no_more, build, tear_down),
         cmocka_unit_test_setup_teardown(a_full_stack_hands_on_its_oldest, build, tear_down),
+        cmocka_unit_test_setup_teardown(room_that_is_not_used_goes_to_others, build, tear_down),
         cmocka_unit_test_setup_teardown(the_depot_has_room_for_what_comes_again, build, tear_down),
         cmocka_unit_test_setup_teardown(the_depot_remembers_what_it_turned_away, build, tear_down),
         cmocka_unit_test_setup_teardown(the_depot_is_emptied_wherever_it_begins, build, tear_down),
