@@ -7,7 +7,10 @@
  *
  *         A child of fork makes a board of its own at once: later it may have locked itself into
  *         a sandbox, where what is asked of the kernel here would end it. For the same reason a
- *         picture asks nothing of the kernel, but the last one.
+ *         picture asks nothing of the kernel, before the end.
+ *
+ *         After the end there may be more to see: destructors of other libraries run later. The
+ *         pictures go on, and each says again what the process has used.
  *
  * RULES   J1  Who says on a board that it ends is the process that is named on it: not a child of
  *             vfork, which has its parent's memory.
@@ -88,7 +91,7 @@ static uint64_t rss_kb(void)
     return second == NULL ? 0 : strtoull(second, NULL, 10) * (QY_PAGE_BYTES / 1024);
 }
 
-static struct qy_usage usage_now(void)
+static struct qy_usage usage_now(uint64_t peak_rss)
 {
     struct rusage usage;
     memset(&usage, 0, sizeof(usage));
@@ -98,7 +101,22 @@ static struct qy_usage usage_now(void)
         .system_us = (uint64_t)usage.ru_stime.tv_sec * 1000000 + (uint64_t)usage.ru_stime.tv_usec,
         .minor_faults = (uint64_t)usage.ru_minflt,
         .major_faults = (uint64_t)usage.ru_majflt,
+        .peak_rss_kb = peak_rss,
     };
+}
+
+/** Word by word: two threads may end the program at once. */
+static void say_usage(struct qy_board *board)
+{
+    int saved = errno;
+    __atomic_store_n(&board->peak_at_end, board->use.peak, __ATOMIC_RELAXED);
+    const struct qy_usage usage = usage_now(peak_rss_kb());
+    __atomic_store_n(&board->at_end.user_us, usage.user_us, __ATOMIC_RELAXED);
+    __atomic_store_n(&board->at_end.system_us, usage.system_us, __ATOMIC_RELAXED);
+    __atomic_store_n(&board->at_end.minor_faults, usage.minor_faults, __ATOMIC_RELAXED);
+    __atomic_store_n(&board->at_end.major_faults, usage.major_faults, __ATOMIC_RELAXED);
+    __atomic_store_n(&board->at_end.peak_rss_kb, usage.peak_rss_kb, __ATOMIC_RELAXED);
+    errno = saved;
 }
 
 /* ---- pictures ---- */
@@ -118,31 +136,26 @@ static int put(void *to, const void *bytes, size_t length)
     return 0;
 }
 
-static int write_picture(struct place *place, const struct qy_board *board,
-                         const struct qy_usage *usage, struct qy_mm *mm)
+static int write_picture(struct place *place, struct qy_mm *mm)
 {
-    struct qy_process_view process = board->process;
     struct qy_totals totals;
     struct qy_live live = {.mm = mm, .totals = &totals};
     struct qy_lens lens = qy_live_lens(&live);
     struct qy_sink sink = {.to = place, .put = put};
-    process.usage = *usage;
     int error = qy_snapshot_begin(&sink);
-    if (error == 0)
-        error = qy_snapshot_record(&sink, QY_RECORD_PROCESS, &process, sizeof(process));
     if (error == 0 && mm != NULL)
         error = qy_snapshot_views(&sink, &lens);
     return error == 0 ? qy_snapshot_end(&sink) : error;
 }
 
 /** drawing is held. */
-static void draw(struct qy_board *board, const struct qy_usage *usage, struct qy_mm *mm)
+static void draw(struct qy_board *board, struct qy_mm *mm)
 {
     uint64_t nr = atomic_load_explicit(&board->nr_pictures, memory_order_relaxed);
     struct place place = {.bytes = (char *)board + QY_PAGE_BYTES + nr % 2 * QY_PICTURE_BYTES};
     uint64_t used = mm != NULL ? qy_used_frames(mm) : 0;
     drawn_used = used;
-    if (write_picture(&place, board, usage, mm) != 0)
+    if (write_picture(&place, mm) != 0)
         return;
     board->picture_length[nr % 2] = place.used;
     board->picture_used[nr % 2] = used;
@@ -202,8 +215,7 @@ static void describe(struct qy_process_view *process, bool is_forked)
     process->parent = (uint64_t)getppid();
     process->start_ns = now_ns();
     process->is_forked = is_forked;
-    process->usage = usage_now();
-    process->usage.peak_rss_kb = rss_kb();
+    process->usage = usage_now(rss_kb());
 }
 
 /** NULL: there is no tool any more, or not the memory. */
@@ -239,7 +251,6 @@ void qy_malloc_report_watch(struct qy_mm *mm)
 
 void qy_malloc_report_call(struct qy_mm *mm)
 {
-    static const struct qy_usage not_asked; /* that would be a call of the kernel */
     struct qy_board *board = qy_malloc_board;
     if (board == NULL)
         return; /* a child, since the caller looked */
@@ -247,7 +258,9 @@ void qy_malloc_report_call(struct qy_mm *mm)
         atomic_exchange_explicit(&drawing, true, memory_order_acquire))
         return;
     uint64_t began = now_ns();
-    draw(board, &not_asked, mm);
+    draw(board, mm);
+    if (board->end != QY_END_NONE && getpid() == owner) /* J1 */
+        say_usage(board);
     atomic_store_explicit(&calls, 0, memory_order_relaxed);
     uint64_t ended = now_ns();
     drawn_ns = ended;
@@ -265,13 +278,12 @@ void qy_malloc_report_end(struct qy_mm *mm, enum qy_end end)
         qy_note_peak(mm);
     /* Who is drawing may be this very thread, which a signal's handler has taken here. */
     if (!atomic_exchange_explicit(&drawing, true, memory_order_acquire)) {
-        struct qy_usage usage = usage_now();
-        usage.peak_rss_kb = peak_rss_kb();
         qy_malloc_depth++; /* who forks in a signal's handler must not wait for its locks */
-        draw(board, &usage, mm);
+        draw(board, mm);
         qy_malloc_depth--;
         atomic_store_explicit(&drawing, false, memory_order_release);
     }
+    say_usage(board);
     atomic_store(&board->end, end);
     errno = saved;
 }

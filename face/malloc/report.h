@@ -6,10 +6,10 @@
  *         tool a descriptor of it, and forgets its own. From then on it writes on the board:
  *
  *           used, peak     whenever pages are taken or come back: two stores of the core's
- *           a picture      now and then, and at its end: a snapshot (view/snapshot.h) with one
- *                          record of the process before the views. Two places, taken in turn:
- *                          the last complete one can be read whenever it is killed
- *           how it ended   by exit(), by _exit(); neither: by exec, a signal, or still there
+ *           a picture      now and then, and at its end: a snapshot (view/snapshot.h). Two places,
+ *                          taken in turn: the last complete one can be read whenever it is killed
+ *           how it ended   by exit(), by _exit(), and what it had used by then; neither: by exec,
+                          a signal, or still there
  *
  *         The tool reads it when the process is gone. When the tool is gone, there is nothing that
  *         could be left behind.
@@ -37,7 +37,7 @@ struct qy_usage {
     uint64_t peak_rss_kb; /* of this program: VmHWM */
 };
 
-/** Who it is, and QY_RECORD_PROCESS: what it had used when the picture was taken. */
+/** Who it is, and what its PID had used when the program started. */
 struct qy_process_view {
     char name[QY_VIEW_NAME]; /* its comm */
     uint64_t pid, parent;
@@ -61,6 +61,8 @@ struct qy_board {
     _Atomic uint64_t nr_pictures;   /* complete ones; the last is in place (nr_pictures - 1) % 2 */
     uint64_t picture_length[2];
     uint64_t picture_used[2]; /* what used was */
+    struct qy_usage at_end;   /* valid once it has said how it ended */
+    uint64_t peak_at_end;     /* use.peak, at that moment */
     _Atomic uint64_t end;     /* enum qy_end */
 };
 

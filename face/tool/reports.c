@@ -41,12 +41,6 @@ static void read_picture(struct report *report, const struct qy_board *board,
 {
     if (qy_snapshot_check(snapshot) != 0)
         return;
-    const struct qy_process_view *process =
-        qy_snapshot_find(snapshot, QY_RECORD_PROCESS, 0, sizeof(report->process));
-    if (process == NULL)
-        return;
-    if (report->is_final)
-        report->process.usage = process->usage;
     struct qy_lens lens = qy_snapshot_lens(snapshot);
     views_copy(&report->views, &lens);
     report->has_views = report->views.nr_zones > 0;
@@ -86,6 +80,10 @@ bool report_read(struct report *report, int file)
     report->peak_bytes = board.use.peak * QY_PAGE_BYTES;
     report->live_bytes = board.use.used * QY_PAGE_BYTES;
     report->is_final = board.end != QY_END_NONE;
+    if (report->is_final) {
+        report->process.usage = board.at_end;
+        report->late_bytes = (board.use.peak - board.peak_at_end) * QY_PAGE_BYTES;
+    }
     if (board.end == QY_END_EXIT)
         report->end = END_EXIT;
     else if (board.end == QY_END_EXIT_AT_ONCE)
@@ -168,7 +166,7 @@ void reports_complete(struct reports *reports, const struct ending *ending)
         report->end = END_SIGNAL;
         report->signal = ending->signal;
     }
-    if (report == NULL || report->is_final || !ending->is_own || getrusage(RUSAGE_SELF, &own) != 0)
+    if (report == NULL || !ending->is_own || getrusage(RUSAGE_SELF, &own) != 0)
         return;
     struct qy_usage *usage = &report->process.usage;
     usage->user_us = microseconds(&ending->usage.ru_utime);
@@ -176,7 +174,8 @@ void reports_complete(struct reports *reports, const struct ending *ending)
     usage->minor_faults = (uint64_t)ending->usage.ru_minflt;
     usage->major_faults = (uint64_t)ending->usage.ru_majflt;
     /* Before it became the program it was a copy of this process: what is less may be that. */
-    if (ending->usage.ru_maxrss > own.ru_maxrss)
+    if (ending->usage.ru_maxrss > own.ru_maxrss &&
+        (uint64_t)ending->usage.ru_maxrss > usage->peak_rss_kb)
         usage->peak_rss_kb = (uint64_t)ending->usage.ru_maxrss;
 }
 

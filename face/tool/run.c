@@ -218,8 +218,10 @@ static bool outgrew_all(const struct reports *reports, const struct ending *endi
     uint64_t slack_kb = 1024 + (uint64_t)ending->usage.ru_maxrss / 16;
     bool known = reports->unseen == 0;
     for (size_t r = 0; r < reports->count && known; r++) {
-        uint64_t peak_kb = reports->list[r].process.usage.peak_rss_kb;
-        known = reports->list[r].is_final || reports->list[r].end == END_EXEC;
+        const struct report *report = &reports->list[r];
+        uint64_t late_kb = report->late_bytes / 1024; /* and what Quarry keeps beside it: */
+        uint64_t peak_kb = report->process.usage.peak_rss_kb + late_kb + late_kb / 8;
+        known = report->is_final || report->end == END_EXEC;
         if ((uint64_t)ending->usage.ru_maxrss <= peak_kb + slack_kb)
             return false;
     }

@@ -262,6 +262,7 @@ struct report {
     uint64_t peak_bytes; /* of what came from Quarry */
     uint64_t live_bytes; /* what the program still held */
     uint64_t meta_bytes; /* Quarry's own */
+    uint64_t late_bytes; /* by how much the peak grew after it had said what it used */
     struct views views;
 };
 

@@ -61,7 +61,7 @@ int qy_snapshot_begin(const struct qy_sink *sink)
     return sink->put(sink->to, &this_build, sizeof(this_build));
 }
 
-int qy_snapshot_record(const struct qy_sink *sink, uint32_t kind, const void *view, size_t length)
+static int put_record(const struct qy_sink *sink, uint32_t kind, const void *view, size_t length)
 {
     struct record record = {.kind = kind, .length = (uint32_t)length};
     int error = sink->put(sink->to, &record, sizeof(record));
@@ -72,7 +72,7 @@ int qy_snapshot_record(const struct qy_sink *sink, uint32_t kind, const void *vi
 
 int qy_snapshot_end(const struct qy_sink *sink)
 {
-    return qy_snapshot_record(sink, QY_RECORD_END, NULL, 0);
+    return put_record(sink, QY_RECORD_END, NULL, 0);
 }
 
 int qy_snapshot_views(const struct qy_sink *sink, const struct qy_lens *lens)
@@ -80,7 +80,7 @@ int qy_snapshot_views(const struct qy_sink *sink, const struct qy_lens *lens)
     union any_view view;
     for (unsigned kind = QY_VIEW_MEMORY; kind < QY_VIEW_KINDS_END; kind++) {
         for (size_t i = 0; lens->look(lens->from, kind, i, &view); i++) {
-            int error = qy_snapshot_record(sink, kind, &view, view_bytes[kind]);
+            int error = put_record(sink, kind, &view, view_bytes[kind]);
             if (error != 0)
                 return error;
         }
@@ -116,8 +116,9 @@ int qy_snapshot_check(const struct qy_snapshot *snapshot)
     return 0;
 }
 
-const void *qy_snapshot_find(const struct qy_snapshot *snapshot, uint32_t kind, size_t index,
-                             size_t length)
+/** The index-th record of a kind, or NULL; @length is what such a record must have. */
+static const void *find(const struct qy_snapshot *snapshot, uint32_t kind, size_t index,
+                        size_t length)
 {
     size_t at = sizeof(struct header);
     const struct record *record;
@@ -133,7 +134,7 @@ const void *qy_snapshot_find(const struct qy_snapshot *snapshot, uint32_t kind, 
 
 static bool look(const void *from, enum qy_view_kind kind, size_t index, void *view)
 {
-    const void *found = qy_snapshot_find(from, kind, index, view_bytes[kind]);
+    const void *found = find(from, kind, index, view_bytes[kind]);
     if (found == NULL)
         return false;
     __builtin_memcpy(view, found, view_bytes[kind]);

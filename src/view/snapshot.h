@@ -11,8 +11,7 @@
 
 #include "view/lens.h"
 
-/** Kinds of records besides the views' own. */
-#define QY_RECORD_PROCESS 100u /* the malloc face's: see its report.h */
+/** A kind of record besides the views' own: of nothing, the last. */
 #define QY_RECORD_END 101u
 
 /** Where the bytes go. put returns 0 or a negative errno, which ends the writing. */
@@ -23,9 +22,6 @@ struct qy_sink {
 
 /** The header, with which a snapshot begins. 0 or what put said. */
 QY_MUST_CHECK int qy_snapshot_begin(const struct qy_sink *sink);
-/** One record of @length bytes, a multiple of 8. */
-QY_MUST_CHECK int qy_snapshot_record(const struct qy_sink *sink, uint32_t kind, const void *view,
-                                     size_t length);
 /** All that the lens shows, without header and end. */
 QY_MUST_CHECK int qy_snapshot_views(const struct qy_sink *sink, const struct qy_lens *lens);
 QY_MUST_CHECK int qy_snapshot_end(const struct qy_sink *sink);
@@ -38,9 +34,6 @@ struct qy_snapshot {
 
 /** 0, or -EINVAL: not a snapshot, of another build, or cut off. */
 QY_MUST_CHECK int qy_snapshot_check(const struct qy_snapshot *snapshot);
-/** The index-th record of a kind, or NULL; @length is what such a record must have. */
-const void *qy_snapshot_find(const struct qy_snapshot *snapshot, uint32_t kind, size_t index,
-                             size_t length);
 /** A lens upon a checked snapshot; it keeps the pointer. */
 struct qy_lens qy_snapshot_lens(const struct qy_snapshot *snapshot);
 
