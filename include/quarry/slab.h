@@ -48,7 +48,9 @@ QY_API QY_MUST_CHECK struct qy_kmem_cache *qy_kmem_cache_create(struct qy_mm *mm
 
 /**
  * Destroy a cache. Returns 0, or -EBUSY while objects are live: then nothing changed and
- * *live (may be NULL) says how many. No other call on this cache may run meanwhile.
+ * *live (may be NULL) says how many. Of a cache that was destroyed before it reports a fault (S5)
+ * and returns -EINVAL, as long as nothing else lies there. No other call on this cache may run
+ * meanwhile.
  */
 QY_API QY_MUST_CHECK int qy_kmem_cache_destroy(struct qy_kmem_cache *cache, size_t *live);
 

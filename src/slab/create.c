@@ -175,7 +175,8 @@ static int check_name(struct qy_mm *mm, const char *name, struct qy_error *error
         return qy_error_set(error, -QY_EINVAL, "kmem_cache: no name", UINT64_MAX, "");
     for (; bytes < QY_CACHE_NAME_BYTES && name[bytes] != '\0'; bytes++)
         if (name[bytes] <= ' ' || name[bytes] > '~')
-            return qy_error_set(error, -QY_EINVAL, "kmem_cache: name has a blank at ", bytes, "");
+            return qy_error_set(error, -QY_EINVAL, "kmem_cache: name: byte ", bytes,
+                                name[bytes] == ' ' ? " is a blank" : " is not printable ASCII");
     if (bytes == 0 || bytes >= QY_CACHE_NAME_BYTES)
         return qy_error_set(error, -QY_EINVAL, "kmem_cache: name must have 1 to ",
                             QY_CACHE_NAME_BYTES - 1, " bytes");
@@ -305,9 +306,23 @@ static size_t count_live(struct qy_kmem_cache *cache)
     return live;
 }
 
+/** S5: what was destroyed is a cache no longer, and its tag may be another's. */
+static bool is_on_chain(struct qy_mm *mm, const struct qy_kmem_cache *cache)
+{
+    qy_lock(&mm->chain_lock);
+    bool is = mm->cache_of[cache->tag] == cache;
+    qy_unlock(&mm->chain_lock);
+    return is;
+}
+
 int qy_kmem_cache_destroy(struct qy_kmem_cache *cache, size_t *live)
 {
     struct qy_mm *mm = cache->mm;
+    if (!is_on_chain(mm, cache))
+        return qy_fault_report(mm, &(struct qy_fault){.what = "second destruction",
+                                                      .rule = "S5",
+                                                      .address = (uintptr_t)cache,
+                                                      .note = "it is no cache any more"});
     struct qy_kmem_cache *caches = mm->cache_of[TAG_OF_CACHES];
     qy_slots_stop(mm);
     drain_stopped(mm, cache);

@@ -49,6 +49,7 @@ static void bad_arguments_are_refused(void **state)
         {"", 8, 0, 0, NULL, -EINVAL},
         {"two words", 8, 0, 0, NULL, -EINVAL},
         {"line\nbreak", 8, 0, 0, NULL, -EINVAL},
+        {"m\xc3\xbcll", 8, 0, 0, NULL, -EINVAL},
         {"12345678901234567890123456789012", 8, 0, 0, NULL, -EINVAL},
         {"no-bytes", 0, 0, 0, NULL, -EINVAL},
         {"too-large", (32u << 10) + 1, 0, 0, NULL, -EINVAL},
@@ -66,6 +67,10 @@ static void bad_arguments_are_refused(void **state)
     struct qy_error why = {0};
     assert_null(qy_kmem_cache_create(memory.mm, "taken", 8, 0, 0, NULL, &why));
     assert_string_equal(why.text, "kmem_cache: there is a cache called taken");
+    assert_null(qy_kmem_cache_create(memory.mm, "m\xc3\xbcll", 8, 0, 0, NULL, &why));
+    assert_string_equal(why.text, "kmem_cache: name: byte 1 is not printable ASCII");
+    assert_null(qy_kmem_cache_create(memory.mm, "two words", 8, 0, 0, NULL, &why));
+    assert_string_equal(why.text, "kmem_cache: name: byte 3 is a blank");
     /* A beginning of it is another name, and so is a longer one. */
     assert_non_null(qy_kmem_cache_create(memory.mm, "take", 8, 0, 0, NULL, NULL));
     assert_non_null(qy_kmem_cache_create(memory.mm, "taken-2", 8, 0, 0, NULL, NULL));
@@ -81,6 +86,30 @@ static void bad_arguments_are_refused(void **state)
         memory.mm, "1234567890123456789012345678901", 32u << 10, 4096, 0, NULL, NULL);
     assert_non_null(longest);
     assert_int_equal(qy_kmem_cache_destroy(longest, NULL), 0);
+}
+
+/* Wrong if it failed: a cache that is destroyed twice would be given back twice, or go on as if it
+ * could be used. */
+static void a_cache_is_destroyed_once(void **state)
+{
+    (void)state;
+    struct qy_kmem_cache *stays = create(64, 0, 0, NULL);
+    struct qy_kmem_cache *goes = qy_kmem_cache_create(memory.mm, "goes", 64, 0, 0, NULL, NULL);
+    void *object = qy_kmem_cache_alloc(stays, QY_GFP_KERNEL);
+    size_t live = 77;
+    assert_non_null(goes);
+    assert_int_equal(qy_kmem_cache_destroy(goes, NULL), 0);
+    for (unsigned again = 0; again < 2; again++) {
+        test_quiet(true);
+        int code = qy_kmem_cache_destroy(goes, &live);
+        test_quiet(false);
+        assert_int_equal(code, -EINVAL);
+        assert_string_equal(memory.mm->last_fault, "S5");
+        assert_int_equal(live, 77);
+        test_rules(memory.mm);
+    }
+    assert_int_equal(qy_kmem_cache_free(stays, object), 0);
+    assert_int_equal(qy_kmem_cache_destroy(stays, NULL), 0);
 }
 
 /* Wrong if it failed: caches could not be created to the promised number, or not again. */
@@ -425,6 +454,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_MEMORY(bad_arguments_are_refused),
+        WITH_MEMORY(a_cache_is_destroyed_once),
         WITH_MEMORY(as_many_caches_as_promised),
         WITH_MEMORY(slabs_move_between_the_three_lists),
         WITH_MEMORY(slabs_fit_their_objects),
