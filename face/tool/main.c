@@ -201,13 +201,15 @@ static int help_on(int argc, char **argv)
     return hand_over(command, 2, help);
 }
 
+int output_failure = EXIT_FAILED;
+
 /** What could not be written is no success, whoever wrote it. */
 static void check_output(void)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))
         return;
     complain("standard output: %s", strerror(errno));
-    _exit(EXIT_FAILED);
+    _exit(output_failure);
 }
 
 int main(int argc, char **argv)

@@ -263,6 +263,7 @@ static void write_report(const struct request *request, const struct reports *re
 
 static int run(const struct request *request, const char *library)
 {
+    output_failure = EXIT_RUN_FAILED; /* the report's, if it goes there */
     struct sink sink = open_report(request);
     struct collector *collector = sink.out != NULL ? collector_open() : NULL;
     if (collector == NULL && sink.out != NULL)

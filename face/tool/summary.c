@@ -218,6 +218,8 @@ void summary_text(FILE *out, const struct reports *reports, const struct ending 
                   char *const *argv)
 {
     headline(out, reports, ending, argv);
+    if (reports->count == 0 && ending->status == EXIT_RUN_FAILED)
+        return; /* Quarry itself ended it, and has said why */
     if (reports->count == 0) {
         fprintf(out,
                 "\nno report: %s never loaded Quarry (is it static, or set-user-ID?),\n"

@@ -36,6 +36,8 @@ enum {
 /** "quarry: …" and a newline on stderr. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/** The exit status when standard output cannot be written: EXIT_FAILED. */
+extern int output_failure;
 /** True: keep the last complaint while the terminal is in other hands. False: say it now. */
 void complain_later(bool later);
 /** For argp's help_filter: behind the text stands what @list prints. */
