@@ -36,26 +36,28 @@ struct request {
     char **argv; /* NULL: not given */
 };
 
-/** "512M" in bytes, as QUARRY_LIMIT is read; 0: it is not a size. */
-static uint64_t parse_size(const char *text)
+/** "512M" in bytes, as QUARRY_LIMIT is read. False: it is not a size. */
+static bool read_size(const char *text, uint64_t *size)
 {
     static const char units[] = "KMGT";
     char *end;
     errno = 0;
-    uint64_t size = strtoull(text, &end, 10);
+    *size = strtoull(text, &end, 10);
     if (errno != 0 || *text < '0' || *text > '9')
-        return 0;
+        return false;
     if (*end == '\0')
-        return size;
+        return true;
     const char *unit = strchr(units, *end & ~0x20);
     if (unit == NULL || *unit == '\0' || end[1] != '\0')
-        return 0;
+        return false;
     unsigned shift = 10 * (unsigned)(unit - units + 1);
-    return size <= UINT64_MAX >> shift ? size << shift : 0;
+    bool fits = *size <= UINT64_MAX >> shift;
+    *size <<= shift;
+    return fits;
 }
 
-/** SIZE[,POLICY], in bytes as the program will read it. False: it is no such thing. */
-static bool read_region(const char *text, char *region, size_t bytes)
+/** SIZE[,POLICY], in bytes. False: it is no such thing. */
+static bool read_region(const char *text, uint64_t *bytes)
 {
     char size[24];
     size_t length = strcspn(text, ",");
@@ -63,8 +65,7 @@ static bool read_region(const char *text, char *region, size_t bytes)
     bool has_policy = text[length] == '\0';
     for (uint64_t policy = 0; !has_policy && policy <= QY_CMA_GUARANTEED; policy++)
         has_policy = strcmp(text + length + 1, qy_policy_name(policy)) == 0;
-    snprintf(region, bytes, "%" PRIu64 "%s", parse_size(size), text + length);
-    return length < sizeof(size) && has_policy && parse_size(size) != 0;
+    return length < sizeof(size) && has_policy && read_size(size, bytes);
 }
 
 static error_t parse(int key, char *argument, struct argp_state *state)
@@ -73,21 +74,22 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     uint64_t size;
     switch (key) {
     case KEY_LIMIT:
-        size = parse_size(argument);
-        if (size == 0)
+        if (!read_size(argument, &size) || size == 0)
             argp_failure(state, EXIT_RUN_FAILED, 0, "--limit: '%s' is no size such as 512M or 2G",
                          argument);
-        snprintf(request->limit, sizeof(request->limit), "%llu", (unsigned long long)size);
+        snprintf(request->limit, sizeof(request->limit), "%" PRIu64, size);
         return 0;
     case KEY_REPORT:
         request->report = argument;
         return 0;
     case KEY_CMA:
-        if (!read_region(argument, request->cma, sizeof(request->cma)))
+        if (!read_region(argument, &size) || size == 0)
             argp_failure(state, EXIT_RUN_FAILED, 0,
                          "--cma: '%s' is no size such as 64M, or size and policy such as "
                          "64M,eager (linux, eager, guaranteed)",
                          argument);
+        snprintf(request->cma, sizeof(request->cma), "%" PRIu64 "%s", size,
+                 argument + strcspn(argument, ","));
         return 0;
     case KEY_JSON:
         request->json = true;
@@ -152,6 +154,54 @@ static int check_library(const char *name, char path[PATH_MAX])
     if (strpbrk(path, ": ") != NULL) {
         complain("%s: LD_PRELOAD cannot hold a path with a blank or a colon", path);
         return EXIT_RUN_FAILED;
+    }
+    return EXIT_OK;
+}
+
+static bool is_size(const char *value)
+{
+    uint64_t size;
+    return read_size(value, &size);
+}
+
+static bool is_switch(const char *value)
+{
+    return strcmp(value, "0") == 0 || strcmp(value, "1") == 0;
+}
+
+static bool is_region(const char *value)
+{
+    uint64_t size;
+    return read_region(value, &size);
+}
+
+/** The program reads them at its first malloc, which may never come. @library: that it gets. */
+static int check_environment(const struct request *request, const char *library)
+{
+    const struct {
+        const char *name, *expected;
+        bool (*is_good)(const char *value);
+        bool is_replaced; /* by an option */
+    } settings[] = {
+        {"QUARRY_LIMIT", "a number of bytes, such as 65536, 512M or 2G", is_size,
+         request->limit[0] != '\0'},
+        {"QUARRY_CMA", "a size, such as 64M, or with a policy 64M,eager", is_region,
+         request->cma[0] != '\0'},
+        {"QUARRY_CHECK", "0 or 1", is_switch, request->check},
+        {"QUARRY_HARDEN", "0 or 1", is_switch, request->harden},
+    };
+    for (size_t s = 0; s < sizeof(settings) / sizeof(settings[0]); s++) {
+        const char *value = getenv(settings[s].name);
+        bool counts = value != NULL && *value != '\0' && !settings[s].is_replaced;
+        if (counts && !settings[s].is_good(value)) {
+            complain("%s=%s: expected %s", settings[s].name, value, settings[s].expected);
+            return EXIT_RUN_FAILED;
+        }
+        if (counts && settings[s].is_good == is_region && !library_is(library, WHOLE_LIBRARY)) {
+            complain("%s=%s: " WHOLE_LIBRARY " can do that, which --cma takes", settings[s].name,
+                     value);
+            return EXIT_RUN_FAILED;
+        }
     }
     return EXIT_OK;
 }
@@ -330,5 +380,7 @@ int command_run(int argc, char **argv)
     int status = check_promise(&request);
     if (status == EXIT_OK)
         status = check_library(whole ? WHOLE_LIBRARY : LIBRARY, library);
+    if (status == EXIT_OK)
+        status = check_environment(&request, library);
     return status == EXIT_OK ? run(&request, library) : status;
 }
