@@ -71,9 +71,9 @@ enum qy_zone_type {
 #define QY_GFP_DIRECT_RECLAIM 0x400u
 /** Wakes background reclaim when a zone falls below its low watermark. */
 #define QY_GFP_KSWAPD_RECLAIM 0x800u
-/** The frames read as zero. */
+/** The frames read as zero. Refused (QY_PFN_NONE) where the CPU cannot reach them: no_virt. */
 #define QY_GFP_ZERO 0x100u
-/** No report when it fails. */
+/** Accepted for Linux's sake, and means nothing: no call reports that it fails. */
 #define QY_GFP_NOWARN 0x2000u
 /** Never fails. Refused (-EINVAL, QY_PFN_NONE) where that could not be kept: together
  *  with ATOMIC or NOWAIT, above order 1, or under a limit with nothing to reclaim. */

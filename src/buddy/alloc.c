@@ -174,12 +174,6 @@ void qy_give_pages(struct qy_mm *mm, struct qy_cpu *cpu, qy_pfn_t pfn, unsigned 
 
 /* ---- the public calls ---- */
 
-static void clear_frames(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames)
-{
-    if (mm->base != 0)
-        __builtin_memset(qy_frame_address(mm, pfn), 0, nr_frames << QY_PAGE_SHIFT);
-}
-
 static qy_pfn_t alloc_with_reclaim(struct qy_mm *mm, const struct qy_request *request, bool *fresh)
 {
     qy_pfn_t pfn = QY_PFN_NONE;
@@ -205,7 +199,8 @@ qy_pfn_t qy_alloc_pages_node(struct qy_mm *mm, unsigned node, qy_gfp_t gfp, unsi
 {
     struct qy_request request;
     bool fresh = false;
-    if (node >= mm->nr_nodes || !qy_request_read(&request, node, gfp, order))
+    if (node >= mm->nr_nodes || !qy_request_read(&request, node, gfp, order) ||
+        !qy_can_clear(mm, gfp))
         return QY_PFN_NONE;
     struct qy_cpu *cpu = qy_slot_enter(mm);
     qy_pfn_t pfn = qy_take_pages(mm, cpu, &request, &fresh);
@@ -217,7 +212,7 @@ qy_pfn_t qy_alloc_pages_node(struct qy_mm *mm, unsigned node, qy_gfp_t gfp, unsi
         return pfn;
     qy_tag_set(&mm->tags[qy_frame_index(mm, pfn)], (uint8_t)(QY_TAG_BLOCK + order));
     if ((gfp & QY_GFP_ZERO) && !fresh)
-        clear_frames(mm, pfn, UINT64_C(1) << order);
+        __builtin_memset(qy_frame_address(mm, pfn), 0, QY_PAGE_BYTES << order);
     return pfn;
 }
 

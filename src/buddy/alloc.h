@@ -24,6 +24,11 @@ struct qy_request {
 /** False: the flags contradict each other or are unknown. */
 QY_MUST_CHECK bool qy_request_read(struct qy_request *request, unsigned node, qy_gfp_t gfp,
                                    unsigned order);
+/** Frames that the CPU cannot reach cannot be made zero: then that is refused. */
+static inline bool qy_can_clear(const struct qy_mm *mm, qy_gfp_t gfp)
+{
+    return !(gfp & QY_GFP_ZERO) || mm->base != 0;
+}
 
 /** May the request use this zone at all? */
 bool qy_zone_may_use(const struct qy_zone *zone, const struct qy_request *request);

@@ -393,7 +393,7 @@ qy_pfn_t qy_alloc_pages_exact(struct qy_mm *mm, qy_gfp_t gfp, uint64_t nr_frames
     struct qy_request request;
     bool fresh = false;
     if (nr_frames == 0 || nr_frames > mm->nr_frames || align_order > MAX_ALIGN_ORDER ||
-        !qy_request_read(&request, 0, gfp, 0))
+        !qy_request_read(&request, 0, gfp, 0) || !qy_can_clear(mm, gfp))
         return QY_PFN_NONE;
     qy_pfn_t pfn = qy_take_run(mm, &request, nr_frames, align_order, &fresh);
     if (pfn == QY_PFN_NONE && (gfp & QY_GFP_DIRECT_RECLAIM)) {
@@ -411,7 +411,7 @@ qy_pfn_t qy_alloc_pages_exact(struct qy_mm *mm, qy_gfp_t gfp, uint64_t nr_frames
     if (pfn == QY_PFN_NONE)
         return pfn;
     tag_run(mm, pfn, nr_frames);
-    if ((gfp & QY_GFP_ZERO) && !fresh && mm->base != 0)
+    if ((gfp & QY_GFP_ZERO) && !fresh)
         __builtin_memset(qy_frame_address(mm, pfn), 0, nr_frames << QY_PAGE_SHIFT);
     return pfn;
 }

@@ -161,18 +161,26 @@ static void neighbours_freed_together_leave_no_tag(void **state)
     test_quiet(false);
 }
 
-/* Wrong if it failed: frames that the CPU cannot reach would be written to. */
-static void unreachable_frames_are_not_cleared(void **state)
+/* Wrong if it failed: frames that the CPU cannot reach would be written to, or handed out as if
+ * they were zero. */
+static void unreachable_frames_cannot_be_cleared(void **state)
 {
     (void)state;
+    const qy_gfp_t zero = QY_GFP_KERNEL | QY_GFP_ZERO;
     const uint64_t lengths[] = {1, 3, 1024, 5000};
+    uint64_t before = test_frames_in_use(memory.mm);
+    qy_pfn_t pfns[2];
 
     for (size_t i = 0; i < COUNT_OF(lengths); i++) {
-        qy_pfn_t pfn = qy_alloc_pages_exact(memory.mm, QY_GFP_KERNEL | QY_GFP_ZERO, lengths[i], 0);
+        assert_true(qy_alloc_pages_exact(memory.mm, zero, lengths[i], 0) == QY_PFN_NONE);
+        qy_pfn_t pfn = qy_alloc_pages_exact(memory.mm, QY_GFP_KERNEL, lengths[i], 0);
         assert_true(pfn != QY_PFN_NONE);
         assert_null(qy_page_address(memory.mm, pfn));
         assert_int_equal(qy_free_pages_exact(memory.mm, pfn, lengths[i]), 0);
     }
+    assert_true(qy_alloc_pages(memory.mm, zero, 0) == QY_PFN_NONE);
+    assert_int_equal(qy_alloc_pages_bulk(memory.mm, zero, 2, pfns), 0);
+    assert_int_equal(test_frames_in_use(memory.mm), before);
 }
 
 /* Wrong if it failed: the longest possible run would not be found, or one more would. */
@@ -299,7 +307,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(wrong_frees_of_runs_change_nothing, build, tear_down),
         cmocka_unit_test_setup_teardown(a_run_does_not_end_in_the_next_one, build, tear_down),
         cmocka_unit_test_setup_teardown(neighbours_freed_together_leave_no_tag, build, tear_down),
-        cmocka_unit_test_setup_teardown(unreachable_frames_are_not_cleared, build, tear_down),
+        cmocka_unit_test_setup_teardown(unreachable_frames_cannot_be_cleared, build, tear_down),
         cmocka_unit_test_setup_teardown(the_whole_zone_is_one_run, build, tear_down),
         cmocka_unit_test_setup_teardown(a_run_does_not_span_what_is_taken, build, tear_down),
         cmocka_unit_test_setup_teardown(a_block_where_it_fits, build, tear_down),
