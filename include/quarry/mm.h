@@ -36,8 +36,8 @@ struct qy_memmap {
     const struct qy_range *ranges;
     size_t nr_ranges;  /* 1 .. QY_MAX_RANGES */
     unsigned nr_nodes; /* 1 .. QY_MAX_NODES */
-    /** nr_nodes * nr_nodes distances as ACPI's SLIT has them (10: itself), row by row;
-     *  NULL: 10 within a node, 20 between two. */
+    /** nr_nodes * nr_nodes distances as ACPI's SLIT has them, row by row: 10 within a node,
+     *  above 10 between two. NULL: 10 and 20. */
     const uint8_t *distance;
     /** Address limits of the zones in bytes: DMA is [0, dma_end), DMA32 [dma_end, dma32_end),
      *  NORMAL [dma32_end, movable_base), MOVABLE what is at and above movable_base.
@@ -48,7 +48,9 @@ struct qy_memmap {
 };
 
 struct qy_mm_options {
-    /** Where Quarry's own metadata goes: qy_mm_meta_bytes() bytes, page-aligned, zeroed.
+    /** Where Quarry's own metadata goes: qy_mm_meta_bytes() bytes, page-aligned, zeroed: 0.23 %
+     *  of the map's span, holes included, and 0.8 % more with `movable`. With meta_lazy only
+     *  that of online frames gets memory.
      *  NULL: taken out of the map itself, from its largest RAM range (this needs virt). */
     void *meta;
     /** meta is address space only: pages of it are asked for with qy_port_commit() when
@@ -70,7 +72,8 @@ struct qy_mm_options {
     /** Most frames that may ever be managed, metadata's pages included. 0: no limit. */
     uint64_t limit_pages;
     /** Watermarks, as Linux's vm.min_free_kbytes. 0: Linux's formula for grow == false,
-     *  none for grow == true. */
+     *  none for grow == true. Less than all that may be managed outside of MOVABLE: Linux takes
+     *  any value, and then has nothing to give. */
     uint64_t min_free_kbytes;
     /** QY_SLAB_* for the caches behind kmalloc (slab.h). */
     uint32_t kmalloc_flags;
@@ -86,9 +89,15 @@ QY_API size_t qy_mm_meta_bytes(const struct qy_memmap *map, const struct qy_mm_o
 /**
  * Build a machine-full of memory. Nothing is kept of *map or *options.
  *
- * Returns NULL when the map is bad (EINVAL: overlap, unaligned, empty, wrapped, unknown node;
- * E2BIG: too many ranges), or when metadata has no room or backing (ENOMEM). error says
- * which range and why. Then nothing was built and nothing is held.
+ * Returns NULL when the map is bad (EINVAL: overlap, unaligned, empty, wrapped, unknown node, bad
+ * distance; E2BIG: too many ranges), when an option is (EINVAL: meta unaligned, unknown
+ * kmalloc_flags, too large a min_free_kbytes), or when metadata has no room or backing (ENOMEM).
+ * error says which range and why, and how large the limit must be at least. Then nothing was
+ * built and nothing is held.
+ *
+ * There is no call that ends it: when nobody is in a call on it any more, and after
+ * qy_linux_mm_close() where it was opened, its owner takes back frames and metadata, whatever is
+ * still allocated.
  */
 QY_API QY_MUST_CHECK struct qy_mm *qy_mm_create(const struct qy_memmap *map,
                                                 const struct qy_mm_options *options,

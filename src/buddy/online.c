@@ -123,7 +123,7 @@ int qy_online_ram(struct qy_mm *mm, const struct qy_layout *layout, struct qy_er
             online_span(mm, layout->reserved[i], true);
     qy_unlock(&mm->grow_lock);
     if (code != 0)
-        qy_error_set(error, code, "no room for the map's RAM under the limit: frames ", frames, "");
+        code = qy_refuse_to_begin(mm, layout, error);
     return code;
 }
 

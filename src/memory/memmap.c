@@ -103,6 +103,19 @@ static int check_limits(const struct qy_memmap *map, struct qy_error *error)
     return 0;
 }
 
+/** As Linux's slit_valid(): a node is 10 from itself and farther from each other. */
+static int check_distances(const struct qy_memmap *map, struct qy_error *error)
+{
+    for (unsigned i = 0; map->distance != NULL && i < map->nr_nodes * map->nr_nodes; i++) {
+        bool is_same = i / map->nr_nodes == i % map->nr_nodes;
+        if (is_same ? map->distance[i] != 10 : map->distance[i] <= 10)
+            return qy_error_set(error, -QY_EINVAL, "memory map: distance ", i,
+                                is_same ? " is that of a node from itself, and not 10"
+                                        : " is that of two nodes, and not above 10");
+    }
+    return 0;
+}
+
 static int check_map(const struct qy_memmap *map, struct qy_error *error)
 {
     if (map == NULL || map->ranges == NULL || map->nr_ranges == 0)
@@ -112,6 +125,8 @@ static int check_map(const struct qy_memmap *map, struct qy_error *error)
     if (map->nr_nodes == 0 || map->nr_nodes > QY_MAX_NODES)
         return qy_error_set(error, -QY_EINVAL, "memory map: nodes must be 1 to ", QY_MAX_NODES, "");
     int code = check_limits(map, error);
+    if (code == 0)
+        code = check_distances(map, error);
     for (size_t i = 0; i < map->nr_ranges && code == 0; i++)
         code = check_range(&map->ranges[i], i, map, error);
     for (size_t i = 0; i < map->nr_ranges && code == 0; i++)

@@ -114,6 +114,15 @@ void qy_mm_uncharge(struct qy_mm *mm, uint64_t pages)
     atomic_fetch_sub_explicit(&mm->charged, pages, memory_order_relaxed);
 }
 
+/** What an array has committed at least, when frames so far are described. */
+static uint64_t reaching_bytes(const struct qy_mm *mm, enum qy_meta which, uint64_t nr_frames)
+{
+    bool movable = mm->options.movable;
+    uint64_t step = mm->options.meta_lazy ? COMMIT_STEP : QY_PAGE_BYTES;
+    uint64_t whole = qy_round_up(array_bytes(which, mm->nr_frames, movable), QY_PAGE_BYTES);
+    return least(qy_round_up(array_bytes(which, nr_frames, movable), step), whole);
+}
+
 static int commit_array(struct qy_mm *mm, struct qy_meta_array *array, uint64_t bytes)
 {
     if (bytes <= array->committed)
@@ -132,20 +141,40 @@ static int commit_array(struct qy_mm *mm, struct qy_meta_array *array, uint64_t 
 
 int qy_meta_reach(struct qy_mm *mm, qy_pfn_t end)
 {
-    uint64_t step = mm->options.meta_lazy ? COMMIT_STEP : QY_PAGE_BYTES;
     uint64_t nr_frames = qy_round_up(qy_frame_index(mm, end), QY_SECTION_FRAMES);
-    for (unsigned which = QY_META_BLOCKS; which < QY_NR_META; which++) {
-        struct qy_meta_array *array = &mm->meta[which];
-        bool movable = mm->options.movable;
-        uint64_t whole =
-            qy_round_up(array_bytes((enum qy_meta)which, mm->nr_frames, movable), QY_PAGE_BYTES);
-        uint64_t bytes = qy_round_up(array_bytes((enum qy_meta)which, nr_frames, movable), step);
-        if (commit_array(mm, array, least(bytes, whole)) != 0)
+    for (unsigned which = QY_META_BLOCKS; which < QY_NR_META; which++)
+        if (commit_array(mm, &mm->meta[which],
+                         reaching_bytes(mm, (enum qy_meta)which, nr_frames)) != 0)
             return -QY_ENOMEM;
-    }
     if (nr_frames > qy_described_frames(mm))
         atomic_store_explicit(&mm->described, nr_frames, memory_order_release);
     return 0;
+}
+
+int qy_refuse_to_begin(const struct qy_mm *mm, const struct qy_layout *layout,
+                       struct qy_error *error)
+{
+    uint64_t frames = 0, bytes = mm->meta[QY_META_MM].committed;
+    qy_pfn_t end = mm->start_pfn;
+    for (unsigned i = 0; i < layout->nr_ram; i++) {
+        frames += layout->ram[i].end - layout->ram[i].start;
+        end = layout->ram[i].end;
+    }
+    if (frames == 0 && mm->nr_hotplug > 0) { /* it begins with a frame that comes online */
+        frames = 1;
+        end = mm->hotplug[0].start + 1;
+    }
+    if (!mm->options.meta_lazy)
+        end = mm->start_pfn + mm->nr_frames;
+    uint64_t nr_frames = qy_round_up(qy_frame_index(mm, end), QY_SECTION_FRAMES);
+    for (unsigned which = QY_META_BLOCKS; which < QY_NR_META; which++)
+        bytes += reaching_bytes(mm, (enum qy_meta)which, nr_frames);
+    bytes += frames << QY_PAGE_SHIFT;
+    if (mm->options.limit_pages != 0 && mm->options.limit_pages < bytes >> QY_PAGE_SHIFT)
+        return qy_error_set(error, -QY_ENOMEM, "the limit is too low to begin with: it must be ",
+                            bytes, " bytes at least");
+    return qy_error_set(error, -QY_ENOMEM, "the system gives no memory to begin with: ", bytes,
+                        " bytes");
 }
 
 static void set_arrays(struct qy_mm *mm, char *window, const size_t offset[QY_NR_META])
@@ -176,6 +205,35 @@ static void set_hotplug(struct qy_mm *mm, const struct qy_layout *layout)
         mm->grow_pfn = layout->hotplug[0].start;
 }
 
+/** Frames that there may come to be under the watermarks: those of no zone MOVABLE. */
+static uint64_t frames_to_keep_free(const struct qy_layout *layout, const struct qy_memmap *map,
+                                    uint64_t limit_pages)
+{
+    const struct qy_span *const spans[] = {layout->ram, layout->hotplug};
+    const unsigned counts[] = {layout->nr_ram, layout->nr_hotplug};
+    qy_pfn_t end = map->movable_base != 0 ? map->movable_base >> QY_PAGE_SHIFT : QY_PFN_NONE;
+    uint64_t frames = 0;
+    for (unsigned kind = 0; kind < 2; kind++)
+        for (unsigned i = 0; i < counts[kind]; i++)
+            if (spans[kind][i].start < end)
+                frames += least(spans[kind][i].end, end) - spans[kind][i].start;
+    return limit_pages != 0 ? least(frames, limit_pages) : frames;
+}
+
+static int check_options(const struct qy_layout *layout, const struct qy_memmap *map,
+                         const struct qy_mm_options *options, struct qy_error *error)
+{
+    uint64_t frames = frames_to_keep_free(layout, map, options->limit_pages);
+    if ((uintptr_t)options->meta % QY_PAGE_BYTES != 0)
+        return qy_error_set(error, -QY_EINVAL, "options: meta is no multiple of the page size, ",
+                            QY_PAGE_BYTES, "");
+    /* Linux takes any value, and then has no memory to give. */
+    if (frames != 0 && options->min_free_kbytes >> (QY_PAGE_SHIFT - 10) >= frames)
+        return qy_error_set(error, -QY_EINVAL, "options: min_free_kbytes keeps back all there is: ",
+                            frames << (QY_PAGE_SHIFT - 10), " kB");
+    return 0;
+}
+
 static char *find_window(struct qy_layout *layout, const struct qy_mm_options *options,
                          size_t bytes, struct qy_error *error)
 {
@@ -197,6 +255,8 @@ struct qy_mm *qy_memory_build(struct qy_layout *layout, const struct qy_memmap *
 {
     size_t offset[QY_NR_META];
     qy_assert(qy_spans_are_sound(layout->ram, layout->nr_ram, layout->start, layout->end), "M2");
+    if (check_options(layout, map, options, error) != 0)
+        return NULL;
     size_t bytes = qy_layout_meta(layout, options->movable, offset);
     char *window = find_window(layout, options, bytes, error);
     if (window == NULL)

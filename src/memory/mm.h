@@ -413,6 +413,11 @@ QY_MUST_CHECK struct qy_mm *qy_memory_build(struct qy_layout *layout, const stru
  *  -ENOMEM. */
 QY_MUST_CHECK int qy_meta_reach(struct qy_mm *mm, qy_pfn_t end);
 
+/** There was no room for the first frames: say how much is wanted at least, if that is the limit's
+ *  doing. -ENOMEM. */
+int qy_refuse_to_begin(const struct qy_mm *mm, const struct qy_layout *layout,
+                       struct qy_error *error);
+
 /** Count @pages against the limit. 0, or -ENOMEM with nothing changed. */
 QY_MUST_CHECK int qy_mm_charge(struct qy_mm *mm, uint64_t pages);
 void qy_mm_uncharge(struct qy_mm *mm, uint64_t pages);

@@ -47,7 +47,9 @@ static bool bring_frames(struct qy_mm *mm, const struct qy_layout *layout, struc
     if (mm->options.grow && qy_request_read(&request, 0, QY_GFP_NOWAIT, 0) &&
         qy_grow(mm, &request, 1) == 0)
         return true;
-    qy_error_set(error, -QY_ENOMEM, "no memory for the first slabs", UINT64_MAX, "");
+    if (mm->options.grow)
+        return qy_refuse_to_begin(mm, layout, error) == 0;
+    qy_error_set(error, -QY_ENOMEM, "no RAM for the first slabs, and grow is off", UINT64_MAX, "");
     return false;
 }
 
@@ -58,6 +60,11 @@ struct qy_mm *qy_boot(const struct qy_memmap *map, const struct qy_mm_options *o
     struct qy_layout layout;
     if (qy_layout_read(&layout, spans, map, error) != 0)
         return NULL;
+    if (options->kmalloc_flags & ~QY_SLAB_MASK) {
+        qy_error_set(error, -QY_EINVAL, "options: unknown flags in kmalloc_flags: ",
+                     options->kmalloc_flags & ~QY_SLAB_MASK, "");
+        return NULL;
+    }
     if (layout.end - layout.start > UINT64_C(1) << 31) {
         qy_error_set(error, -QY_EINVAL, "memory map: it spans more than 8 TiB", UINT64_MAX, "");
         return NULL;

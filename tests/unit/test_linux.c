@@ -203,6 +203,59 @@ static unsigned nr_mappings(void)
     return lines;
 }
 
+/* Wrong if it failed: who gives too little would not be told how much is enough. */
+static void a_limit_that_is_too_low_is_told_the_least(void **state)
+{
+    (void)state;
+    struct qy_linux_options kinds[] = {
+        {.span_bytes = 4 * GIB},
+        {.span_bytes = 0},
+        {.span_bytes = 64 * MIB, .movable = true},
+        {.span_bytes = 64 * MIB, .fixed = true},
+        {.span_bytes = 64 * MIB, .shared = true},
+    };
+    const uint64_t too_low[] = {1, PAGE, 4 * PAGE};
+    for (size_t i = 0; i < COUNT_OF(kinds); i++)
+        for (size_t l = 0; l < COUNT_OF(too_low); l++) {
+            struct qy_error error = {0};
+            unsigned long long least = 0;
+            kinds[i].limit_bytes = too_low[l];
+            assert_null(qy_linux_mm_create(&kinds[i], &error));
+            assert_int_equal(error.code, -ENOMEM);
+            if (sscanf(error.text, "the limit is too low to begin with: it must be %llu", &least) !=
+                1)
+                fail_msg("%s", error.text);
+            kinds[i].limit_bytes = least - PAGE;
+            assert_null(qy_linux_mm_create(&kinds[i], NULL));
+            kinds[i].limit_bytes = least;
+            struct qy_mm *mm = qy_linux_mm_create(&kinds[i], NULL);
+            assert_non_null(mm);
+            qy_linux_mm_destroy(mm);
+        }
+}
+
+/* Wrong if it failed: a memory would be made that serves nobody, or a flag be passed over. */
+static void options_that_make_no_sense(void **state)
+{
+    (void)state;
+    const struct {
+        struct qy_linux_options options;
+        const char *says;
+    } bad[] = {
+        {{.kmalloc_flags = 0x80000000}, "options: unknown flags in kmalloc_flags: 2147483648"},
+        {{.limit_bytes = 8 * MIB, .min_free_kbytes = 8192},
+         "options: min_free_kbytes keeps back all there is: 8192 kB"},
+        {{.span_bytes = 8 * MIB, .fixed = true, .min_free_kbytes = UINT64_MAX},
+         "options: min_free_kbytes keeps back all there is: 8192 kB"},
+    };
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        struct qy_error error = {0};
+        assert_null(qy_linux_mm_create(&bad[i].options, &error));
+        assert_int_equal(error.code, -EINVAL);
+        assert_string_equal(error.text, bad[i].says);
+    }
+}
+
 /* Wrong if it failed: an instance that cannot be made would leave mappings behind, or take those of
  * others along that lie where its own would have been. A few mappings more or less are the kernel's
  * or valgrind's: neighbours that become one, memory of their own. */
@@ -441,6 +494,8 @@ int main(void)
         cmocka_unit_test(instances_come_and_go),
         cmocka_unit_test(windows_overlap),
         cmocka_unit_test(what_cannot_be_made_leaves_all_as_it_was),
+        cmocka_unit_test(a_limit_that_is_too_low_is_told_the_least),
+        cmocka_unit_test(options_that_make_no_sense),
         cmocka_unit_test(large_blocks_grow_where_they_are_or_move),
         cmocka_unit_test(pages_move_to_where_there_are_none),
         cmocka_unit_test(a_block_grows_past_the_end_of_memory),

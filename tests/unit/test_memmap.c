@@ -56,6 +56,15 @@ static const struct bad_map bad_maps[] = {
     {"more ranges", ONE_NODE(QY_MAX_RANGES + 1), {RAM(0, 0)}},
     {"nodes", {.nr_ranges = 1, .nr_nodes = 0}, {RAM(0, MIB)}},
     {"nodes", {.nr_ranges = 1, .nr_nodes = QY_MAX_NODES + 1}, {RAM(0, MIB)}},
+    {"distance 1 is that of two nodes",
+     {.nr_ranges = 1, .nr_nodes = 2, .distance = (const uint8_t[]){10, 0, 20, 10}},
+     {RAM(0, 8 * MIB)}},
+    {"distance 2 is that of two nodes",
+     {.nr_ranges = 1, .nr_nodes = 2, .distance = (const uint8_t[]){10, 20, 10, 10}},
+     {RAM(0, 8 * MIB)}},
+    {"distance 3 is that of a node from itself",
+     {.nr_ranges = 1, .nr_nodes = 2, .distance = (const uint8_t[]){10, 20, 20, 0}},
+     {RAM(0, 8 * MIB)}},
     {"4 MiB", {.nr_ranges = 1, .nr_nodes = 1, .dma_end = MIB}, {RAM(0, 8 * MIB)}},
     {"4 MiB", {.nr_ranges = 1, .nr_nodes = 1, .movable_base = 6 * MIB}, {RAM(0, 8 * MIB)}},
     {"rise",
@@ -85,6 +94,41 @@ static void each_bad_map_is_refused_with_its_reason(void **state)
         if (!strstr(error.text, bad_maps[i].says))
             fail_msg("map %zu: \"%s\" does not say \"%s\"", i, error.text, bad_maps[i].says);
         assert_null(qy_mm_create(&map, &options, NULL));
+    }
+    munmap(meta, 64 * MIB);
+}
+
+/* Wrong if it failed: options that cannot be meant would be taken, and fail later, or never
+ * serve. */
+static void each_bad_option_is_refused_with_its_reason(void **state)
+{
+    (void)state;
+    const struct qy_range ranges[] = {
+        RAM(0, 8 * MIB),
+        {.base = 8 * MIB, .bytes = 8 * MIB, .type = QY_RANGE_HOTPLUG},
+        RAM(32 * MIB, 64 * MIB), /* movable: nothing of that is kept back */
+    };
+    const struct qy_memmap map = {
+        .ranges = ranges, .nr_ranges = 3, .nr_nodes = 1, .movable_base = 16 * MIB};
+    char *meta = mmap(NULL, 64 * MIB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    const struct {
+        const char *says;
+        struct qy_mm_options options;
+    } bad[] = {
+        {"options: meta is no multiple of the page size, 4096",
+         {.meta = meta + 64, .no_virt = true}},
+        {"options: unknown flags in kmalloc_flags: 2147483648",
+         {.meta = meta, .no_virt = true, .kmalloc_flags = 0x80000000}},
+        {"options: min_free_kbytes keeps back all there is: 16384 kB",
+         {.meta = meta, .no_virt = true, .min_free_kbytes = 16384}},
+        {"options: min_free_kbytes keeps back all there is: 4096 kB",
+         {.meta = meta, .no_virt = true, .limit_pages = 1024, .min_free_kbytes = 4096}},
+    };
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        struct qy_error error = {0};
+        assert_null(qy_mm_create(&map, &bad[i].options, &error));
+        assert_int_equal(error.code, -EINVAL);
+        assert_string_equal(error.text, bad[i].says);
     }
     munmap(meta, 64 * MIB);
 }
@@ -207,6 +251,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_bad_map_is_refused_with_its_reason),
+        cmocka_unit_test(each_bad_option_is_refused_with_its_reason),
         cmocka_unit_test(the_error_names_the_range),
         cmocka_unit_test(a_map_may_end_at_the_last_address),
         cmocka_unit_test(metadata_without_a_place_is_refused),
