@@ -86,13 +86,13 @@ bool qy_malloc_push_known(struct qy_cpu *cpu, void *block)
     return false;
 }
 
-bool qy_malloc_forget(struct qy_mm *mm, const void *block)
+bool qy_malloc_forget(struct qy_mm *mm, const void *block, enum qy_act act)
 {
     if (qy_malloc_known == NULL || block == NULL)
         return true;
     uint8_t *byte = byte_of(mm, block);
     if (byte != NULL && __atomic_exchange_n(byte, 0, __ATOMIC_RELAXED) == 1)
         return true;
-    qy_kfree_refuse(mm, block);
+    qy_kmalloc_refuse(mm, block, act);
     return false;
 }

@@ -118,7 +118,7 @@ static __attribute__((noinline)) void free_cold(void *block)
     if (cpu->mm != NULL && qy_cpu_frames(cpu) < qy_described_frames(mm))
         qy_cpu_extend(cpu, qy_described_frames(mm));
     qy_cpu_leave(cpu);
-    if (mm != NULL && block != NULL && qy_malloc_forget(mm, block)) {
+    if (mm != NULL && block != NULL && qy_malloc_forget(mm, block, QY_ACT_FREE)) {
         qy_kfree_slow(mm, block);
         qy_malloc_decay(mm);
         qy_malloc_tell(mm);
@@ -238,7 +238,7 @@ static __attribute__((noinline)) void *realloc_cold(void *block, size_t bytes)
     int saved = errno;
     struct qy_mm *mm = qy_malloc_enter();
     void *moved = NULL;
-    if (qy_malloc_forget(mm, block)) {
+    if (qy_malloc_forget(mm, block, QY_ACT_REALLOC)) {
         moved = qy_krealloc(mm, block, bytes, QY_GFP_KERNEL);
         qy_malloc_note(mm, moved != NULL ? moved : block);
         qy_malloc_decay(mm);

@@ -4,6 +4,7 @@
 #ifndef QUARRY_FACE_MALLOC_H
 #define QUARRY_FACE_MALLOC_H
 
+#include "memory/fault.h"
 #include "memory/mm.h"
 #include "report.h"
 #include "slab/magazine.h"
@@ -86,8 +87,8 @@ static inline void qy_malloc_note(const struct qy_mm *mm, const void *block)
 void *qy_malloc_pop_known(struct qy_cpu *cpu, size_t bytes);
 /** The program gives it back, if the slot has room; else nothing has changed. */
 bool qy_malloc_push_known(struct qy_cpu *cpu, void *block);
-/** It has it no longer. False: it never had, which is reported. */
-bool qy_malloc_forget(struct qy_mm *mm, const void *block);
+/** It has it no longer. False: it never had, which is reported as what was done. */
+bool qy_malloc_forget(struct qy_mm *mm, const void *block, enum qy_act act);
 
 /** Accesses that the guards of qy_malloc_mm stop are explained from now on. */
 void qy_malloc_explain_faults(void);

@@ -33,6 +33,7 @@
 
 #include "base/assert.h"
 #include "base/errno.h"
+#include "base/text.h"
 #include "buddy/pcp.h"
 #include "memory/fault.h"
 
@@ -269,23 +270,35 @@ static enum fault_kind kind_of(const struct qy_mm *mm, uint64_t index)
     return tag <= QY_TAG_BLOCK + QY_MAX_ORDER ? OTHER_ORDER : INVALID;
 }
 
-static int refuse_free(struct qy_mm *mm, qy_pfn_t pfn)
+static int refuse_free(struct qy_mm *mm, qy_pfn_t pfn, unsigned order)
 {
     static const struct {
         const char *what, *rule, *note;
     } faults[] = {
         [FOREIGN] = {"foreign free", "F1", NULL},
-        [OTHER_ORDER] = {"wrong size free", "F3", NULL},
+        [OTHER_ORDER] = {"wrong order free", "F3", NULL},
         [INTERIOR] = {"interior free", "F2", NULL},
         [FREED] = {"double free", "F2", "or it was never allocated"},
         [INVALID] = {"invalid free", "F2", "it belongs to a cache, a file or kmalloc"},
     };
-    enum fault_kind kind = kind_of(mm, qy_frame_index(mm, pfn));
-    return qy_fault_report(mm, &(struct qy_fault){.what = faults[kind].what,
-                                                  .rule = faults[kind].rule,
-                                                  .address = pfn,
-                                                  .unit = "frame",
-                                                  .note = faults[kind].note});
+    uint64_t index = qy_frame_index(mm, pfn);
+    enum fault_kind kind = kind_of(mm, index);
+    struct qy_fault fault = {.what = faults[kind].what,
+                             .rule = faults[kind].rule,
+                             .address = pfn,
+                             .unit = "frame",
+                             .note = faults[kind].note};
+    char note[64];
+    if (kind == OTHER_ORDER) {
+        struct qy_text text;
+        qy_text_init(&text, note, sizeof(note));
+        qy_text_string(&text, "freed with order ");
+        qy_text_u64(&text, order);
+        qy_text_string(&text, ", allocated with order ");
+        qy_text_u64(&text, (uint64_t)(qy_tag_get(&mm->tags[index]) - QY_TAG_BLOCK));
+        fault.note = note;
+    }
+    return qy_fault_report(mm, &fault);
 }
 
 /** Is there an allocated block of this order at pfn? If so its tag is cleared. */
@@ -295,7 +308,7 @@ static int untag(struct qy_mm *mm, qy_pfn_t pfn, unsigned order)
     bool allocated = order <= QY_MAX_ORDER && qy_frame_online(mm, index) &&
                      mm->tags[index] == QY_TAG_BLOCK + order;
     if (!allocated)
-        return refuse_free(mm, pfn);
+        return refuse_free(mm, pfn, order);
     qy_tag_set(&mm->tags[index], QY_TAG_NONE);
     return 0;
 }

@@ -10,6 +10,14 @@
 
 #include <quarry/types.h>
 
+/** What was done with an address. */
+enum qy_act {
+    QY_ACT_FREE,
+    QY_ACT_QUERY, /* its size was asked for */
+    QY_ACT_REALLOC,
+    QY_NR_ACTS
+};
+
 struct qy_fault {
     const char *what;  /* "double free", "interior free", "foreign free", "wrong size free" … */
     const char *rule;  /* "S3" */

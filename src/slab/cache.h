@@ -17,6 +17,7 @@
 #include "base/list.h"
 #include "base/lock.h"
 #include "buddy/alloc.h"
+#include "memory/fault.h"
 
 #include <quarry/slab.h>
 
@@ -135,9 +136,9 @@ static inline bool qy_slab_is_start(const struct qy_kmem_cache *cache, const voi
            index < cache->nr_objects;
 }
 
-/** Report the free of an address that lies in this cache's frames and is no object in use. @asked:
- *  it was not freed, its size was asked for. -EINVAL. */
-int qy_slab_refuse(struct qy_kmem_cache *cache, const void *object, bool asked);
+/** Report what was done with an address that lies in this cache's frames and is no object in use.
+ *  -EINVAL. */
+int qy_slab_refuse(struct qy_kmem_cache *cache, const void *object, enum qy_act act);
 /** The same of one that is in another's frames, or in nobody's. */
 int qy_slab_refuse_foreign(struct qy_kmem_cache *cache, const void *object);
 

@@ -313,7 +313,7 @@ int qy_checked_free(struct qy_kmem_cache *cache, struct qy_cpu *cpu, void *objec
     qy_unlock(&cache->lock);
     if (what != NULL)
         return report(slab, index, what, rule);
-    return rule == NULL ? 0 : qy_slab_refuse(cache, object, false);
+    return rule == NULL ? 0 : qy_slab_refuse(cache, object, QY_ACT_FREE);
 }
 
 void qy_checked_drain(struct qy_kmem_cache *cache)

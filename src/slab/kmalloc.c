@@ -102,27 +102,26 @@ static enum fault_kind kind_of(const struct qy_mm *mm, const void *block)
     return qy_tag_get(&mm->tags[index]) == QY_TAG_NONE ? FREED : INVALID;
 }
 
-/** Report what is no block. @asked: it was not freed, its size was asked for. -EINVAL. */
-static int refuse(struct qy_mm *mm, const void *block, bool asked)
+int qy_kmalloc_refuse(struct qy_mm *mm, const void *block, enum qy_act act)
 {
     static const struct {
-        const char *freed, *asked, *rule;
+        const char *what[QY_NR_ACTS], *rule;
     } faults[] = {
-        [FOREIGN] = {"foreign free", "foreign query", "K1"},
-        [MISALIGNED] = {"misaligned free", "misaligned query", "K2"},
-        [INTERIOR] = {"interior free", "interior query", "K2"},
-        [FREED] = {"double free", "use after free", "K3"},
-        [INVALID] = {"invalid free", "invalid query", "K3"},
+        [FOREIGN] = {{"foreign free", "foreign query", "foreign realloc"}, "K1"},
+        [MISALIGNED] = {{"misaligned free", "misaligned query", "misaligned realloc"}, "K2"},
+        [INTERIOR] = {{"interior free", "interior query", "interior realloc"}, "K2"},
+        [FREED] = {{"double free", "use after free", "use after free"}, "K3"},
+        [INVALID] = {{"invalid free", "invalid query", "invalid realloc"}, "K3"},
     };
     uint64_t index = qy_address_index(mm, block);
     uint8_t tag = qy_frame_online(mm, index) ? qy_tag_get(&mm->tags[index]) : QY_TAG_NONE;
     if (is_sampled(mm, tag))
-        return qy_sampled_refuse(mm->sampling.cache, block, asked);
+        return qy_sampled_refuse(mm->sampling.cache, block, act);
     if (is_object(mm, tag))
-        return qy_slab_refuse(mm->cache_of[tag], block, asked);
+        return qy_slab_refuse(mm->cache_of[tag], block, act);
     enum fault_kind kind = kind_of(mm, block);
     struct qy_fault fault = {
-        .what = asked ? faults[kind].asked : faults[kind].freed,
+        .what = faults[kind].what[act],
         .rule = faults[kind].rule,
         .address = (uintptr_t)block,
         .note = kind == FREED && tag == QY_TAG_NONE ? "or it was never allocated" : NULL,
@@ -131,11 +130,6 @@ static int refuse(struct qy_mm *mm, const void *block, bool asked)
         qy_run_fill_in(&fault, mm,
                        tag == QY_TAG_GUARD ? qy_guarded_beside(mm, index) : qy_run_head(mm, index));
     return qy_fault_report(mm, &fault);
-}
-
-int qy_kfree_refuse(struct qy_mm *mm, const void *block)
-{
-    return refuse(mm, block, false);
 }
 
 /* ---- allocate ---- */
@@ -255,7 +249,7 @@ static int free_object(struct qy_kmem_cache *cache, void *object)
 {
     if (qy_likely(!(cache->flags & QY_SLAB_CHECKED)))
         return qy_slab_is_start(cache, object) ? qy_kmem_cache_free(cache, object)
-                                               : qy_slab_refuse(cache, object, false);
+                                               : qy_slab_refuse(cache, object, QY_ACT_FREE);
     return cache->flags & QY_SLAB_SAMPLED ? qy_sampled_free(cache, object)
                                           : qy_kmem_cache_free(cache, object);
 }
@@ -268,15 +262,15 @@ int qy_kfree_slow(struct qy_mm *mm, void *block)
         qy_sample_soon(mm);
     uint64_t index = qy_address_index(mm, block);
     if (!qy_frame_online(mm, index))
-        return qy_kfree_refuse(mm, block);
+        return qy_kmalloc_refuse(mm, block, QY_ACT_FREE);
     uint8_t tag = qy_tag_get(&mm->tags[index]);
     if (is_object(mm, tag))
         return free_object(mm->cache_of[tag], block);
     if (!qy_tag_is_run(tag) || ((uintptr_t)block & (QY_PAGE_BYTES - 1)) != 0)
-        return qy_kfree_refuse(mm, block);
+        return qy_kmalloc_refuse(mm, block, QY_ACT_FREE);
     if (mm->quarantine.on)
         return qy_guarded_free(mm, block);
-    return qy_run_free(mm, block) ? 0 : qy_kfree_refuse(mm, block);
+    return qy_run_free(mm, block) ? 0 : qy_kmalloc_refuse(mm, block, QY_ACT_FREE);
 }
 
 int qy_kfree(struct qy_mm *mm, void *block)
@@ -314,7 +308,7 @@ size_t qy_ksize(struct qy_mm *mm, const void *block)
 {
     size_t bytes = size_of(mm, block);
     if (bytes == 0 && block != NULL && mm->quarantine.on)
-        refuse(mm, block, true);
+        qy_kmalloc_refuse(mm, block, QY_ACT_QUERY);
     return bytes;
 }
 
@@ -405,7 +399,7 @@ void *qy_krealloc(struct qy_mm *mm, void *block, size_t bytes, qy_gfp_t gfp)
         return qy_kmalloc(mm, bytes, gfp);
     size_t old_bytes = size_of(mm, block);
     if (old_bytes == 0) {
-        qy_kfree_refuse(mm, block);
+        qy_kmalloc_refuse(mm, block, QY_ACT_REALLOC);
         return NULL;
     }
     if (bytes == 0) {

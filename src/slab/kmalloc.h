@@ -54,7 +54,7 @@ int qy_kfree_check(struct qy_mm *mm, const void *block, size_t bytes, size_t ali
  *  long (a time of qy_port_clock_ns()). Waits for nobody. 0, or -EINVAL and a report. */
 int qy_kmalloc_look_over(struct qy_mm *mm, uint64_t until_ns);
 int qy_kfree_slow(struct qy_mm *mm, void *block);
-/** Report the free of what is no block, or free already. -EINVAL. */
-int qy_kfree_refuse(struct qy_mm *mm, const void *block);
+/** Report what was done with what is no block, or free already. -EINVAL. */
+int qy_kmalloc_refuse(struct qy_mm *mm, const void *block, enum qy_act act);
 
 #endif

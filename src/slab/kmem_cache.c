@@ -59,7 +59,7 @@ int qy_kmem_cache_free(struct qy_kmem_cache *cache, void *object)
         code = qy_magazine_flush(cpu, cache, object);
     if (cpu != NULL)
         qy_cpu_leave(cpu);
-    return again ? qy_slab_refuse(cache, object, false) : code;
+    return again ? qy_slab_refuse(cache, object, QY_ACT_FREE) : code;
 }
 
 int qy_kmem_cache_alloc_bulk(struct qy_kmem_cache *cache, qy_gfp_t gfp, size_t count,

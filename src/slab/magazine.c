@@ -105,7 +105,7 @@ static int give_objects(struct qy_kmem_cache *cache, struct qy_cpu *cpu, void **
                   (cache->slabs_full.count + cache->slabs_partial.count) / 16;
     qy_unlock(&cache->lock);
     for (unsigned i = 0; i < nr_wrong; i++)
-        qy_slab_refuse(cache, wrong[i], false);
+        qy_slab_refuse(cache, wrong[i], QY_ACT_FREE);
     if (nr_empty > 2 * keep)
         qy_slab_release(cache, cpu, keep);
     return nr_wrong == 0 ? 0 : -QY_EINVAL;

@@ -260,7 +260,7 @@ int qy_sampled_free(struct qy_kmem_cache *cache, const void *block)
     return right ? 0 : qy_fault_report(cache->mm, &complaint.fault);
 }
 
-int qy_sampled_refuse(struct qy_kmem_cache *cache, const void *block, bool asked)
+int qy_sampled_refuse(struct qy_kmem_cache *cache, const void *block, enum qy_act act)
 {
     struct qy_sample_slot *slot = slot_of(cache, block);
     struct complaint complaint;
@@ -268,8 +268,8 @@ int qy_sampled_refuse(struct qy_kmem_cache *cache, const void *block, bool asked
     if (is_right_locked(slot, block, &complaint))
         complain(&complaint, slot, block, "invalid free", "K3");
     qy_unlock(&cache->lock);
-    if (asked)
-        complaint.fault.what = "invalid query";
+    if (act != QY_ACT_FREE)
+        complaint.fault.what = act == QY_ACT_QUERY ? "invalid query" : "invalid realloc";
     return qy_fault_report(cache->mm, &complaint.fault);
 }
 

@@ -63,8 +63,8 @@ size_t qy_sampled_bytes(struct qy_kmem_cache *cache, const void *block);
 /** Free it. 0, or -EINVAL and a report: of a free that is wrong (K2, K3), or of what was written
  *  beside the block (D1), which then stays allocated. */
 int qy_sampled_free(struct qy_kmem_cache *cache, const void *block);
-/** Report the free of what is no block in use. @asked: its size was asked for. -EINVAL. */
-int qy_sampled_refuse(struct qy_kmem_cache *cache, const void *block, bool asked);
+/** Report what was done with what is no block in use. -EINVAL. */
+int qy_sampled_refuse(struct qy_kmem_cache *cache, const void *block, enum qy_act act);
 /** A report is of this block. */
 void qy_sampled_fill_in(struct qy_fault *fault, const struct qy_kmem_cache *cache,
                         const void *block);

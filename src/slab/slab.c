@@ -79,18 +79,17 @@ static int report(struct qy_kmem_cache *cache, const void *object, const char *w
     return qy_fault_report(cache->mm, &fault);
 }
 
-int qy_slab_refuse(struct qy_kmem_cache *cache, const void *object, bool asked)
+int qy_slab_refuse(struct qy_kmem_cache *cache, const void *object, enum qy_act act)
 {
     static const struct {
-        const char *freed, *asked, *rule;
+        const char *what[QY_NR_ACTS], *rule;
     } faults[] = {
-        {"double free", "use after free", "S3"},
-        {"interior free", "interior query", "S2"},
-        {"misaligned free", "misaligned query", "S2"},
+        {{"double free", "use after free", "use after free"}, "S3"},
+        {{"interior free", "interior query", "interior realloc"}, "S2"},
+        {{"misaligned free", "misaligned query", "misaligned realloc"}, "S2"},
     };
     unsigned kind = qy_slab_is_start(cache, object) ? 0 : ((uintptr_t)object & 15) == 0 ? 1 : 2;
-    return report(cache, object, asked ? faults[kind].asked : faults[kind].freed, faults[kind].rule,
-                  NULL);
+    return report(cache, object, faults[kind].what[act], faults[kind].rule, NULL);
 }
 
 int qy_slab_refuse_foreign(struct qy_kmem_cache *cache, const void *object)

@@ -79,6 +79,14 @@ static void past_end(void)
     free(p);
 }
 
+static void realloc_misaligned(void)
+{
+    char *p = block_of(100);
+    void *q = realloc(p + 8, 200);
+    nothing_exploitable(100);
+    free(q);
+}
+
 static void realloc_inside(void)
 {
     char *p = block_of(64);
@@ -302,8 +310,9 @@ static const struct misuse cases[] = {
     {"inside-aligned", inside_aligned, UNSEEN, STOPPED, NOT_A_START},
     {"before-start", before_start, STOPPED, STOPPED, NOT_A_START "|" NOT_OURS "|" DOUBLE_FREE},
     {"past-end", past_end, STOPPED, STOPPED, NOT_A_START "|" NOT_OURS "|" DOUBLE_FREE},
-    {"realloc-inside", realloc_inside, STOPPED, STOPPED, NOT_A_START},
-    {"realloc-inside-large", realloc_inside_large, STOPPED, STOPPED, NOT_A_START},
+    {"realloc-misaligned", realloc_misaligned, STOPPED, STOPPED, NO_START_TO_MOVE},
+    {"realloc-inside", realloc_inside, STOPPED, STOPPED, NO_START_TO_MOVE},
+    {"realloc-inside-large", realloc_inside_large, STOPPED, STOPPED, NO_START_TO_MOVE},
     {"size-inside", size_inside, HARMLESS, STOPPED, "interior query"},
     {"of-stack", of_stack, STOPPED, STOPPED, NOT_OURS},
     {"of-stack-dressed", of_stack_dressed, STOPPED, STOPPED, NOT_OURS},
@@ -326,8 +335,8 @@ static const struct misuse cases[] = {
     {"of-unmapped", of_unmapped, STOPPED, STOPPED, NOT_OURS},
     {"far-in-heap", far_in_heap, STOPPED, STOPPED, NOT_OURS "|" DOUBLE_FREE},
     {"never-given", never_given, UNSEEN, STOPPED, NOT_OURS "|" NOT_A_START "|" DOUBLE_FREE},
-    {"realloc-of-stack", realloc_stack, STOPPED, STOPPED, NOT_OURS},
-    {"realloc-of-global", realloc_global, STOPPED, STOPPED, NOT_OURS},
+    {"realloc-of-stack", realloc_stack, STOPPED, STOPPED, NOT_OURS_TO_MOVE},
+    {"realloc-of-global", realloc_global, STOPPED, STOPPED, NOT_OURS_TO_MOVE},
     {"size-of-stack", size_of_stack, HARMLESS, STOPPED, "foreign query"},
 };
 

@@ -46,6 +46,8 @@
 #define PAGES_FREED "double free|use after free|invalid free|foreign free"
 #define NOT_A_START "interior free|misaligned free|invalid free"
 #define NOT_OURS "foreign free|misaligned free|invalid free"
+#define NO_START_TO_MOVE "interior realloc|misaligned realloc|invalid realloc"
+#define NOT_OURS_TO_MOVE "foreign realloc|misaligned realloc|invalid realloc"
 #define WRONG_SIZE "wrong size free|invalid free|misaligned free"
 #define OVERFLOW "overflow"
 #define UNDERFLOW "underflow|overflow"

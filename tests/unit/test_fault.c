@@ -44,7 +44,14 @@ static void frames_are_called_frames(void **state)
     (void)state;
     qy_pfn_t pfn = qy_alloc_pages(mm, QY_GFP_KERNEL, 3);
     unsigned long long number = pfn;
-    expect(qy_free_pages(mm, pfn, 2), "quarry: wrong size free of frame %#llx: rule F3\n", number);
+    expect(qy_free_pages(mm, pfn, 2),
+           "quarry: wrong order free of frame %#llx: rule F3, freed with order 2, allocated with "
+           "order 3\n",
+           number);
+    expect(qy_free_pages(mm, pfn, UINT32_MAX),
+           "quarry: wrong order free of frame %#llx: rule F3, freed with order 4294967295, "
+           "allocated with order 3\n",
+           number);
     expect(qy_free_pages(mm, pfn + 7, 0), "quarry: interior free of frame %#llx: rule F2\n",
            number + 7);
     expect(qy_free_pages(mm, 5, 0), "quarry: foreign free of frame 0x5: rule F1\n");
@@ -103,6 +110,12 @@ static void objects_are_named_with_their_cache_and_users(void **state)
     assert_int_equal(qy_kmem_cache_destroy(plain, NULL), 0);
 }
 
+/** What realloc refuses is NULL: as a code, for expect(). */
+static int refused(const void *block)
+{
+    return block == NULL ? -EINVAL : 0;
+}
+
 /* Wrong if it failed: whoever frees a pointer into a large block would have to guess which. */
 static void runs_are_named_by_their_start_and_length(void **state)
 {
@@ -119,6 +132,13 @@ static void runs_are_named_by_their_start_and_length(void **state)
     expect(qy_kfree(mm, block), "quarry: double free of %p: rule K3, or it was never allocated\n",
            (void *)block);
     expect(qy_kfree(mm, &local), "quarry: foreign free of %p: rule K1\n", (void *)&local);
+    expect(refused(qy_krealloc(mm, &local, 100, QY_GFP_KERNEL)),
+           "quarry: foreign realloc of %p: rule K1\n", (void *)&local);
+    char *small = qy_kmalloc(mm, 100, QY_GFP_KERNEL);
+    expect(refused(qy_krealloc(mm, small + 8, 200, QY_GFP_KERNEL)),
+           "quarry: misaligned realloc of %p (cache kmalloc-112, object %p+112): rule S2\n",
+           (void *)(small + 8), (void *)small);
+    assert_int_equal(qy_kfree(mm, small), 0);
 }
 
 /* Wrong if it failed: nobody would know which size was wrong, the one that was asked for or the one

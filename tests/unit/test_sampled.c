@@ -212,7 +212,7 @@ static void wrong_frees_are_told(void **state)
         "+60): rule K3, allocated by thread 2, last freed by thread 2, it was freed before\n");
     assert_int_equal(qy_ksize(memory.mm, block), 0);
     assert_null(qy_krealloc(memory.mm, block, 10, QY_GFP_KERNEL));
-    expect_line("invalid free of");
+    expect_line("invalid realloc of");
     block = take_at(true);
     block[-3] = 1;
     assert_int_equal(qy_kfree(memory.mm, block), -22);
