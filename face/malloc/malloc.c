@@ -301,7 +301,7 @@ QY_API void *memalign(size_t align, size_t bytes)
     size_t power = 1;
     while (power < align && power != 0)
         power *= 2;
-    if (power == 0 || align > SIZE_MAX / 4) {
+    if (power == 0) {
         errno = EINVAL;
         return NULL;
     }

@@ -36,5 +36,19 @@ int main(void)
                    "EINVAL or ENOMEM from memalign(%#zx, 100), came %d", bad[i], errno);
         }
     }
+
+    /* As glibc: the largest power of two is an alignment, for which there is no memory. */
+    const struct {
+        size_t align;
+        int error;
+    } large[] = {{(size_t)1 << 63, ENOMEM},
+                 {((size_t)1 << 62) + 1, ENOMEM},
+                 {((size_t)1 << 63) + 1, EINVAL}};
+    for (size_t i = 0; i < sizeof large / sizeof large[0]; i++) {
+        errno = 0;
+        void *p = memalign(opaque_size(large[i].align), 9);
+        EXPECT(p == NULL, "NULL from memalign(%#zx, 9), came %p", large[i].align, p);
+        EXPECT_ERRNO(large[i].error, "memalign(%#zx, 9)", large[i].align);
+    }
     return 0;
 }
