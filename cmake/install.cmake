@@ -41,8 +41,19 @@ if(SCDOC)
     add_custom_target(quarry-manual ALL DEPENDS ${manual})
 endif()
 
-install(FILES README.md CHANGELOG.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
-install(DIRECTORY docs examples DESTINATION ${CMAKE_INSTALL_DOCDIR} PATTERN man EXCLUDE)
+# Texts are installed without what only the source has: a link there becomes its words.
+install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(DIRECTORY docs examples DESTINATION ${CMAKE_INSTALL_DOCDIR} PATTERN man EXCLUDE PATTERN *.md EXCLUDE)
+file(GLOB texts RELATIVE ${PROJECT_SOURCE_DIR} CONFIGURE_DEPENDS README.md CHANGELOG.md docs/*.md)
+foreach(text ${texts})
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${text})
+    get_filename_component(folder ${text} DIRECTORY)
+    file(READ ${text} words)
+    string(REGEX REPLACE "\\[([^]]+)\\]\\(((\\.\\./)?(bench|src|tests)/|CONTRIBUTING)[^)]*\\)"
+        "\\1 (in the source)" words "${words}")
+    file(WRITE ${PROJECT_BINARY_DIR}/texts/${text} "${words}")
+    install(FILES ${PROJECT_BINARY_DIR}/texts/${text} DESTINATION ${CMAKE_INSTALL_DOCDIR}/${folder})
+endforeach()
 
 set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/quarry)
 install(EXPORT quarry-targets NAMESPACE quarry:: DESTINATION ${config_dir})
