@@ -5,6 +5,7 @@
 
 #include <quarry/cma.h>
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -17,6 +18,8 @@
 #define LIBRARY "libquarry-malloc.so"
 /** The same, with the memory that regions need. */
 #define WHOLE_LIBRARY "libquarry-whole.so"
+/** A day. */
+#define MOST_SAMPLE_MS 86400000u
 
 enum {
     KEY_LIMIT = 256,
@@ -175,6 +178,17 @@ static bool is_region(const char *value)
     return read_region(value, &size);
 }
 
+/** As face/malloc/init.c reads it. */
+static bool is_interval(const char *value)
+{
+    char *end;
+    if (strcmp(value, "all") == 0 || strcmp(value, "0") == 0)
+        return true;
+    unsigned long long milliseconds = strtoull(value, &end, 10);
+    return isdigit((unsigned char)*value) && *end == '\0' && milliseconds > 0 &&
+           milliseconds <= MOST_SAMPLE_MS;
+}
+
 /** The program reads them at its first malloc, which may never come. @library: that it gets. */
 static int check_environment(const struct request *request, const char *library)
 {
@@ -189,6 +203,8 @@ static int check_environment(const struct request *request, const char *library)
          request->cma[0] != '\0'},
         {"QUARRY_CHECK", "0 or 1", is_switch, request->check},
         {"QUARRY_HARDEN", "0 or 1", is_switch, request->harden},
+        {"QUARRY_SAMPLE", "milliseconds between two samples, such as 100, or all", is_interval,
+         false},
     };
     for (size_t s = 0; s < sizeof(settings) / sizeof(settings[0]); s++) {
         const char *value = getenv(settings[s].name);
