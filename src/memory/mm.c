@@ -31,6 +31,10 @@ static uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/** The first tags are not where pages begin: the lines of a first-level cache that hold the first
+ *  bytes of pages are those that programs use most. */
+#define TAGS_OFFSET 2048
+
 /** Bytes of each array for so many frames. */
 static uint64_t array_bytes(enum qy_meta which, uint64_t nr_frames, bool movable)
 {
@@ -44,7 +48,7 @@ static uint64_t array_bytes(enum qy_meta which, uint64_t nr_frames, bool movable
     case QY_META_FRESH_BITS:
         return blocks * sizeof(struct qy_bits512);
     case QY_META_TAGS:
-        return nr_frames;
+        return TAGS_OFFSET + nr_frames;
     case QY_META_PAGES:
         return nr_frames * sizeof(struct qy_page);
     case QY_META_FOLIOS:
@@ -185,7 +189,7 @@ static void set_arrays(struct qy_mm *mm, char *window, const size_t offset[QY_NR
     mm->blocks = (void *)mm->meta[QY_META_BLOCKS].start;
     mm->free_bits = (void *)mm->meta[QY_META_FREE_BITS].start;
     mm->fresh_bits = (void *)mm->meta[QY_META_FRESH_BITS].start;
-    mm->tags = (void *)mm->meta[QY_META_TAGS].start;
+    mm->tags = (void *)(mm->meta[QY_META_TAGS].start + TAGS_OFFSET);
     mm->tags_of_slots = mm->tags;
     mm->pages = (void *)mm->meta[QY_META_PAGES].start;
     mm->folios = mm->options.movable ? (void *)mm->meta[QY_META_FOLIOS].start : NULL;
