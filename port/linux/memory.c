@@ -53,7 +53,7 @@
 #define PAUSE 256
 /** A huge page is ready within 0.1 - 0.3 ms. Where the system has to move others' pages for it, or
  *  a host to find memory under each of its frames, it takes 5 ms, which small ones that were in use
- *  before do not: the next is asked for when so many times that was spent on the program. */
+ *  before do not: the next is asked for when so many times that has passed. */
 #define LONG_NS UINT64_C(1000000)
 #define PATIENCE 32
 
@@ -360,11 +360,10 @@ void qy_port_populate(struct qy_mm *mm, void *address, size_t bytes)
     errno = saved;
 }
 
-/** Processor time of all threads so far. */
-static uint64_t spent_ns(void)
+static uint64_t clock_ns(clockid_t clock)
 {
     struct timespec now;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    clock_gettime(clock, &now);
     return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
 }
 
@@ -377,14 +376,17 @@ bool qy_port_populate_huge(struct qy_mm *mm, void *block, void *address, size_t 
     static _Atomic uint64_t not_before; /* one took long: it is not asked until then */
     unsigned wait = atomic_load_explicit(&pause, memory_order_relaxed);
     int saved = errno;
-    uint64_t began = spent_ns();
-    bool asked = wait == 0 && began >= atomic_load_explicit(&not_before, memory_order_relaxed) &&
-                 shared_at(block) == NULL && count_there(block, AT_ONCE) == 0;
+    bool asked =
+        wait == 0 &&
+        clock_ns(CLOCK_MONOTONIC) >= atomic_load_explicit(&not_before, memory_order_relaxed) &&
+        shared_at(block) == NULL && count_there(block, AT_ONCE) == 0;
+    uint64_t began = asked ? clock_ns(CLOCK_THREAD_CPUTIME_ID) : 0; /* other threads may run */
     bool may = asked && madvise(block, AT_ONCE, MADV_HUGEPAGE) == 0;
     qy_port_populate(mm, address, bytes);
-    uint64_t took = may ? spent_ns() - began : 0;
+    uint64_t took = may ? clock_ns(CLOCK_THREAD_CPUTIME_ID) - began : 0;
     if (took > LONG_NS)
-        atomic_store_explicit(&not_before, began + took * PATIENCE, memory_order_relaxed);
+        atomic_store_explicit(&not_before, clock_ns(CLOCK_MONOTONIC) + took * PATIENCE,
+                              memory_order_relaxed);
     bool came = may && count_there(block, AT_ONCE) == AT_ONCE / QY_PAGE_BYTES;
     if (may)
         madvise(block, AT_ONCE, MADV_NOHUGEPAGE);
@@ -425,23 +427,42 @@ uint64_t qy_port_look(struct qy_mm *mm, void *address, uint64_t pages, bool *bac
     return count;
 }
 
-/** Kernels before 6.17 move no more than one mapping, and say so when they have taken away what was
- *  at the new place. */
-static void map_again(void *to, size_t bytes)
+/** A move failed. Kernels before 6.17 refuse what is more than one mapping when they have taken away
+ *  what was at the new place; later ones may have moved some of the mappings. Before, the new place
+ *  had no memory: so what it has now came from the old one, which reads as zero there. Only what
+ *  has no mapping gets one: there may be as many as there can be. */
+static void move_back(char *from, char *to, size_t bytes)
 {
-    map_at(to, bytes, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    static const char zeroes[QY_PAGE_BYTES];
+    unsigned char there;
+    size_t lost = 0; /* bytes before this page */
+    for (size_t at = 0; at <= bytes; at += QY_PAGE_BYTES) {
+        if (at < bytes && mincore(to + at, QY_PAGE_BYTES, &there) != 0) {
+            lost += QY_PAGE_BYTES;
+            continue;
+        }
+        if (lost != 0 && map_at(to + at - lost, lost,
+                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0))
+            qy_port_panic("quarry: the system took memory away and does not give it back\n");
+        lost = 0;
+        if (at < bytes && memcmp(to + at, zeroes, QY_PAGE_BYTES) != 0)
+            memcpy(from + at, to + at, QY_PAGE_BYTES);
+    }
 }
 
 int qy_port_move(struct qy_mm *mm, void *from, void *to, size_t bytes)
 {
     (void)mm;
-    int saved = errno;
+    int saved = errno, code = 0;
     if (shared_at(from) != NULL)
         return -ENOTSUP; /* a frame's place in the memfd is its number */
-    void *at = mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
-    int code = at == MAP_FAILED ? -errno : 0;
-    if (code != 0)
-        map_again(to, bytes);
+    if (madvise(to, bytes, MADV_DONTNEED) != 0) {
+        code = -errno; /* it is locked */
+    } else if (mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) ==
+               MAP_FAILED) {
+        code = -errno;
+        move_back(from, to, bytes);
+    }
     errno = saved;
     return code;
 }

@@ -46,7 +46,8 @@ bool qy_port_populate_huge(struct qy_mm *mm, void *block, void *address, size_t 
  *  it on are like it, at most @pages. A port that cannot tell says that all have. */
 uint64_t qy_port_look(struct qy_mm *mm, void *address, uint64_t pages, bool *backed);
 /** Move the memory at @from to @to: same bytes, whole pages; @to was committed and its content
- *  is lost; @from stays usable and reads as zero. 0, or -errno and nothing changed. */
+ *  is lost; @from stays usable and reads as zero. 0, or -errno: then @from has its content still,
+ *  and @to may have lost it. */
 int qy_port_move(struct qy_mm *mm, void *from, void *to, size_t bytes);
 /** Copy pages, which do not overlap. They will hardly be read soon. */
 void qy_port_copy_pages(struct qy_mm *mm, void *to, const void *from, uint64_t count);

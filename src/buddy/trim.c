@@ -8,7 +8,7 @@
  *         system call for 2 MiB.
  *
  * RULES   B4  in buddy/buddy.c.
- *         R1  Frames are away for trim only while grow_lock is held, and no request fails
+ *         R1  Frames are away, for trim or feed, only while grow_lock is held, and no request fails
  *             before it was tried once under that lock: none fails that could be served.
  *         Asserted in alloc.c and contig.c, checked by check_away() in view/rules.c.
  *

@@ -175,7 +175,7 @@ struct qy_mm {
     uint32_t nr_reserved;     /* (i) */
     uint32_t grow_range;      /* (g) where the next section comes from */
     qy_pfn_t grow_pfn;        /* (g) */
-    uint64_t nr_away;         /* (g) free frames that trim holds just now */
+    uint64_t nr_away;         /* (g) free frames that trim or feed holds just now */
     _Atomic uint64_t managed; /* frames of all zones */
     _Atomic uint64_t charged; /* frames and metadata pages that count against the limit */
     _Atomic uint64_t peak;    /* most frames in use, seen at slow paths */

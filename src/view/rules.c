@@ -99,7 +99,7 @@ static void check_away(struct qy_ruling *ruling)
     struct qy_mm *mm = ruling->mm;
     qy_lock(&mm->grow_lock);
     if (mm->nr_away != 0)
-        qy_broken(ruling, "R1", "frames:", mm->nr_away, "away for trim, and nobody trims");
+        qy_broken(ruling, "R1", "frames:", mm->nr_away, "away, and nobody trims or feeds");
     qy_unlock(&mm->grow_lock);
 }
 

@@ -26,6 +26,8 @@ static size_t hole_bytes;
 /** mremap() fails from now on, and leaves nothing at the new place, as kernels before 6.17 do where
  *  the old one is more than one mapping. */
 static bool breaks;
+/** It fails when it has moved the first half, as later ones may. */
+static bool breaks_halfway;
 
 void *mremap(void *from, size_t old_bytes, size_t new_bytes, int flags, ...)
 {
@@ -38,6 +40,12 @@ void *mremap(void *from, size_t old_bytes, size_t new_bytes, int flags, ...)
         errno = EFAULT;
         return MAP_FAILED;
     }
+    if (breaks_halfway) {
+        syscall(SYS_mremap, from, old_bytes / 2, old_bytes / 2, flags, to);
+        munmap((char *)to + old_bytes / 2, old_bytes - old_bytes / 2);
+        errno = ENOMEM;
+        return MAP_FAILED;
+    }
     return (void *)syscall(SYS_mremap, from, old_bytes, new_bytes, flags, to); /* NOLINT */
 }
 
@@ -45,7 +53,7 @@ static int build(void **state)
 {
     const struct qy_linux_options options = {.span_bytes = 4 * GIB};
     (void)state;
-    breaks = false;
+    breaks = breaks_halfway = false;
     mm = qy_linux_mm_create(&options, NULL);
     return mm == NULL;
 }
@@ -231,6 +239,22 @@ static void a_place_that_was_lost_is_made_again(void **state)
     expect_kept();
 }
 
+/* Wrong if it failed: a block of which the system had moved the half when it gave up would lose
+ * that half: its own place reads as zero there. */
+static void what_was_moved_halfway_comes_back(void **state)
+{
+    (void)state;
+    if (!moves_pages())
+        skip();
+    char *block = make_block();
+    breaks_halfway = true;
+    char *moved = qy_krealloc(mm, block, 9 * MIB, QY_GFP_KERNEL);
+    assert_true(moved != NULL && moved != block);
+    expect_content(moved);
+    memset(moved + 3 * MIB, 1, 6 * MIB);
+    expect_content(moved);
+}
+
 /* Wrong if it failed: which pages have memory would be told wrong, across 2 MiB too. */
 static void pages_with_and_without_memory_are_told_apart(void **state)
 {
@@ -255,6 +279,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(short_holes_are_left_alone, build, tear_down),
         cmocka_unit_test_setup_teardown(a_long_run_is_laid_where_there_is_memory, build, tear_down),
         cmocka_unit_test_setup_teardown(a_place_that_was_lost_is_made_again, build, tear_down),
+        cmocka_unit_test_setup_teardown(what_was_moved_halfway_comes_back, build, tear_down),
         cmocka_unit_test_setup_teardown(pages_with_and_without_memory_are_told_apart, build,
                                         tear_down),
     };
