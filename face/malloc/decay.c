@@ -159,7 +159,7 @@ static void exchange(struct qy_mm *mm, const struct held *held)
         qy_run_depot_drain(mm);
         uint64_t gone = qy_mm_trim(mm, held->backed - less);
         exchanged += gone;
-        all -= gone;
+        all -= least(gone, all); /* others may have freed meanwhile */
     }
     if (all > most)
         atomic_store_explicit(&most_held, all, memory_order_relaxed);
@@ -220,9 +220,19 @@ void qy_malloc_decay_note(struct qy_mm *mm)
     note_unused(held.backed);
     if (!has_outgrown(&held) || atomic_exchange(&deciding, true))
         return;
+    held = look(mm);
     if (has_outgrown(&held))
         exchange(mm, &held);
     atomic_store(&deciding, false);
+}
+
+void qy_malloc_decay_level(struct qy_mm *mm)
+{
+    struct held held = look(mm);
+    uint64_t most = atomic_load_explicit(&most_held, memory_order_relaxed);
+    uint64_t all = held.used + held.backed;
+    while (all > most && !atomic_compare_exchange_weak(&most_held, &most, all))
+        ;
 }
 
 void qy_malloc_decay(struct qy_mm *mm)

@@ -241,6 +241,8 @@ static __attribute__((noinline)) void *realloc_cold(void *block, size_t bytes)
     if (qy_malloc_forget(mm, block, QY_ACT_REALLOC)) {
         moved = qy_krealloc(mm, block, bytes, QY_GFP_KERNEL);
         qy_malloc_note(mm, moved != NULL ? moved : block);
+        if (bytes > QY_KMALLOC_LARGEST)
+            qy_malloc_decay_level(mm);
         qy_malloc_decay(mm);
         qy_malloc_tell(mm);
     }

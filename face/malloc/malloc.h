@@ -130,6 +130,8 @@ void qy_malloc_decay(struct qy_mm *mm);
 /** Much was taken: what is free now is not what nobody uses, or it is no use, and goes back. Called
  *  off the fast path. */
 void qy_malloc_decay_note(struct qy_mm *mm);
+/** The same for a block that has grown: for it nothing goes back. */
+void qy_malloc_decay_level(struct qy_mm *mm);
 /** After a fork: the thread that was deciding may be none of the child's. */
 void qy_malloc_decay_in_child(void);
 

@@ -125,11 +125,14 @@ QY_MUST_CHECK int qy_grow(struct qy_mm *mm, const struct qy_request *request, ui
 QY_MUST_CHECK int qy_online_ram(struct qy_mm *mm, const struct qy_layout *layout,
                                 struct qy_error *error);
 
+/** Do these frames lie in a range of memory that comes later? */
+bool qy_may_come_online(const struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames);
+
 /** qy_mm_trim() of wholly free pageblocks alone: one system call for 2 MiB. */
 uint64_t qy_trim_whole(struct qy_mm *mm, uint64_t keep_frames);
 
-/** Pageblocks (8 GiB) that are looked at for free frames that have memory. */
-#define QY_MOST_LOOKED 4096
+/** Pageblocks (2 GiB) that are looked at for free frames that have memory. */
+#define QY_MOST_LOOKED 1024
 
 /** Of a run that has grown, what may have no memory is about to be written, and what it holds does
  *  not matter: give it that of free frames that lie elsewhere. No lock held; in no slot. */

@@ -154,6 +154,11 @@ static bool any_online(const struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames)
     return false;
 }
 
+bool qy_may_come_online(const struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames)
+{
+    return hotplug_holding(mm, pfn, nr_frames) != NULL;
+}
+
 int qy_mm_online(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames)
 {
     if (nr_frames == 0 || (pfn | nr_frames) % QY_SECTION_FRAMES != 0)

@@ -72,13 +72,28 @@ static bool is_one_zone(const struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames
     return true;
 }
 
-/** What of the run is not online comes online, and no more than that. False: it cannot. */
-static bool come_online(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames)
+static bool is_online(const struct qy_mm *mm, qy_pfn_t pfn)
 {
-    qy_pfn_t end = pfn + nr_frames;
-    while (pfn < end && qy_frame_online(mm, qy_frame_index(mm, pfn)))
-        pfn += PART_FRAMES;
-    return pfn >= end || (mm->options.grow && qy_mm_online(mm, pfn, end - pfn) == 0);
+    return qy_frame_online(mm, qy_frame_index(mm, pfn));
+}
+
+/** Is all of the run online, or what may come? */
+static bool may_be_online(const struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames)
+{
+    for (qy_pfn_t end = pfn + nr_frames; pfn < end; pfn += PART_FRAMES)
+        if (!is_online(mm, pfn) && (!mm->options.grow || !qy_may_come_online(mm, pfn, PART_FRAMES)))
+            return false;
+    return true;
+}
+
+/** What of the run is not online comes online, and no more than that. */
+static int come_online(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames)
+{
+    int code = 0;
+    for (qy_pfn_t end = pfn + nr_frames; pfn < end && code == 0; pfn += PART_FRAMES)
+        if (!is_online(mm, pfn))
+            code = qy_mm_online(mm, pfn, PART_FRAMES);
+    return code;
 }
 
 /** The first free run that ends below this frame; some of it may have to come online. */
@@ -88,7 +103,11 @@ static qy_pfn_t take_below(struct qy_mm *mm, const struct qy_request *request, u
     qy_pfn_t pfn = mm->start_pfn;
     for (; pfn + nr_frames <= below && pfn + nr_frames <= mm->start_pfn + mm->nr_frames;
          pfn += PART_FRAMES) {
-        if (come_online(mm, pfn, nr_frames) && is_one_zone(mm, pfn, nr_frames) &&
+        if (!may_be_online(mm, pfn, nr_frames))
+            continue;
+        if (come_online(mm, pfn, nr_frames) == -QY_ENOMEM)
+            break; /* further up more would be needed */
+        if (is_one_zone(mm, pfn, nr_frames) &&
             qy_zone_may_serve(qy_zone_of(mm, pfn), request, nr_frames) &&
             qy_take_behind(mm, pfn, nr_frames))
             return pfn;

@@ -9,6 +9,7 @@
 #include "move/cma.h"
 
 #include <quarry/cma.h>
+#include <quarry/linux.h>
 
 #include <errno.h>
 
@@ -175,10 +176,61 @@ static void below_a_limit_no_more_comes_online(void **state)
     test_memory_free(&memory);
 }
 
+/* Wrong if it failed: a region below a limit could not lie across two ranges of later memory, nor
+ * where a part is online already. */
+static void below_a_limit_across_ranges(void **state)
+{
+    const struct qy_range ranges[] = {
+        {.base = 4 * GIB, .bytes = 8 * MIB},
+        {.base = 4 * GIB + 8 * MIB, .bytes = 56 * MIB, .type = QY_RANGE_HOTPLUG},
+        {.base = 4 * GIB + 64 * MIB, .bytes = 256 * MIB, .type = QY_RANGE_HOTPLUG},
+    };
+    const struct qy_memmap map = {.ranges = ranges, .nr_ranges = 3, .nr_nodes = 1};
+    const struct qy_mm_options options = {.min_free_kbytes = 1, .movable = true, .grow = true};
+    const struct qy_cma_options region = {.name = "isp",
+                                          .ranges = {{QY_PFN_NONE, 96 * MIB / PAGE}},
+                                          .nr_ranges = 1,
+                                          .below = (4 * GIB + 200 * MIB) / PAGE};
+    struct test_memory memory;
+    struct qy_error error;
+    (void)state;
+    test_memory_build(&memory, &map, &options, 4 * GIB, 320 * MIB);
+    assert_int_equal(qy_mm_online(memory.mm, (4 * GIB + 32 * MIB) / PAGE, 4 * MIB / PAGE), 0);
+    assert_non_null(qy_cma_create(memory.mm, &region, &error));
+    test_rules(memory.mm);
+    test_memory_free(&memory);
+}
+
+/* Wrong if it failed: a region that the limit does not allow would cost metadata for each place
+ * that was tried, which nobody gives back. */
+static void below_a_limit_refused_costs_little(void **state)
+{
+    const struct qy_linux_options options = {
+        .limit_bytes = 64 * MIB, .span_bytes = 16 * GIB, .movable = true};
+    struct qy_cma_options region = {.name = "isp",
+                                    .ranges = {{QY_PFN_NONE, 80 * MIB / PAGE}},
+                                    .nr_ranges = 1,
+                                    .below = UINT64_C(1) << 40};
+    struct qy_mm_stat stat;
+    struct qy_error error;
+    (void)state;
+    struct qy_mm *mm = qy_linux_mm_create(&options, NULL);
+    assert_non_null(mm);
+    assert_null(qy_cma_create(mm, &region, &error));
+    qy_mm_stat(mm, &stat);
+    assert_true(stat.meta_bytes < 4 * MIB);
+    region.ranges[0].nr_frames = 32 * MIB / PAGE;
+    assert_non_null(qy_cma_create(mm, &region, &error));
+    test_rules(mm);
+    qy_linux_mm_destroy(mm);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(below_a_limit_no_more_comes_online),
+        cmocka_unit_test(below_a_limit_across_ranges),
+        cmocka_unit_test(below_a_limit_refused_costs_little),
         cmocka_unit_test(in_the_lowest_zone),
         cmocka_unit_test(ranges_of_their_own),
         cmocka_unit_test(below_a_limit),
