@@ -427,10 +427,10 @@ uint64_t qy_port_look(struct qy_mm *mm, void *address, uint64_t pages, bool *bac
     return count;
 }
 
-/** A move failed. Kernels before 6.17 refuse what is more than one mapping when they have taken away
- *  what was at the new place; later ones may have moved some of the mappings. Before, the new place
- *  had no memory: so what it has now came from the old one, which reads as zero there. Only what
- *  has no mapping gets one: there may be as many as there can be. */
+/** A move failed. Kernels before 6.17 refuse what is more than one mapping when they have taken
+ *  away what was at the new place; later ones may have moved some of the mappings. Before, the new
+ *  place had no memory: so what it has now came from the old one, which reads as zero there. Only
+ *  what has no mapping gets one: there may be as many as there can be. */
 static void move_back(char *from, char *to, size_t bytes)
 {
     static const char zeroes[QY_PAGE_BYTES];
