@@ -74,7 +74,7 @@ static bool read_region(const char *text, uint64_t *bytes)
 static error_t parse(int key, char *argument, struct argp_state *state)
 {
     struct request *request = state->input;
-    uint64_t size;
+    uint64_t size = 0;
     switch (key) {
     case KEY_LIMIT:
         if (!read_size(argument, &size) || size == 0)

@@ -67,7 +67,8 @@ struct pool {
 
 static int refuse(struct qy_error *error, int code, const char *why)
 {
-    return qy_error_set(error, code, why, UINT64_MAX, "");
+    qy_error_set(error, code, why, UINT64_MAX, "");
+    return code;
 }
 
 static uint64_t scratch_bytes(const struct pool *pool)
