@@ -26,6 +26,7 @@
  */
 #include "malloc.h"
 
+#include "base/round.h"
 #include "buddy/alloc.h"
 #include "slab/holes.h"
 #include "slab/run_depot.h"
@@ -77,11 +78,6 @@ static struct held look(const struct qy_mm *mm)
     held.used -= kept < held.used ? kept : held.used;
     held.backed += kept;
     return held;
-}
-
-static uint64_t least(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
 }
 
 static uint64_t allowance(const struct held *held)
@@ -154,12 +150,12 @@ static void exchange(struct qy_mm *mm, const struct held *held)
     uint64_t all = held->used + held->backed;
     uint64_t spare = LEAST_SPARE + held->used / SPARE_PART;
     uint64_t less = held->backed > spare ? held->backed - spare : 0, left = all / MOST_PART;
-    less = least(least(less, all - most), left > exchanged ? left - exchanged : 0);
+    less = qy_least(qy_least(less, all - most), left > exchanged ? left - exchanged : 0);
     if (less > 0) {
         qy_run_depot_drain(mm);
         uint64_t gone = qy_mm_trim(mm, held->backed - less);
         exchanged += gone;
-        all -= least(gone, all); /* others may have freed meanwhile */
+        all -= qy_least(gone, all); /* others may have freed meanwhile */
     }
     if (all > most)
         atomic_store_explicit(&most_held, all, memory_order_relaxed);

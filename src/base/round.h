@@ -1,5 +1,5 @@
 /*
- * round.h - up to the next multiple
+ * round.h - up to the next multiple, down to the lesser of two
  */
 #ifndef QY_BASE_ROUND_H
 #define QY_BASE_ROUND_H
@@ -10,6 +10,11 @@
 static inline uint64_t qy_round_up(uint64_t n, uint64_t step)
 {
     return (n + step - 1) / step * step;
+}
+
+static inline uint64_t qy_least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
 }
 
 #endif

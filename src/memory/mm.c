@@ -26,11 +26,6 @@
 /** Lazy metadata is committed in steps of this: fewer system calls. */
 #define COMMIT_STEP (UINT64_C(64) << 10)
 
-static uint64_t least(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 /** The first tags are not where pages begin: the lines of a first-level cache that hold the first
  *  bytes of pages are those that programs use most. */
 #define TAGS_OFFSET 2048
@@ -124,7 +119,7 @@ static uint64_t reaching_bytes(const struct qy_mm *mm, enum qy_meta which, uint6
     bool movable = mm->options.movable;
     uint64_t step = mm->options.meta_lazy ? COMMIT_STEP : QY_PAGE_BYTES;
     uint64_t whole = qy_round_up(array_bytes(which, mm->nr_frames, movable), QY_PAGE_BYTES);
-    return least(qy_round_up(array_bytes(which, nr_frames, movable), step), whole);
+    return qy_least(qy_round_up(array_bytes(which, nr_frames, movable), step), whole);
 }
 
 static int commit_array(struct qy_mm *mm, struct qy_meta_array *array, uint64_t bytes)
@@ -220,8 +215,8 @@ static uint64_t frames_to_keep_free(const struct qy_layout *layout, const struct
     for (unsigned kind = 0; kind < 2; kind++)
         for (unsigned i = 0; i < counts[kind]; i++)
             if (spans[kind][i].start < end)
-                frames += least(spans[kind][i].end, end) - spans[kind][i].start;
-    return limit_pages != 0 ? least(frames, limit_pages) : frames;
+                frames += qy_least(spans[kind][i].end, end) - spans[kind][i].start;
+    return limit_pages != 0 ? qy_least(frames, limit_pages) : frames;
 }
 
 static int check_options(const struct qy_layout *layout, const struct qy_memmap *map,
@@ -268,7 +263,7 @@ struct qy_mm *qy_memory_build(struct qy_layout *layout, const struct qy_memmap *
     struct qy_mm *mm = (struct qy_mm *)window;
     uint64_t own_bytes = offset[QY_META_BLOCKS];
     if (options->meta_lazy) /* at once with the first pageblocks, which lie behind */
-        own_bytes += least(COMMIT_STEP, offset[QY_META_FREE_BITS] - own_bytes);
+        own_bytes += qy_least(COMMIT_STEP, offset[QY_META_FREE_BITS] - own_bytes);
     if (options->meta_lazy && qy_port_commit(NULL, window, own_bytes) != 0) {
         qy_error_set(error, -QY_ENOMEM, "no memory for struct qy_mm: ", own_bytes, " bytes");
         return NULL;

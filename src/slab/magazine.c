@@ -29,6 +29,7 @@
 
 #include "base/assert.h"
 #include "base/errno.h"
+#include "base/round.h"
 
 #define FIRST_FILL 4
 /** Empty slabs that a cache keeps at least. */
@@ -118,17 +119,12 @@ static uint64_t magazine_bytes(const struct qy_kmem_cache *cache)
     return (uint64_t)cache->places * cache->stride;
 }
 
-static uint64_t least(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 /** Magazines found no room in a depot that holds @usual and *extra, and now their objects are
  *  wanted again: it may hold as many more, but at most twice as many as it could. */
 static void widen(struct qy_kmem_cache *cache, uint16_t *extra, unsigned usual, unsigned gone,
                   uint64_t most)
 {
-    uint64_t wider = least(*extra + least(gone, usual + *extra), most);
+    uint64_t wider = qy_least(*extra + qy_least(gone, usual + *extra), most);
     if (wider <= *extra)
         return;
     uint64_t more = (wider - *extra) * magazine_bytes(cache);
