@@ -102,8 +102,7 @@ enum qy_linux_access qy_linux_access_of(const void *given)
 const bool qy_linux_faults_say_what = false;
 enum qy_linux_access qy_linux_access_of(const void *given)
 {
-    const ucontext_t *context = given;
-    (void)context;
+    (void)given;
     return QY_LINUX_OTHER;
 }
 #endif

@@ -224,18 +224,25 @@ static void a_long_run_is_laid_where_there_is_memory(void **state)
     assert_int_equal(resident(), before);
 }
 
+/** A block that has to move, and cannot be moved, keeps its content. */
+static void expect_to_grow_though(bool *move_fails)
+{
+    char *block = make_block();
+    *move_fails = true;
+    char *moved = qy_krealloc(mm, block, 9 * MIB, QY_GFP_KERNEL);
+    assert_true(moved != NULL && moved != block);
+    expect_content(moved);
+    memset(moved + 3 * MIB, 1, 6 * MIB);
+    expect_content(moved);
+}
+
 /* Wrong if it failed: where the kernel does not move pages, and has taken away the place that they
  * were to go to, the program would end. */
 static void a_place_that_was_lost_is_made_again(void **state)
 {
     (void)state;
     make_holes(MIB);
-    char *block = make_block();
-    breaks = true;
-    char *moved = qy_krealloc(mm, block, 9 * MIB, QY_GFP_KERNEL);
-    assert_true(moved != NULL && moved != block);
-    memset(moved + 3 * MIB, 1, 6 * MIB);
-    expect_content(moved);
+    expect_to_grow_though(&breaks);
     expect_kept();
 }
 
@@ -246,13 +253,7 @@ static void what_was_moved_halfway_comes_back(void **state)
     (void)state;
     if (!moves_pages())
         skip();
-    char *block = make_block();
-    breaks_halfway = true;
-    char *moved = qy_krealloc(mm, block, 9 * MIB, QY_GFP_KERNEL);
-    assert_true(moved != NULL && moved != block);
-    expect_content(moved);
-    memset(moved + 3 * MIB, 1, 6 * MIB);
-    expect_content(moved);
+    expect_to_grow_though(&breaks_halfway);
 }
 
 /* Wrong if it failed: which pages have memory would be told wrong, across 2 MiB too. */
