@@ -23,7 +23,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/** Windows of the port begin at its multiples, if they are not reserved (port/linux/memory.c). */
+/** Windows begin at its multiples, if they are not reserved (port/linux/addresses.c). */
 #define WINDOW_STEP (UINT64_C(1) << 30)
 
 int target_read(pid_t pid, uint64_t address, void *to, size_t bytes)

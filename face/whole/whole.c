@@ -8,8 +8,8 @@
  *         A child of fork(2) has the parent's descriptors, but none of its threads: what they held
  *         stays held, and a dirty page would be written twice, by the child over what the
  *         parent wrote since. So the child leaves files, shrinkers and regions alone, and is
- *         refused calls on them (port/linux/inherit.c). Their pages stay where they are, and count
- *         against its limit.
+ *         refused calls on them (port/linux/addresses.c). Their pages stay where they are, and
+ *         count against its limit.
  *
  * RULES   none of its own.
  *

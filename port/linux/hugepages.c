@@ -65,10 +65,15 @@ struct pool {
     uint64_t nr_runs;
 };
 
+static int refuse_number(struct qy_error *error, int code, const char *why, uint64_t number)
+{
+    qy_error_set(error, code, why, number, "");
+    return code;
+}
+
 static int refuse(struct qy_error *error, int code, const char *why)
 {
-    qy_error_set(error, code, why, UINT64_MAX, "");
-    return code;
+    return refuse_number(error, code, why, UINT64_MAX);
 }
 
 static uint64_t scratch_bytes(const struct pool *pool)
@@ -110,8 +115,8 @@ static int open_pagemap(struct pool *pool, struct qy_error *error)
         return refuse(
             error, -ENOENT,
             "no /proc/self/pagemap: mount /proc (CONFIG_PROC_PAGE_MONITOR of the kernel)");
-    return qy_error_set(error, -errno, "/proc/self/pagemap cannot be opened: errno ",
-                        (uint64_t)errno, "");
+    return refuse_number(error, -errno, "/proc/self/pagemap cannot be opened: errno ",
+                         (uint64_t)errno);
 }
 
 /** Put a page of the file at this address, and read its frame's number there. */
@@ -152,20 +157,20 @@ static int take(struct pool *pool, struct qy_error *error)
     int code;
     pool->file = memfd_create("quarry-huge", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
     if (pool->file < 0)
-        return qy_error_set(error, errno == EMFILE || errno == ENFILE ? -EMFILE : -ENOTSUP,
-                            "no memfd of 2 MiB hugepages from this kernel: errno ", (uint64_t)errno,
-                            "");
+        return refuse_number(error, errno == EMFILE || errno == ENFILE ? -EMFILE : -ENOTSUP,
+                             "no memfd of 2 MiB hugepages from this kernel: errno ",
+                             (uint64_t)errno);
     if (getrlimit(RLIMIT_FSIZE, &largest) == 0 && largest.rlim_cur < pool->bytes)
-        return qy_error_set(
-            error, -EFBIG, "RLIMIT_FSIZE (ulimit -f) is below the bytes wanted: ", pool->bytes, "");
+        return refuse_number(error, -EFBIG,
+                             "RLIMIT_FSIZE (ulimit -f) is below the bytes wanted: ", pool->bytes);
     do
         code = fallocate(pool->file, 0, 0, (off_t)pool->bytes) == 0 ? 0 : -errno;
     while (code == -EINTR);
     if (code != 0)
-        return qy_error_set(error, -ENOMEM,
-                            "too few free 2 MiB hugepages: as root, raise sysctl vm.nr_hugepages "
-                            "until so many are free: ",
-                            pool->bytes / HUGE_BYTES, "");
+        return refuse_number(error, -ENOMEM,
+                             "too few free 2 MiB hugepages: as root, raise sysctl vm.nr_hugepages "
+                             "until so many are free: ",
+                             pool->bytes / HUGE_BYTES);
     pool->pages =
         mmap(NULL, scratch_bytes(pool), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (pool->pages == MAP_FAILED) {
@@ -329,7 +334,7 @@ struct qy_mm *qy_linux_hugepages_create(uint64_t bytes, const struct qy_linux_op
     errno = saved;
     if (mm == NULL)
         return NULL;
-    qy_linux_own(mm->port_window, mm->port_window_bytes);
+    qy_linux_window_lends(mm->port_window);
     qy_linux_watch_forks();
     qy_linux_barrier_init();
     qy_linux_slots_open(mm);

@@ -11,22 +11,23 @@
 /** Instances of one process whose threads can have slots; further ones do without. */
 #define QY_LINUX_INSTANCES (QY_LINUX_PLACES - 1)
 
-/** A window of addresses: [start, start + bytes). reserved: mapped without access from the
- *  start, because the system has no addresses that can be left to chance. */
+/** A window of addresses: [start, start + bytes). */
 struct qy_linux_window {
     char *start;
     size_t bytes;
-    bool reserved;
 };
 
 /** As qy_linux_mm_create(), for who never lends frames: malloc is not linked with what moves
  *  them. */
 struct qy_mm *qy_linux_heap_create(const struct qy_linux_options *options, struct qy_error *error);
 
-/** A range that nobody uses, as far as a look at both ends tells. 0 or -ENOMEM: none was found. */
+/** A range that nobody uses, as far as the windows there are and a look at both ends tell. 0, or
+ *  -ENOMEM: none was found. */
 int qy_linux_window_find(struct qy_linux_window *window, size_t bytes);
-/** Reserve @bytes, or as many as there are but at least @least. 0 or -ENOMEM. */
+/** Reserve @bytes, or as many as there are but at least @least: mapped without access, where the
+ *  system has no addresses that can be left to chance. 0 or -ENOMEM. */
 int qy_linux_window_reserve(struct qy_linux_window *window, size_t bytes, size_t least);
+/** It is nobody's any more. What is mapped there goes, if it was reserved. */
 void qy_linux_window_release(const struct qy_linux_window *window);
 /** Does this address lie in a window that was reserved as a whole? */
 bool qy_linux_window_is_reserved(const char *address);
@@ -49,10 +50,8 @@ bool qy_linux_has_hole(void *address, size_t bytes);
 /** In the child of a fork: nothing that is shared with the parent may be reached. */
 void qy_linux_unshare_child(void);
 
-/** A memory whose frames can be lent: a child of fork() may not use what is in its window. */
-void qy_linux_own(const char *window, size_t bytes);
-/** It goes; nothing, if it was none of these. */
-void qy_linux_disown(const char *window);
+/** Frames of the memory in this window can be lent: a child of fork() may not use what is in it. */
+void qy_linux_window_lends(const char *start);
 /** In the child of a fork: all that there are now are the parent's. */
 void qy_linux_inherit(void);
 /** See that every child does so. Not for malloc's own, which may not allocate here: it calls

@@ -1,12 +1,8 @@
 /*
- * memory.c - windows of addresses, and the memory in them
+ * memory.c - the memory in windows
  *
- * WHAT    A window is a range of addresses that this process uses for nothing else, far from
- *         where the kernel puts mappings by itself. It is not reserved: pieces are mapped as
- *         they are needed, with MAP_FIXED_NOREPLACE, so an instance counts against
- *         RLIMIT_AS and overcommit with what it has and not with what it might want. Where
- *         no such range can be had (39-bit addresses, emulators, valgrind) the window is
- *         reserved without access and opened piece by piece.
+ * WHAT    Pieces of a window (addresses.c) are mapped, given back, cleared and moved as the core
+ *         asks for it.
  *
  *         Frames of an instance with options.shared are a memfd's, at the same offsets, so that
  *         a space can map them once more (window.c). Their window is not inherited by fork:
@@ -23,7 +19,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/sysinfo.h>
@@ -37,16 +32,6 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-/** Windows begin at a multiple of 1 GiB between these, drawn anew for each process. */
-#define LOWEST_WINDOW UINT64_C(0x100000000000)
-#define WINDOW_STEPS 65536
-#define WINDOW_STEP (UINT64_C(1) << 30)
-#if defined(__SANITIZE_THREAD__)
-#define TRIES 0 /* it has shadow for few ranges of addresses: the kernel knows which are left */
-#else
-#define TRIES 8
-#endif
-
 /** Bytes whose memory is looked at, kept or dropped together; and a huge page. */
 #define AT_ONCE ((size_t)2 << 20)
 /** When the system has no huge page, small ones serve so many times before it is asked again. */
@@ -56,16 +41,6 @@
  *  before do not: the next is asked for when so many times that has passed. */
 #define LONG_NS UINT64_C(1000000)
 #define PATIENCE 32
-
-static uint64_t draw(void)
-{
-    static uint64_t state;
-    const uint64_t *random = (const uint64_t *)getauxval(AT_RANDOM); /* NOLINT */
-    if (state == 0 && random != NULL)
-        __builtin_memcpy(&state, random, sizeof(state));
-    state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return state >> 33;
-}
 
 static int map_at(void *address, size_t bytes, int flags, int fd, uint64_t offset)
 {
@@ -94,74 +69,6 @@ static int open_reserved(void *address, size_t bytes)
     int code = mprotect(address, bytes, PROT_READ | PROT_WRITE) == 0 ? 0 : -ENOMEM;
     errno = saved;
     return code;
-}
-
-/** Windows that had to be reserved; few, written before anybody else knows them. */
-static struct qy_linux_window reserved_windows[QY_LINUX_INSTANCES];
-
-bool qy_linux_window_is_reserved(const char *address)
-{
-    for (unsigned i = 0; i < QY_LINUX_INSTANCES; i++)
-        if (reserved_windows[i].start != NULL && address >= reserved_windows[i].start &&
-            address < reserved_windows[i].start + reserved_windows[i].bytes)
-            return true;
-    return false;
-}
-
-/** Nothing lies at this page, as far as the system says: asking makes no mapping. */
-static bool is_vacant(char *page)
-{
-    unsigned char resident;
-    int saved = errno;
-    bool vacant = mincore(page, QY_PAGE_BYTES, &resident) != 0 && errno == ENOMEM;
-    errno = saved;
-    return vacant;
-}
-
-int qy_linux_window_reserve(struct qy_linux_window *window, size_t bytes, size_t least)
-{
-    int saved = errno;
-    unsigned free_place = 0;
-    while (free_place < QY_LINUX_INSTANCES && reserved_windows[free_place].start != NULL)
-        free_place++;
-    if (free_place == QY_LINUX_INSTANCES)
-        return -ENOMEM;
-    for (; bytes >= least; bytes /= 2) {
-        size_t slack = bytes > WINDOW_STEP ? WINDOW_STEP : QY_SECTION_FRAMES * QY_PAGE_BYTES;
-        char *at = mmap(NULL, bytes + slack, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                        -1, 0);
-        errno = saved;
-        if (at == MAP_FAILED)
-            continue;
-        char *start = (char *)(((uintptr_t)at + slack - 1) & ~(uintptr_t)(slack - 1));
-        if (start > at)
-            munmap(at, (size_t)(start - at));
-        munmap(start + bytes, (size_t)(at + slack - start));
-        *window = (struct qy_linux_window){start, bytes, true};
-        reserved_windows[free_place] = *window;
-        return 0;
-    }
-    return -ENOMEM;
-}
-
-int qy_linux_window_find(struct qy_linux_window *window, size_t bytes)
-{
-    for (int i = 0; i < TRIES; i++) {
-        char *start = (char *)(LOWEST_WINDOW + draw() % WINDOW_STEPS * WINDOW_STEP);
-        if (is_vacant(start) && is_vacant(start + bytes - QY_PAGE_BYTES)) {
-            *window = (struct qy_linux_window){start, bytes, false};
-            return 0;
-        }
-    }
-    return -ENOMEM;
-}
-
-void qy_linux_window_release(const struct qy_linux_window *window)
-{
-    munmap(window->start, window->bytes);
-    for (unsigned i = 0; i < QY_LINUX_INSTANCES; i++)
-        if (reserved_windows[i].start == window->start)
-            reserved_windows[i].start = NULL;
 }
 
 /* ---- frames in a memfd ---- */

@@ -125,7 +125,7 @@ static struct qy_mm *create_in(const struct qy_linux_window *window, uint64_t wa
         munmap(frames, span);
     if (mm == NULL)
         qy_linux_unshare(frames);
-    if (mm == NULL && qy_linux_window_is_reserved(window->start))
+    if (mm == NULL)
         qy_linux_window_release(window);
     return mm;
 }
@@ -162,7 +162,7 @@ struct qy_mm *qy_linux_heap_create(const struct qy_linux_options *options, struc
     mm->port_window = window.start;
     mm->port_window_bytes = window.bytes;
     if (is_movable(options))
-        qy_linux_own(window.start, window.bytes);
+        qy_linux_window_lends(window.start);
     qy_linux_slots_open(mm);
     return mm;
 }
@@ -202,14 +202,12 @@ void qy_linux_mm_close(struct qy_mm *mm)
 
 void qy_linux_mm_destroy(struct qy_mm *mm)
 {
-    struct qy_linux_window window = {mm->port_window, mm->port_window_bytes, false};
+    struct qy_linux_window window = {mm->port_window, mm->port_window_bytes};
     qy_linux_slots_close(mm);
-    qy_linux_disown(window.start);
     qy_linux_unshare((char *)mm->base);
-    if (qy_linux_window_is_reserved(window.start)) {
-        qy_linux_window_release(&window);
-        return;
+    if (!qy_linux_window_is_reserved(window.start)) {
+        unmap_frames(mm);
+        unmap_meta(mm);
     }
-    unmap_frames(mm);
-    unmap_meta(mm);
+    qy_linux_window_release(&window);
 }
