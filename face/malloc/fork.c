@@ -5,11 +5,11 @@
  *         is taken, so no thread without a slot is either. The child then sees a whole
  *         state; it has one thread, and what lay in the others' slots goes back.
  *
- *         A signal handler may fork while this thread is inside. A fast path is whole
- *         between any two of its instructions, so the slot counts as idle meanwhile. In a
- *         slow half this thread may hold a lock, and nothing can be waited for: the
- *         interrupted call is finished in both processes after the handler returns, and
- *         what other threads held at that instant stays as it is in the child.
+ *         A signal handler may fork while this thread is inside. In a fast path it holds no lock,
+ *         so the slot is suspended: nobody waits for it or touches it until the handler returns,
+ *         in either process. In a slow half this thread may hold a lock, and nothing can be waited
+ *         for: the interrupted call is finished in both processes after the handler returns,
+ *         and what other threads held at that instant stays as it is in the child.
  *
  * LOCKS   all of them, in rank order.
  *
@@ -23,8 +23,7 @@
 #include <pthread.h>
 
 /** This thread was inside: in a slow half, or between two instructions of a fast path. */
-static _Thread_local bool in_slow_half;
-static _Thread_local uint32_t was_busy;
+static _Thread_local bool in_slow_half, in_fast_half;
 
 /** Every lock after cpus_lock, in rank order. */
 static void for_each_lock(struct qy_mm *mm, void (*work)(struct qy_lock *))
@@ -65,7 +64,7 @@ static void before(void)
     in_slow_half = qy_malloc_depth != 0 || mm == NULL;
     if (in_slow_half)
         return;
-    was_busy = atomic_exchange(&qy_malloc_cpu.busy, 0);
+    in_fast_half = qy_cpu_suspend(&qy_malloc_cpu);
     qy_slots_stop(mm);
     for_each_lock(mm, take);
 }
@@ -76,8 +75,8 @@ static void in_parent(void)
     if (in_slow_half)
         return;
     for_each_lock(mm, release);
+    qy_cpu_resume(&qy_malloc_cpu, in_fast_half);
     qy_slots_resume(mm);
-    atomic_store(&qy_malloc_cpu.busy, was_busy);
 }
 
 static void reset_all(struct qy_mm *mm)
@@ -85,9 +84,9 @@ static void reset_all(struct qy_mm *mm)
     for_each_lock(mm, reset);
     qy_linux_barrier_init();
     qy_linux_slots_after_fork(mm);
+    qy_cpu_resume(&qy_malloc_cpu, in_fast_half);
     qy_slots_resume(mm);
     qy_malloc_decay_in_child();
-    atomic_store(&qy_malloc_cpu.busy, was_busy);
 }
 
 static void in_child(void)

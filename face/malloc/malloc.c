@@ -172,8 +172,7 @@ static __attribute__((noinline)) void free_large(void *block, uint64_t index, ui
 QY_API AT_LINE void free(void *block)
 {
     struct qy_cpu *cpu = &qy_malloc_cpu;
-    atomic_store_explicit(&cpu->busy, 1, memory_order_relaxed);
-    qy_port_light_barrier();
+    qy_cpu_set_busy(cpu);
     uint64_t index = ((uintptr_t)block - cpu->base) >> QY_PAGE_SHIFT;
     if (qy_likely(index < qy_port_load_limit(&cpu->nr_frames))) {
         uint64_t tag = cpu->tags[index];

@@ -208,7 +208,8 @@ void qy_linux_slots_after_fork(struct qy_mm *mm)
             continue;
         qy_list_remove(link);
         mm->nr_cpus--;
-        qy_slot_empty(mm, cpu);
+        if (!qy_cpu_is_suspended(cpu)) /* what lies in one is nobody's for good */
+            qy_slot_empty(mm, cpu);
         put_block(&instances[mm->port_index], cpu, NULL);
     }
 }

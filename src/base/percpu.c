@@ -53,7 +53,7 @@ void qy_cpu_open(struct qy_cpu *cpu, struct qy_list *cpus, uint64_t nr_frames, s
 static void wait_until_idle(struct qy_cpu *cpu)
 {
     for (;;) {
-        while (atomic_load_explicit(&cpu->busy, memory_order_acquire) != 0)
+        while (atomic_load_explicit(&cpu->busy, memory_order_acquire) == QY_CPU_INSIDE)
             qy_port_yield();
         if (atomic_load_explicit(&cpu->nr_frames, memory_order_relaxed) == 0)
             return;

@@ -18,13 +18,17 @@
  *         look at stop costs no instruction. A slot that is all zero is a stopped one: a
  *         thread's first call takes the slow path, which attaches it.
  *
+ *         A signal handler may interrupt the owner inside and have to wait for a drainer, who
+ *         would wait for the owner. It says so (busy = 2): then drainers go past this slot, and
+ *         what the owner was at stays as it is until it goes on.
+ *
  * WHY     The heavy barrier orders the owner's store of busy before its load of the limits,
  *         whenever it runs: so either the owner sees the limits at 0, or the drainer sees
  *         busy. Both may happen (then the owner backs off); neither cannot. Proved for
  *         store-buffering processors in tests/spin/drain.pml.
  *
  * RULES   C1  Only the owner, between enter and leave, or the drainer of a stopped and idle
- *             slot touches its magazines and lists.
+ *             slot touches its magazines and lists; nobody those of a suspended one.
  *         C2  A slot on mm->cpus has limits of 0 exactly while stop is set.
  *
  * LOCKS   (o) the owner, or the drainer of a stopped slot; (p) mm->cpus_lock.
@@ -49,6 +53,10 @@
 /** Of a larger block, up to this size, a slot may have one ready: the longest run that it keeps. */
 #define QY_READY_BYTES (UINT64_C(32) << 20)
 
+/** Values of busy, beside 0. */
+#define QY_CPU_INSIDE 1    /* the owner is at work */
+#define QY_CPU_SUSPENDED 2 /* a signal handler has interrupted it there */
+
 /** The gfp flags that choose a list are the lowest: so many combinations. */
 #define QY_PCP_CHOICES 32
 
@@ -69,7 +77,7 @@ struct qy_cpu {
     void *spare;            /* (o) empty magazines, linked */
     unsigned nr_spare;      /* (o) */
 
-    _Alignas(64) _Atomic uint32_t busy; /* the owner is inside; a new cache line */
+    _Alignas(64) _Atomic uint32_t busy; /* 0, or QY_CPU_...; a new cache line */
     _Atomic uint64_t small_bytes;       /* QY_SMALL_BYTES, or 0: stopped; written by (p) */
     _Atomic uint64_t nr_frames; /* frames that have a tag, or 0: stopped; written by (p), and
                                     raised by the owner when there are more by now */
@@ -96,7 +104,7 @@ struct qy_cpu {
 /** Half of going in: only if a limit, loaded after this, is not 0 does the caller own the slot. */
 static inline void qy_cpu_set_busy(struct qy_cpu *cpu)
 {
-    atomic_store_explicit(&cpu->busy, 1, memory_order_relaxed);
+    atomic_store_explicit(&cpu->busy, QY_CPU_INSIDE, memory_order_relaxed);
     qy_port_light_barrier();
 }
 
@@ -110,6 +118,28 @@ static inline bool qy_cpu_enter(struct qy_cpu *cpu)
 static inline void qy_cpu_leave(struct qy_cpu *cpu)
 {
     atomic_store_explicit(&cpu->busy, 0, memory_order_release);
+}
+
+/** In a signal handler of the owner's: was it inside? Then drainers pass by until it resumes. */
+static inline bool qy_cpu_suspend(struct qy_cpu *cpu)
+{
+    bool inside = atomic_load_explicit(&cpu->busy, memory_order_relaxed) != 0;
+    if (inside)
+        atomic_store_explicit(&cpu->busy, QY_CPU_SUSPENDED, memory_order_release);
+    return inside;
+}
+
+/** The handler is about to return. The caller holds cpus_lock, so nobody looks. */
+static inline void qy_cpu_resume(struct qy_cpu *cpu, bool was_inside)
+{
+    if (was_inside)
+        atomic_store_explicit(&cpu->busy, QY_CPU_INSIDE, memory_order_relaxed);
+}
+
+/** Of a stopped slot. The caller holds cpus_lock. */
+static inline bool qy_cpu_is_suspended(const struct qy_cpu *cpu)
+{
+    return atomic_load_explicit(&cpu->busy, memory_order_relaxed) == QY_CPU_SUSPENDED;
 }
 
 /** Go in, waiting while somebody drains the slot. */
@@ -133,8 +163,8 @@ static inline void qy_cpu_extend(struct qy_cpu *cpu, uint64_t nr_frames)
         atomic_store_explicit(&cpu->nr_frames, nr_frames, memory_order_release);
 }
 
-/** Stop every slot of @cpus and wait until no owner is inside. Caller holds cpus_lock and is
- *  in no slot. */
+/** Stop every slot of @cpus and wait until no owner is inside, or it is suspended there. Caller
+ *  holds cpus_lock and is in no slot. */
 void qy_cpus_stop(struct qy_list *cpus);
 /** Open them again, with the limits that they had. */
 void qy_cpus_resume(struct qy_list *cpus, uint64_t nr_frames, size_t small_bytes);

@@ -18,8 +18,11 @@
 void qy_for_each_stopped_cpu(struct qy_mm *mm, void (*work)(struct qy_mm *, struct qy_cpu *))
 {
     qy_slots_stop(mm);
-    qy_list_for_each (link, &mm->cpus)
-        work(mm, qy_list_entry(link, struct qy_cpu, link));
+    qy_list_for_each (link, &mm->cpus) {
+        struct qy_cpu *cpu = qy_list_entry(link, struct qy_cpu, link);
+        if (!qy_cpu_is_suspended(cpu))
+            work(mm, cpu);
+    }
     qy_slots_resume(mm);
 }
 

@@ -292,8 +292,11 @@ static void drain_stopped(struct qy_mm *mm, struct qy_kmem_cache *cache)
     qy_checked_drain(cache);
     if (cache->places == 0)
         return;
-    qy_list_for_each (link, &mm->cpus)
-        qy_magazine_drain(qy_list_entry(link, struct qy_cpu, link), cache);
+    qy_list_for_each (link, &mm->cpus) {
+        struct qy_cpu *cpu = qy_list_entry(link, struct qy_cpu, link);
+        if (!qy_cpu_is_suspended(cpu))
+            qy_magazine_drain(cpu, cache);
+    }
     qy_depot_drain(cache, NULL);
 }
 

@@ -10,13 +10,23 @@
  * here, drained by a process of its own at any moment; a load looks into the own buffer
  * first. The heavy barrier (membarrier, an IPI) empties all buffers.
  *
- * With NO_HEAVY_BARRIER defined the barrier does nothing, and the property must fail:
- * see drain_without_barrier_must_fail.pml.
+ * A signal handler may interrupt the owner at its work, and wait for the lock that the drainer
+ * holds: the slot is suspended meanwhile, and the drainer goes past it.
+ *
+ * With NO_HEAVY_BARRIER defined the barrier does nothing, and with SUSPENDED 0 a suspended slot
+ * looks idle: the property must fail, see drain_without_..._must_fail.pml.
  */
 
 #define FRAMES 3 /* on the list at first */
 #define ROUNDS 4 /* of the owner: one operation each */
 #define DRAINS 3 /* of the drainer */
+
+/* Values of busy. */
+#define IDLE 0
+#define INSIDE 1
+#ifndef SUSPENDED
+#define SUSPENDED 2
+#endif
 
 #define OWNER 0
 #define DRAINER 1
@@ -74,6 +84,7 @@ byte zone_has;      /* frames that the drainer gave to the zone */
 bool owner_works;   /* the owner was let in, and has not stored idle yet */
 bool drainer_works; /* the drainer is at the list */
 bool asleep;        /* the owner, in qy_port_sleep(&stop, 1) */
+bool lock;          /* cpus_lock; an atomic instruction empties its processor's buffer */
 bool owner_done;
 
 proctype buffer_of_owner()
@@ -102,13 +113,32 @@ end:
 	od
 }
 
+/* A signal at this moment. What it does under the lock takes none of the slot's frames. */
+inline handler()
+{
+	atomic {
+		store0(BUSY, SUSPENDED);
+		owner_works = false
+	}
+	empty(buffer0);
+	atomic {
+		!lock -> lock = true
+	}
+	store0(BUSY, INSIDE);
+	empty(buffer0);
+	atomic {
+		lock = false;
+		owner_works = true
+	}
+}
+
 proctype owner()
 {
 	byte limit, count, round;
 
 	for (round : 1 .. ROUNDS) {
 		do
-		:: store0(BUSY, 1);
+		:: store0(BUSY, INSIDE);
 			/* Compiler barrier. */
 			atomic {
 				load(OWNER, LIMIT, limit);
@@ -117,7 +147,7 @@ proctype owner()
 			if
 			:: limit != 0 -> break
 			:: else -> /* stopped: back off, and sleep as long as stop is set */
-				store0(BUSY, 0);
+				store0(BUSY, IDLE);
 				empty(buffer0); /* a system call */
 				atomic {
 					if
@@ -131,6 +161,10 @@ proctype owner()
 		assert(!drainer_works);
 		load(OWNER, COUNT, count);
 		if
+		:: handler()
+		:: skip
+		fi;
+		if
 		:: count > 0 -> /* take one */
 			store0(COUNT, count - 1);
 			owner_has++
@@ -141,7 +175,7 @@ proctype owner()
 		fi;
 		/* Compiler barrier. */
 		owner_works = false;
-		store0(BUSY, 0)
+		store0(BUSY, IDLE)
 	}
 	empty(buffer0);
 	owner_done = true
@@ -152,6 +186,9 @@ proctype drainer()
 	byte busy, count, round;
 
 	for (round : 1 .. DRAINS) {
+		atomic {
+			!lock -> lock = true
+		}
 		store1(STOP, 1);
 		store1(LIMIT, 0);
 #ifndef NO_HEAVY_BARRIER
@@ -162,20 +199,28 @@ proctype drainer()
 		do
 		:: load(DRAINER, BUSY, busy);
 			if
-			:: busy == 0 -> break
+			:: busy != INSIDE -> break
 			:: else -> skip
 			fi
 		od;
-		drainer_works = true;
-		assert(!owner_works);
-		load(DRAINER, COUNT, count);
-		zone_has = zone_has + count;
-		store1(COUNT, 0);
-		drainer_works = false;
+		load(DRAINER, BUSY, busy);
+		if
+		:: busy != SUSPENDED || SUSPENDED == IDLE ->
+			drainer_works = true;
+			assert(!owner_works);
+			load(DRAINER, COUNT, count);
+			zone_has = zone_has + count;
+			store1(COUNT, 0);
+			drainer_works = false
+		:: else -> skip
+		fi;
 		store1(LIMIT, 1);
 		store1(STOP, 0);
 		empty(buffer1); /* a system call: */
-		asleep = false  /* qy_port_wake(&stop) */
+		atomic {
+			asleep = false; /* qy_port_wake(&stop) */
+			lock = false
+		}
 	}
 	owner_done;
 	/* Nothing lost, nothing doubled; and nobody sleeps for ever, or spin reports that the

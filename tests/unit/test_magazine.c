@@ -269,6 +269,38 @@ static void a_shrink_empties_all_of_them(void **state)
     test_rules(memory.mm);
 }
 
+static void *shrink(void *unused)
+{
+    (void)unused;
+    qy_kmem_cache_shrink(cache);
+    qy_kmem_cache_shrink_all(memory.mm);
+    return NULL;
+}
+
+/* Wrong if it failed: C1: a signal handler that forks would find the magazine gone from which the
+ * malloc that it interrupted is about to take an object. */
+static void a_suspended_slot_is_left_alone(void **state)
+{
+    pthread_t thread;
+    (void)state;
+    take(10);
+    give(10);
+    struct qy_cpu *slot = the_slot();
+    void **top = slot->top[cache->tag];
+    assert_false(qy_cpu_suspend(slot));
+    qy_cpu_set_busy(slot);
+    assert_true(qy_cpu_suspend(slot));
+    assert_int_equal(pthread_create(&thread, NULL, shrink, NULL), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_ptr_equal(slot->top[cache->tag], top);
+    qy_cpu_resume(slot, true);
+    assert_ptr_equal(qy_magazine_pop(slot, cache->tag), objects[9]);
+    qy_cpu_leave(slot);
+    shrink(NULL);
+    assert_ptr_equal(slot->top[cache->tag], QY_NO_MAGAZINE);
+    assert_int_equal(qy_kmem_cache_free(cache, objects[9]), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -281,6 +313,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_depot_keeps_more_of_what_goes_round, build, memory_end),
         cmocka_unit_test_setup_teardown(the_first_fills_are_small, build, memory_end),
         cmocka_unit_test_setup_teardown(a_shrink_empties_all_of_them, build, memory_end),
+        cmocka_unit_test_setup_teardown(a_suspended_slot_is_left_alone, build, memory_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
