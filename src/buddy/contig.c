@@ -27,8 +27,8 @@
 #define MAX_ALIGN_ORDER 18
 /** Pageblocks of one list that are searched for a run. */
 #define MOST_TRIES 4
-/** Frames that a run slides down at most. */
-#define MOST_SLIDE (UINT64_C(64) * QY_PAGEBLOCK_FRAMES)
+/** Pageblocks that a run slides down at most. */
+#define MOST_SLIDE 64
 /** Of a run's length: so much used memory is free that the run will find a place there. */
 #define PLENTY 4
 
@@ -220,6 +220,30 @@ static qy_pfn_t find_behind_last_locked(struct qy_mm *mm, struct qy_zone *zone,
     return zone->run_end;
 }
 
+/** A run at the start of a pageblock that is wholly free: it goes down from there to where the free
+ *  frames of this kind begin. What follows is laid behind it, over the borders of pageblocks; else
+ *  each would keep a rest that is too short for a run. */
+static qy_pfn_t slide_locked(const struct qy_mm *mm, const struct qy_zone *zone, uint32_t block,
+                             qy_pfn_t pfn)
+{
+    const struct qy_pageblock *pb = &mm->blocks[block];
+    uint64_t index = qy_frame_index(mm, pfn), lowest = qy_frame_index(mm, zone->start_pfn);
+    bool fresh = pb->nr_fresh != 0;
+    uint8_t migratetype = pb->migratetype;
+    if (pb->nr_free != QY_PAGEBLOCK_FRAMES)
+        return pfn;
+    for (unsigned steps = 0; steps < MOST_SLIDE && index > lowest; steps++) {
+        pb = &mm->blocks[(index - 1) / QY_PAGEBLOCK_FRAMES];
+        if (pb->migratetype != migratetype || qy_frame_is_fresh(mm, index - 1) != fresh)
+            break;
+        uint64_t before = index;
+        index = first_free_locked(mm, zone, index, index - QY_PAGEBLOCK_FRAMES);
+        if (before - index < QY_PAGEBLOCK_FRAMES)
+            break;
+    }
+    return mm->start_pfn + index;
+}
+
 /** In the fullest pageblock that may have room. A run of n frames has an aligned block of a
  *  quarter of n or more, so the lists say where not to look; on each a few are tried. */
 static qy_pfn_t find_in_a_block_locked(struct qy_mm *mm, struct qy_zone *zone,
@@ -237,7 +261,7 @@ static qy_pfn_t find_in_a_block_locked(struct qy_mm *mm, struct qy_zone *zone,
             qy_pfn_t pfn =
                 find_range_locked(mm, zone, index, index + QY_PAGEBLOCK_FRAMES, run->nr_frames, 1);
             if (pfn != QY_PFN_NONE)
-                return pfn;
+                return slide_locked(mm, zone, block, pfn);
             block = mm->blocks[block].next;
         }
     }
@@ -257,7 +281,8 @@ static qy_pfn_t find_before_a_block_locked(struct qy_mm *mm, struct qy_zone *zon
         return QY_PFN_NONE;
     uint64_t index = (uint64_t)block * QY_PAGEBLOCK_FRAMES;
     uint64_t lowest = qy_frame_index(mm, zone->start_pfn);
-    uint64_t least = index - lowest < MOST_SLIDE ? lowest : index - MOST_SLIDE;
+    uint64_t most = (uint64_t)MOST_SLIDE * QY_PAGEBLOCK_FRAMES;
+    uint64_t least = index - lowest < most ? lowest : index - most;
     return mm->start_pfn + first_free_locked(mm, zone, index, least);
 }
 

@@ -254,6 +254,40 @@ static void runs_go_where_memory_is(void **state)
     assert_int_equal(qy_free_pages_exact(memory.mm, last, SHORT), 0);
 }
 
+static int lower_first(const void *a, const void *b)
+{
+    const qy_pfn_t *left = a, *right = b;
+    return *left < *right ? -1 : *left > *right;
+}
+
+/* Wrong if it failed: where the lists name the higher pageblocks first, a run would not reach from
+ * one into the next: six of 75 frames lie in each, and 62 frames are lost. */
+static void runs_go_on_from_one_pageblock_into_the_next(void **state)
+{
+    enum {
+        FRAMES = 75,
+        ORDER = 9
+    };
+    qy_pfn_t pfn[BYTES / PAGE];
+    (void)state;
+    for (unsigned trims = 0; trims < 2; trims++) {
+        unsigned blocks = 0, count = 0;
+        while ((pfn[blocks] = qy_alloc_pages(memory.mm, QY_GFP_KERNEL, ORDER)) != QY_PFN_NONE)
+            blocks++;
+        qsort(pfn, blocks, sizeof(pfn[0]), lower_first);
+        for (unsigned i = 0; i < blocks; i++)
+            assert_int_equal(qy_free_pages(memory.mm, pfn[i], ORDER), 0);
+        if (trims)
+            qy_mm_trim(memory.mm, FRAMES);
+        while ((pfn[count] = qy_alloc_pages_exact(memory.mm, QY_GFP_KERNEL, FRAMES, 0)) !=
+               QY_PFN_NONE)
+            count++;
+        assert_in_range(count, blocks * QY_PAGEBLOCK_FRAMES / FRAMES - 2, BYTES / PAGE / FRAMES);
+        while (count-- > 0)
+            assert_int_equal(qy_free_pages_exact(memory.mm, pfn[count], FRAMES), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -265,6 +299,8 @@ int main(void)
                                         build, tear_down),
         cmocka_unit_test_setup_teardown(a_block_that_has_memory_is_taken_first, build, tear_down),
         cmocka_unit_test_setup_teardown(runs_go_where_memory_is, build, tear_down),
+        cmocka_unit_test_setup_teardown(runs_go_on_from_one_pageblock_into_the_next, build,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(memory_in_use_is_left_alone, build, tear_down),
         cmocka_unit_test_setup_teardown(used_frames_are_told_from_fresh_ones_beside_them, build,
                                         tear_down),
