@@ -160,7 +160,7 @@ int main(int argc, char **argv)
         work();
         return 0;
     }
-    deadline(200);
+    deadline(400);
     for (int mode = 0; mode < 4; mode++) {
         once = mode % 2;
         for (size_t which = 0; which < sizeof calls / sizeof calls[0]; which++) {
