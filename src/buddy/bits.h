@@ -89,6 +89,20 @@ static inline bool qy_frame_is_fresh(const struct qy_mm *mm, uint64_t index)
            qy_bits_test(&mm->fresh_bits[block], index % QY_PAGEBLOCK_FRAMES);
 }
 
+/** May runs be taken from this pageblock? It need not be the zone's. */
+QY_RACY static inline bool qy_block_serves_runs(const struct qy_zone *zone,
+                                                const struct qy_pageblock *pb)
+{
+    return (pb->flags & QY_BLOCK_ONLINE) && pb->zone == zone->index &&
+           pb->migratetype < QY_MIGRATE_HIGHATOMIC;
+}
+
+/** And has it free frames with memory? */
+static inline bool qy_block_serves_backed(const struct qy_zone *zone, const struct qy_pageblock *pb)
+{
+    return qy_block_serves_runs(zone, pb) && pb->nr_free > pb->nr_fresh;
+}
+
 /** Free frames of one word that have memory. */
 static inline uint64_t qy_block_backed_word(const struct qy_mm *mm, uint64_t block, unsigned word)
 {

@@ -72,20 +72,13 @@ void qy_give_run(struct qy_mm *mm, qy_pfn_t pfn, uint64_t nr_frames, bool fresh)
 
 /* ---- ranges of free frames ---- */
 
-/** May runs be taken from this pageblock? */
-QY_RACY static bool serves(const struct qy_zone *zone, const struct qy_pageblock *pb)
-{
-    return (pb->flags & QY_BLOCK_ONLINE) && pb->zone == zone->index &&
-           pb->migratetype < QY_MIGRATE_HIGHATOMIC;
-}
-
 /** How many frames from index on are free, as far as @most. */
 static uint64_t count_free_locked(const struct qy_mm *mm, const struct qy_zone *zone,
                                   uint64_t index, uint64_t most)
 {
     uint64_t at = index, end = index + most;
     while (at < end && at < qy_described_frames(mm) &&
-           serves(zone, &mm->blocks[at / QY_PAGEBLOCK_FRAMES])) {
+           qy_block_serves_runs(zone, &mm->blocks[at / QY_PAGEBLOCK_FRAMES])) {
         uint64_t stop = qy_block_end(at, end);
         at = qy_next_frame(mm, at, stop, false);
         if (at < stop)
@@ -100,7 +93,7 @@ static uint64_t first_free_locked(const struct qy_mm *mm, const struct qy_zone *
 {
     while (index > least) {
         unsigned width = (unsigned)((index - 1) % QY_WORD_BITS) + 1;
-        if (!serves(zone, &mm->blocks[(index - 1) / QY_PAGEBLOCK_FRAMES]))
+        if (!qy_block_serves_runs(zone, &mm->blocks[(index - 1) / QY_PAGEBLOCK_FRAMES]))
             break;
         uint64_t taken = ~qy_free_word(mm, index - 1) << (QY_WORD_BITS - width);
         unsigned found = taken != 0 ? (unsigned)__builtin_clzll(taken) : width;
@@ -148,7 +141,9 @@ static uint64_t skip_taken(const struct qy_mm *mm, const struct qy_zone *zone, u
     while (index < end) {
         const struct qy_pageblock *pb = &mm->blocks[index / QY_PAGEBLOCK_FRAMES];
         uint64_t stop = qy_block_end(index, end);
-        index = serves(zone, pb) && pb->nr_free != 0 ? qy_next_frame(mm, index, stop, true) : stop;
+        index = qy_block_serves_runs(zone, pb) && pb->nr_free != 0
+                    ? qy_next_frame(mm, index, stop, true)
+                    : stop;
         if (index < stop)
             break;
     }
@@ -194,8 +189,7 @@ static qy_pfn_t find_with_memory_locked(struct qy_mm *mm, struct qy_zone *zone,
         return QY_PFN_NONE;
     for (last = last - block < QY_MOST_LOOKED ? last : block + QY_MOST_LOOKED; block <= last;
          block++) {
-        const struct qy_pageblock *pb = &mm->blocks[block];
-        bool may = serves(zone, pb) && pb->nr_free > pb->nr_fresh;
+        bool may = qy_block_serves_backed(zone, &mm->blocks[block]);
         for (unsigned w = 0; w < QY_BITS_WORDS; w++) {
             uint64_t others = may ? ~qy_block_backed_word(mm, block, w) : ~UINT64_C(0);
             unsigned low = others != 0 ? (unsigned)__builtin_ctzll(others) : QY_WORD_BITS;

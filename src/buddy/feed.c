@@ -20,13 +20,13 @@
  *         mappings more, of which Linux allows 65,530. Not for what is allocated anew, which may be
  *         written here and there; what grows has been used, and will be.
  */
-#include "base/assert.h"
 #include "buddy/alloc.h"
 #include "buddy/bits.h"
 #include "buddy/buddy.h"
 
 /** 256 KiB: shorter moves cost more a page, and leave two mappings all the same. */
 #define LEAST_MOVED 64
+_Static_assert(LEAST_MOVED >= QY_WORD_BITS, "of a word only its ends belong to longer holes");
 /** Of all frames, one part of so many. */
 #define MOST_PARTS 16384
 
@@ -41,35 +41,25 @@ uint64_t qy_least_moved(const struct qy_mm *mm)
     return part > LEAST_MOVED ? part : LEAST_MOVED;
 }
 
-static bool serves(const struct qy_zone *zone, const struct qy_pageblock *pb)
-{
-    return (pb->flags & QY_BLOCK_ONLINE) && pb->zone == zone->index &&
-           pb->migratetype < QY_MIGRATE_HIGHATOMIC && pb->nr_free > pb->nr_fresh;
-}
-
-/** Go on down with a word whose first bit is frame @at. True: the hole ends here and is long
- *  enough, or it is as long as asked for. */
+/** Go on down with a word whose first bit is frame @at. What lies within it, away from its ends, is
+ *  too short. True: the hole ends here and is long enough, or it is as long as asked for. */
 static bool walk_word(struct hole *hole, uint64_t word, uint64_t at, uint64_t least, uint64_t most)
 {
-    for (unsigned left = QY_WORD_BITS; left > 0;) {
-        uint64_t rest = word << (QY_WORD_BITS - left);
-        unsigned set = ~rest != 0 ? (unsigned)__builtin_clzll(~rest) : QY_WORD_BITS;
-        if (set == 0) {
-            if (hole->count >= least)
-                return true;
-            hole->count = 0;
-            left -= rest != 0 ? (unsigned)__builtin_clzll(rest) : left;
-            continue;
-        }
-        left -= set < left ? set : left;
-        hole->count += set;
-        hole->start = at + left;
-        if (hole->count >= most) {
-            hole->start += hole->count - most;
-            hole->count = most;
-            return true;
-        }
+    uint64_t others = ~word;
+    unsigned high = others != 0 ? (unsigned)__builtin_clzll(others) : QY_WORD_BITS;
+    hole->count += high;
+    hole->start = at + QY_WORD_BITS - high;
+    if (hole->count >= most) {
+        hole->start += hole->count - most;
+        hole->count = most;
+        return true;
     }
+    if (others == 0)
+        return false;
+    if (hole->count >= least)
+        return true;
+    hole->count = (unsigned)__builtin_ctzll(others);
+    hole->start = at;
     return false;
 }
 
@@ -81,20 +71,15 @@ static struct hole find_locked(const struct qy_mm *mm, const struct qy_zone *zon
     uint32_t first = qy_block_of(mm, zone->start_pfn);
     uint32_t block = qy_block_of(mm, zone->end_pfn - 1) + 1;
     first = block - first < QY_MOST_LOOKED ? first : block - QY_MOST_LOOKED;
-    bool found = false;
-    while (!found && block-- > first) {
+    while (block-- > first) {
         uint64_t index = (uint64_t)block * QY_PAGEBLOCK_FRAMES;
-        if (serves(zone, &mm->blocks[block])) {
-            for (unsigned w = QY_BITS_WORDS; !found && w-- > 0;)
-                found = walk_word(&hole, qy_block_backed_word(mm, block, w),
-                                  index + w * QY_WORD_BITS, least, most);
-        } else {
-            found = walk_word(&hole, 0, index, least, most);
-        }
+        bool may = qy_block_serves_backed(zone, &mm->blocks[block]);
+        for (unsigned w = QY_BITS_WORDS; w-- > 0;)
+            if (walk_word(&hole, may ? qy_block_backed_word(mm, block, w) : 0,
+                          index + w * QY_WORD_BITS, least, most))
+                return hole;
     }
-    if (hole.count < least)
-        hole.count = 0;
-    return hole;
+    return hole.count >= least ? hole : (struct hole){.count = 0};
 }
 
 /** grow_lock held. Returns how many frames from pfn on have memory now. */
