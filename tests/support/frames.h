@@ -8,6 +8,7 @@
 #include "support.h"
 
 #include "buddy/alloc.h"
+#include "buddy/bits.h"
 #include "buddy/buddy.h"
 #include "buddy/lend.h"
 
@@ -47,6 +48,24 @@ static inline size_t frames_resident(const void *start, size_t bytes)
     for (size_t i = 0; i < pages; i++)
         count += there[i] & 1;
     return count;
+}
+
+struct frames_held {
+    uint64_t all;
+    uint64_t fresh; /* of them, those that are free and said to have nothing behind them */
+};
+
+/** Frames that the system has something behind, of all that are online. */
+static inline struct frames_held frames_held(const struct qy_mm *mm)
+{
+    struct frames_held held = {0};
+    for (uint64_t i = 0; i < qy_described_frames(mm); i++) {
+        if (!qy_frame_online(mm, i) || frames_resident((char *)mm->base + i * PAGE, PAGE) == 0)
+            continue;
+        held.all++;
+        held.fresh += qy_frame_is_free(mm, i) && qy_frame_is_fresh(mm, i);
+    }
+    return held;
 }
 
 #endif

@@ -6,7 +6,6 @@
 #include "support.h"
 
 #include "buddy/alloc.h"
-#include "buddy/bits.h"
 #include "memory/mm.h"
 
 #include <quarry/buddy.h>
@@ -98,28 +97,12 @@ static void expect_kept(void)
             assert_int_equal(kept[i][at], i + 1);
 }
 
-static bool is_fresh(uint64_t index)
-{
-    return (qy_block_backed_word(mm, index / QY_PAGEBLOCK_FRAMES,
-                                 index % QY_PAGEBLOCK_FRAMES / QY_WORD_BITS) >>
-                index % QY_WORD_BITS &
-            1) == 0;
-}
-
 /** Pages with memory in all that is online. A free one that is said to have none has none. */
 static uint64_t resident(void)
 {
-    uint64_t count = 0;
-    for (uint64_t i = 0; i < qy_described_frames(mm); i++) {
-        if (!qy_frame_online(mm, i))
-            continue;
-        const struct qy_bits512 *free = &mm->free_bits[i / QY_PAGEBLOCK_FRAMES];
-        bool has = frames_resident((char *)mm->base + i * PAGE, PAGE) != 0;
-        if (has && qy_bits_test(free, i % QY_PAGEBLOCK_FRAMES))
-            assert_false(is_fresh(i));
-        count += has;
-    }
-    return count;
+    struct frames_held held = frames_held(mm);
+    assert_int_equal(held.fresh, 0);
+    return held.all;
 }
 
 /** A written block of 3 MiB that has to move if it grows. */

@@ -1,6 +1,7 @@
 /*
  * test_populate.c - buddy/populate.c: huge pages under what small objects fill
  */
+#include "frames.h"
 #include "support.h"
 
 #include "memory/mm.h"
@@ -9,7 +10,6 @@
 #include <quarry/linux.h>
 #include <quarry/slab.h>
 
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -63,29 +63,6 @@ static void empty(void)
         assert_int_equal(qy_kfree(mm, objects[i]), 0);
 }
 
-static bool is_resident(uint64_t index)
-{
-    unsigned char there = 0;
-    return mincore((char *)mm->base + index * PAGE, PAGE, &there) == 0 && (there & 1);
-}
-
-static bool is_fresh(uint64_t index)
-{
-    uint64_t block = index / QY_PAGEBLOCK_FRAMES;
-    bool all = mm->blocks[block].flags & QY_BLOCK_FRESH;
-    return qy_bits_test(all ? &mm->free_bits[block] : &mm->fresh_bits[block],
-                        index % QY_PAGEBLOCK_FRAMES);
-}
-
-/** Of the frames that are said to have no memory: how many have. */
-static uint64_t fresh_and_resident(void)
-{
-    uint64_t count = 0;
-    for (uint64_t i = 0; i < qy_described_frames(mm); i++)
-        count += qy_frame_online(mm, i) && is_fresh(i) && is_resident(i);
-    return count;
-}
-
 /** A figure of /proc/self/smaps in KiB, or mappings with this flag, between the span's ends. */
 static unsigned long in_smaps(const char *name, const char *flag)
 {
@@ -113,15 +90,12 @@ static void what_a_huge_page_brings_is_counted(void **state)
 {
     (void)state;
     fill();
-    assert_in_range(fresh_and_resident(), 0, FEW);
+    assert_in_range(frames_held(mm).fresh, 0, FEW);
     empty();
-    assert_in_range(fresh_and_resident(), 0, FEW);
+    assert_in_range(frames_held(mm).fresh, 0, FEW);
     qy_kmem_cache_shrink_all(mm);
     qy_mm_trim(mm, 0);
-    uint64_t resident = 0;
-    for (uint64_t i = 0; i < qy_described_frames(mm); i++)
-        resident += qy_frame_online(mm, i) && is_resident(i);
-    assert_in_range(resident, 0, FEW + (1 * MIB / PAGE));
+    assert_in_range(frames_held(mm).all, 0, FEW + (1 * MIB / PAGE));
 }
 
 /* Wrong if it failed: a large heap of small objects would cost a fault and a translation a page; or
