@@ -141,6 +141,14 @@ static bool has_outgrown(const struct held *held)
     return held->used + held->backed > most + most / GROWTH_PART + LEAST_GROWTH;
 }
 
+/** So much has been held, and is no growth when it is held again. */
+static void remember(uint64_t all)
+{
+    uint64_t most = atomic_load_explicit(&most_held, memory_order_relaxed);
+    while (all > most && !atomic_compare_exchange_weak(&most_held, &most, all))
+        ;
+}
+
 /** A large block lies in new memory, which will be written to. What is free in places that did not
  *  do for it goes back in its stead; but in all no more than a part of what is held, for who takes
  *  and frees large blocks at random would have it back in a moment. */
@@ -157,8 +165,7 @@ static void exchange(struct qy_mm *mm, const struct held *held)
         exchanged += gone;
         all -= qy_least(gone, all); /* others may have freed meanwhile */
     }
-    if (all > most)
-        atomic_store_explicit(&most_held, all, memory_order_relaxed);
+    remember(all);
 }
 
 static void decide(struct qy_mm *mm, const struct held *held)
@@ -222,19 +229,10 @@ void qy_malloc_decay_note(struct qy_mm *mm)
     atomic_store(&deciding, false);
 }
 
-void qy_malloc_decay_level(struct qy_mm *mm)
-{
-    struct held held = look(mm);
-    uint64_t most = atomic_load_explicit(&most_held, memory_order_relaxed);
-    uint64_t all = held.used + held.backed;
-    while (all > most && !atomic_compare_exchange_weak(&most_held, &most, all))
-        ;
-}
-
-void qy_malloc_decay(struct qy_mm *mm)
+/** @held: what is, just now. */
+static void decay(struct qy_mm *mm, struct held held)
 {
     static _Thread_local unsigned calls __attribute__((tls_model("initial-exec")));
-    struct held held = look(mm);
     bool look_closer = has_grown(mm) || ++calls % CALLS_PER_LOOK == 0;
     note_unused(held.backed);
     if (!look_closer && held.backed <= allowance(&held))
@@ -249,4 +247,16 @@ void qy_malloc_decay(struct qy_mm *mm)
     if (held.backed > allowance(&held))
         decide(mm, &held);
     atomic_store(&deciding, false);
+}
+
+void qy_malloc_decay(struct qy_mm *mm)
+{
+    decay(mm, look(mm));
+}
+
+void qy_malloc_decay_resized(struct qy_mm *mm)
+{
+    struct held held = look(mm);
+    remember(held.used + held.backed);
+    decay(mm, held);
 }

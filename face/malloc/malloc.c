@@ -241,8 +241,9 @@ static __attribute__((noinline)) void *realloc_cold(void *block, size_t bytes)
         moved = qy_krealloc(mm, block, bytes, QY_GFP_KERNEL);
         qy_malloc_note(mm, moved != NULL ? moved : block);
         if (bytes > QY_KMALLOC_LARGEST)
-            qy_malloc_decay_level(mm);
-        qy_malloc_decay(mm);
+            qy_malloc_decay_resized(mm);
+        else
+            qy_malloc_decay(mm);
         qy_malloc_tell(mm);
     }
     qy_malloc_leave();

@@ -127,11 +127,12 @@ void *qy_malloc_aligned(size_t align, size_t bytes, qy_gfp_t gfp);
 
 /** Give memory back that has been free for long, or is much. Called off the fast path. */
 void qy_malloc_decay(struct qy_mm *mm);
+/** The same after a realloc to a large size: what it holds is no growth that a malloc would have to
+ *  make up for. */
+void qy_malloc_decay_resized(struct qy_mm *mm);
 /** Much was taken: what is free now is not what nobody uses, or it is no use, and goes back. Called
  *  off the fast path. */
 void qy_malloc_decay_note(struct qy_mm *mm);
-/** The same for a block that has grown: for it nothing goes back. */
-void qy_malloc_decay_level(struct qy_mm *mm);
 /** After a fork: the thread that was deciding may be none of the child's. */
 void qy_malloc_decay_in_child(void);
 
