@@ -234,7 +234,7 @@ __attribute__((constructor)) static void start(void)
 
 __attribute__((destructor)) static void end(void)
 {
-    if (qy_malloc_mm != NULL && qy_malloc_mm->quarantine.on)
+    if (qy_malloc_mm != NULL && qy_malloc_mm->hardened)
         qy_malloc_look_over(qy_malloc_mm);
     qy_malloc_report_end(qy_malloc_mm, QY_END_EXIT);
 }

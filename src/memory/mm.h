@@ -74,7 +74,6 @@ struct qy_fit {
 /** Freed guarded runs, out of reach until others have come after them: slab/guarded.c. */
 struct qy_quarantine {
     struct qy_lock lock;
-    bool on;                       /* (i) large blocks are guarded at all */
     uint64_t oldest, newest;       /* (q) heads, as indexes of the span */
     uint64_t nr_runs;              /* (q) 0: the two above mean nothing */
     uint64_t nr_frames;            /* (q) guards included */
@@ -215,9 +214,10 @@ struct qy_mm {
     _Atomic uint64_t extra_bytes;                     /* G3: what slots may keep beyond the usual */
     size_t class_slack;  /* (i) kmalloc: bytes added to each request for a red zone */
     uint8_t kmalloc_tag; /* (i) of the smallest class; the others follow */
+    uint8_t kmalloc_end; /* (i) one past the largest: caches below are never destroyed */
+    bool hardened;       /* (i) kmalloc: objects have red zones, runs guards and a quarantine */
     struct qy_sampling sampling;
     struct qy_quarantine quarantine;
-    uint8_t kmalloc_end; /* (i) one past the largest: caches below are never destroyed */
 
     bool panic_on_fault;    /* a wrong free ends the program */
     const char *last_fault; /* the last broken rule's name; NULL: none. Racy. */

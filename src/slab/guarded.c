@@ -80,7 +80,7 @@ uint64_t qy_guarded_beside(const struct qy_mm *mm, uint64_t guard)
 QY_RACY bool qy_guarded_explain(struct qy_mm *mm, const void *address)
 {
     uint64_t index = qy_address_index(mm, address);
-    if (!mm->quarantine.on || !qy_frame_online(mm, index))
+    if (!mm->hardened || !qy_frame_online(mm, index))
         return false;
     bool is_guard = qy_tag_get(&mm->tags[index]) == QY_TAG_GUARD;
     uint64_t head = is_guard ? qy_guarded_beside(mm, index) : qy_run_head(mm, index);

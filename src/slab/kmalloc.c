@@ -55,7 +55,7 @@ void qy_kmalloc_boot(struct qy_mm *mm, unsigned tag, uint32_t flags)
         mm->class_of[i] = (uint8_t)(mm->kmalloc_tag + qy_kmalloc_class((i + 1) * QY_SMALL_STEP));
     mm->small_bytes = QY_SMALL_BYTES;
     mm->class_slack = flags & QY_SLAB_RED_ZONE ? RED_BYTES : 0;
-    mm->quarantine.on = flags & QY_SLAB_RED_ZONE;
+    mm->hardened = flags & QY_SLAB_RED_ZONE;
     mm->largest_class_bytes = QY_KMALLOC_LARGEST - mm->class_slack;
 }
 
@@ -76,7 +76,7 @@ static bool is_object(const struct qy_mm *mm, uint8_t tag)
 static bool is_sampled(const struct qy_mm *mm, uint8_t tag)
 {
     return is_object(mm, tag) ? mm->cache_of[tag]->flags & QY_SLAB_SAMPLED
-                              : tag == QY_TAG_GUARD && !mm->quarantine.on;
+                              : tag == QY_TAG_GUARD && !mm->hardened;
 }
 
 enum fault_kind {
@@ -136,8 +136,8 @@ int qy_kmalloc_refuse(struct qy_mm *mm, const void *block, enum qy_act act)
 
 static void *alloc_run_once(struct qy_mm *mm, size_t bytes, unsigned align_order, qy_gfp_t gfp)
 {
-    return mm->quarantine.on ? qy_guarded_alloc(mm, bytes, align_order, gfp)
-                             : qy_run_alloc(mm, qy_frames_for(bytes), align_order, gfp);
+    return mm->hardened ? qy_guarded_alloc(mm, bytes, align_order, gfp)
+                        : qy_run_alloc(mm, qy_frames_for(bytes), align_order, gfp);
 }
 
 static void *alloc_run(struct qy_mm *mm, size_t bytes, unsigned align_order, qy_gfp_t gfp)
@@ -268,7 +268,7 @@ int qy_kfree_slow(struct qy_mm *mm, void *block)
         return free_object(mm->cache_of[tag], block);
     if (!qy_tag_is_run(tag) || ((uintptr_t)block & (QY_PAGE_BYTES - 1)) != 0)
         return qy_kmalloc_refuse(mm, block, QY_ACT_FREE);
-    if (mm->quarantine.on)
+    if (mm->hardened)
         return qy_guarded_free(mm, block);
     return qy_run_free(mm, block) ? 0 : qy_kmalloc_refuse(mm, block, QY_ACT_FREE);
 }
@@ -307,7 +307,7 @@ static size_t size_of(struct qy_mm *mm, const void *block)
 size_t qy_ksize(struct qy_mm *mm, const void *block)
 {
     size_t bytes = size_of(mm, block);
-    if (bytes == 0 && block != NULL && mm->quarantine.on)
+    if (bytes == 0 && block != NULL && mm->hardened)
         qy_kmalloc_refuse(mm, block, QY_ACT_QUERY);
     return bytes;
 }
@@ -351,7 +351,7 @@ int qy_kfree_check(struct qy_mm *mm, const void *block, size_t bytes, size_t ali
     if (usable == 0)
         return 0;
     uint8_t tag = qy_tag_get(&mm->tags[qy_address_index(mm, block)]);
-    if (!may_be_of(mm->quarantine.on || is_sampled(mm, tag), usable, bytes, align))
+    if (!may_be_of(mm->hardened || is_sampled(mm, tag), usable, bytes, align))
         return refuse_size(mm, block, "freed with size ", bytes);
     if (((uintptr_t)block & (align - 1)) != 0)
         return refuse_size(mm, block, "freed with alignment ", align);
@@ -366,7 +366,7 @@ int qy_kmalloc_look_over(struct qy_mm *mm, uint64_t until_ns)
         if (cache != NULL && (cache->flags & QY_SLAB_CHECKED))
             code = qy_checked_look_over(cache, until_ns);
     }
-    return code == 0 && mm->quarantine.on ? qy_guarded_look_over(mm, until_ns) : code;
+    return code == 0 && mm->hardened ? qy_guarded_look_over(mm, until_ns) : code;
 }
 
 /* ---- change of size ---- */
@@ -375,7 +375,7 @@ int qy_kmalloc_look_over(struct qy_mm *mm, uint64_t until_ns)
 static bool resize_in_place(struct qy_mm *mm, void *block, size_t old_bytes, size_t bytes)
 {
     uint8_t tag = mm->tags[qy_address_index(mm, block)];
-    if (qy_tag_is_run(tag) && mm->quarantine.on)
+    if (qy_tag_is_run(tag) && mm->hardened)
         return qy_guarded_resize(mm, block, bytes);
     if (qy_tag_is_run(tag))
         return bytes > mm->largest_class_bytes && qy_run_resize(mm, block, qy_frames_for(bytes));
@@ -387,7 +387,7 @@ static bool resize_in_place(struct qy_mm *mm, void *block, size_t old_bytes, siz
 /** The block as a longer run. NULL: it is for somebody else to find memory, and to copy. */
 static void *grow(struct qy_mm *mm, void *block, size_t old_bytes, size_t bytes, qy_gfp_t gfp)
 {
-    if (!mm->quarantine.on)
+    if (!mm->hardened)
         return qy_run_grow(mm, block, old_bytes, qy_frames_for(bytes), gfp);
     bool is_run = qy_tag_is_run(mm->tags[qy_address_index(mm, block)]);
     return is_run ? qy_guarded_move(mm, block, bytes, gfp) : NULL;

@@ -40,7 +40,7 @@ uint64_t qy_run_head(const struct qy_mm *mm, uint64_t index)
 size_t qy_run_bytes(const struct qy_mm *mm, uint64_t index)
 {
     uint64_t nr_frames = qy_run_frames(mm, index);
-    if (mm->quarantine.on && qy_tag_get(&mm->tags[index]) == QY_TAG_RUN)
+    if (mm->hardened && qy_tag_get(&mm->tags[index]) == QY_TAG_RUN)
         return mm->pages[index + nr_frames].run_bytes;
     return nr_frames << QY_PAGE_SHIFT;
 }

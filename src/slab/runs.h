@@ -67,8 +67,7 @@ static inline bool qy_run_keep(struct qy_cpu *cpu, uint64_t index)
     uint8_t tag = qy_tag_get(&mm->tags[index]);
     if (tag >= QY_TAG_RUN_CLASS)
         return qy_run_keep_exact(cpu, mm->tags, index, tag);
-    if (tag != QY_TAG_RUN || mm->quarantine.on ||
-        mm->pages[index].run_frames > QY_RUN_CLASS_LONGEST)
+    if (tag != QY_TAG_RUN || mm->hardened || mm->pages[index].run_frames > QY_RUN_CLASS_LONGEST)
         return false;
     struct qy_kept_run run = {
         .frames = (uint16_t)mm->pages[index].run_frames,

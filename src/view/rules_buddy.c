@@ -210,7 +210,7 @@ static void check_tag(struct qy_ruling *ruling, uint64_t frame)
         check_extent(ruling, "T2", frame, UINT64_C(1) << order);
     } else if (qy_tag_is_run(tag) || tag == QY_TAG_FREED) {
         check_extent(ruling, "K4", frame, qy_run_frames(mm, frame));
-    } else if ((tag == QY_TAG_GUARD && (mm->quarantine.on || mm->sampling.pool != NULL)) ||
+    } else if ((tag == QY_TAG_GUARD && (mm->hardened || mm->sampling.pool != NULL)) ||
                (tag == QY_TAG_FOLIO && mm->folios != NULL)) {
         return; /* rules_checked.c, rules_lent.c */
     } else if (tag < QY_TAG_CACHE) {

@@ -148,7 +148,7 @@ void qy_check_guarded(struct qy_ruling *ruling)
     struct qy_mm *mm = ruling->mm;
     uint64_t end = (uint64_t)qy_last_block(mm) * QY_PAGEBLOCK_FRAMES;
     uint64_t nr_runs = 0, nr_frames = 0;
-    if (!mm->quarantine.on)
+    if (!mm->hardened)
         return;
     qy_lock(&mm->quarantine.lock);
     for (uint64_t head = 0; head < end; head++) {
