@@ -16,6 +16,7 @@
  */
 #define _GNU_SOURCE
 #include "malloc.h"
+#include "settings.h"
 
 #include "../../port/linux/linux.h"
 #include "slab/sampled.h"
@@ -40,9 +41,6 @@ static _Atomic int state;
 
 /* ---- settings ---- */
 
-/** A day. */
-#define MOST_SAMPLE_MS UINT64_C(86400000)
-
 const char *qy_malloc_value_of(const char *entry, const char *name)
 {
     while (*name != '\0' && *entry == *name)
@@ -56,34 +54,6 @@ _Noreturn void qy_malloc_refuse(const char *name, const char *value, const char 
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
         qy_port_write(parts[i], strlen(parts[i]));
     _exit(125);
-}
-
-uint64_t qy_malloc_parse_bytes(const char *name, const char *value)
-{
-    static const char units[] = "KMGT";
-    const char *expected = "expected a number of bytes, such as 65536, 512M or 2G";
-    uint64_t bytes = 0;
-    const char *at = value;
-    for (; *at >= '0' && *at <= '9'; at++)
-        if (__builtin_mul_overflow(bytes, 10, &bytes) ||
-            __builtin_add_overflow(bytes, (uint64_t)(*at - '0'), &bytes))
-            qy_malloc_refuse(name, value, expected);
-    const char *unit = *at != '\0' ? strchr(units, *at & ~0x20) : NULL;
-    if (at == value || (*at != '\0' && (unit == NULL || *unit == '\0' || at[1] != '\0')))
-        qy_malloc_refuse(name, value, expected);
-    for (long power = unit != NULL ? unit - units + 1 : 0; power > 0; power--)
-        if (__builtin_mul_overflow(bytes, 1024, &bytes))
-            qy_malloc_refuse(name, value, expected);
-    return bytes;
-}
-
-static bool parse_switch(const char *name, const char *value)
-{
-    if (value == NULL || *value == '\0')
-        return false;
-    if ((value[0] != '0' && value[0] != '1') || value[1] != '\0')
-        qy_malloc_refuse(name, value, "expected 0 or 1");
-    return value[0] == '1';
 }
 
 enum {
@@ -106,8 +76,23 @@ static void read_entry(const char *values[NR_NAMES], const char *entry)
             values[i] = qy_malloc_value_of(entry, names[i]);
 }
 
+/** 0: it is not set. What is set to something else than @read takes ends the program. */
+static uint64_t number_of(const char *name, const char *value,
+                          bool (*read)(const char *value, uint64_t *number), const char *expected)
+{
+    uint64_t number = 0;
+    if (value != NULL && *value != '\0' && !read(value, &number))
+        qy_malloc_refuse(name, value, expected);
+    return number;
+}
+
+static bool is_on(const char *name, const char *value)
+{
+    return number_of(name, value, qy_setting_switch, "expected " QY_EXPECTED_SWITCH) != 0;
+}
+
 /** Whoever reads it comes later, and the environment may be gone by then. */
-static void read_cma(struct qy_malloc_settings *settings, const char *value)
+static void copy_cma(struct qy_malloc_settings *settings, const char *value)
 {
     if (value == NULL || *value == '\0')
         return;
@@ -115,34 +100,24 @@ static void read_cma(struct qy_malloc_settings *settings, const char *value)
         qy_malloc_refuse(names[CMA], value,
                          "libquarry-whole.so can do that, in the place of libquarry-malloc.so");
     if (strlen(value) >= sizeof(settings->cma))
-        qy_malloc_refuse(names[CMA], value, "expected a size, such as 64M or 64M,eager");
+        qy_malloc_refuse(names[CMA], value, "expected " QY_EXPECTED_REGION);
     strcpy(settings->cma, value);
-}
-
-/** Milliseconds; "all" are none between two. */
-static void read_sample(struct qy_malloc_settings *settings, const char *value)
-{
-    const char *at = value;
-    settings->sample = value != NULL && *value != '\0' && strcmp(value, "0") != 0;
-    if (!settings->sample || strcmp(value, "all") == 0)
-        return;
-    for (; *at >= '0' && *at <= '9' && settings->sample_ms <= MOST_SAMPLE_MS; at++)
-        settings->sample_ms = settings->sample_ms * 10 + (uint64_t)(*at - '0');
-    if (*at != '\0' || settings->sample_ms == 0 || settings->sample_ms > MOST_SAMPLE_MS)
-        qy_malloc_refuse(names[SAMPLE], value,
-                         "expected milliseconds between two samples, such as 100, or all");
 }
 
 static struct qy_malloc_settings parse(const char *const values[NR_NAMES])
 {
     struct qy_malloc_settings settings = {0};
-    if (values[LIMIT] != NULL && *values[LIMIT] != '\0')
-        settings.limit_bytes = qy_malloc_parse_bytes(names[LIMIT], values[LIMIT]);
-    read_cma(&settings, values[CMA]);
-    settings.harden = parse_switch(names[HARDEN], values[HARDEN]);
-    settings.check = parse_switch(names[CHECK], values[CHECK]) && !settings.harden;
-    read_sample(&settings, values[SAMPLE]);
-    settings.sample = settings.sample && !settings.harden;
+    settings.limit_bytes =
+        number_of(names[LIMIT], values[LIMIT], qy_setting_bytes, "expected " QY_EXPECTED_BYTES);
+    copy_cma(&settings, values[CMA]);
+    settings.harden = is_on(names[HARDEN], values[HARDEN]);
+    settings.check = is_on(names[CHECK], values[CHECK]);
+    settings.sample_ms = number_of(names[SAMPLE], values[SAMPLE], qy_setting_interval,
+                                   "expected " QY_EXPECTED_INTERVAL);
+    if (settings.harden) { /* which finds more */
+        settings.check = false;
+        settings.sample_ms = 0;
+    }
     return settings;
 }
 
@@ -191,8 +166,9 @@ static struct qy_mm *make(const struct qy_malloc_settings *settings)
         return NULL;
     if (settings->check && !qy_malloc_know(mm))
         qy_malloc_refuse("QUARRY_CHECK", "1", "no range of addresses for it");
-    if (settings->sample)
-        qy_sampling_start(mm, settings->sample_ms * UINT64_C(1000000));
+    uint64_t ms = settings->sample_ms;
+    if (ms != 0)
+        qy_sampling_start(mm, ms == QY_SAMPLE_ALL ? 0 : ms * UINT64_C(1000000));
     mm->panic_on_fault = true;
     qy_linux_slots_in(mm, own_slot);
     return mm;
@@ -206,7 +182,7 @@ static __attribute__((noinline)) struct qy_mm *make_once(void)
         struct qy_malloc_settings settings;
         qy_malloc_read_settings(&settings);
         qy_malloc_mm = make(&settings);
-        if (qy_malloc_mm != NULL && (settings.harden || settings.sample))
+        if (qy_malloc_mm != NULL && (settings.harden || settings.sample_ms != 0))
             qy_malloc_explain_faults();
         atomic_store(&state, qy_malloc_mm != NULL ? MADE : NONE);
         if (qy_unlikely(qy_malloc_board != NULL))

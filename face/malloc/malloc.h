@@ -49,14 +49,11 @@ static inline void qy_malloc_tell(struct qy_mm *mm)
 struct qy_malloc_settings {
     uint64_t limit_bytes; /* QUARRY_LIMIT: bytes, or with K, M, G, T */
     bool harden;          /* QUARRY_HARDEN=1 */
-    bool check;           /* QUARRY_CHECK=1, and not the above, which asks for more */
-    bool sample;          /* QUARRY_SAMPLE is on, and not QUARRY_HARDEN, which finds more */
-    uint64_t sample_ms;   /* its interval; 0: all */
+    bool check;           /* QUARRY_CHECK=1, and not the above, which finds more */
+    uint64_t sample_ms;   /* QUARRY_SAMPLE, likewise; QY_SAMPLE_ALL; 0: off */
     char cma[32];         /* QUARRY_CMA, not read yet; "": not set */
 };
 void qy_malloc_read_settings(struct qy_malloc_settings *settings);
-/** Bytes, or with K, M, G, T; what is no such size ends the program. */
-uint64_t qy_malloc_parse_bytes(const char *name, const char *value);
 /** "quarry: NAME=VALUE: expected", and the program ends with 125. */
 _Noreturn void qy_malloc_refuse(const char *name, const char *value, const char *expected);
 /** What only one of the libraries has: NULL in the other, without a search when it is loaded. */

@@ -1,11 +1,9 @@
 /*
  * run.c - `quarry run`: a program on Quarry, and its memory at the end
  */
+#include "../malloc/settings.h"
 #include "tool.h"
 
-#include <quarry/cma.h>
-
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -18,8 +16,6 @@
 #define LIBRARY "libquarry-malloc.so"
 /** The same, with the memory that regions need. */
 #define WHOLE_LIBRARY "libquarry-whole.so"
-/** A day. */
-#define MOST_SAMPLE_MS 86400000u
 
 enum {
     KEY_LIMIT = 256,
@@ -39,36 +35,10 @@ struct request {
     char **argv; /* NULL: not given */
 };
 
-/** "512M" in bytes, as QUARRY_LIMIT is read. False: it is not a size. */
-static bool read_size(const char *text, uint64_t *size)
+static bool read_region(const char *value, uint64_t *bytes)
 {
-    static const char units[] = "KMGT";
-    char *end;
-    errno = 0;
-    *size = strtoull(text, &end, 10);
-    if (errno != 0 || *text < '0' || *text > '9')
-        return false;
-    if (*end == '\0')
-        return true;
-    const char *unit = strchr(units, *end & ~0x20);
-    if (unit == NULL || *unit == '\0' || end[1] != '\0')
-        return false;
-    unsigned shift = 10 * (unsigned)(unit - units + 1);
-    bool fits = *size <= UINT64_MAX >> shift;
-    *size <<= shift;
-    return fits;
-}
-
-/** SIZE[,POLICY], in bytes. False: it is no such thing. */
-static bool read_region(const char *text, uint64_t *bytes)
-{
-    char size[24];
-    size_t length = strcspn(text, ",");
-    snprintf(size, sizeof(size), "%.*s", (int)length, text);
-    bool has_policy = text[length] == '\0';
-    for (uint64_t policy = 0; !has_policy && policy <= QY_CMA_GUARANTEED; policy++)
-        has_policy = strcmp(text + length + 1, qy_policy_name(policy)) == 0;
-    return length < sizeof(size) && has_policy && read_size(size, bytes);
+    enum qy_cma_policy policy;
+    return qy_setting_region(value, bytes, &policy);
 }
 
 static error_t parse(int key, char *argument, struct argp_state *state)
@@ -77,7 +47,7 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     uint64_t size = 0;
     switch (key) {
     case KEY_LIMIT:
-        if (!read_size(argument, &size) || size == 0)
+        if (!qy_setting_bytes(argument, &size) || size == 0)
             argp_failure(state, EXIT_RUN_FAILED, 0, "--limit: '%s' is no size such as 512M or 2G",
                          argument);
         snprintf(request->limit, sizeof(request->limit), "%" PRIu64, size);
@@ -161,59 +131,29 @@ static int check_library(const char *name, char path[PATH_MAX])
     return EXIT_OK;
 }
 
-static bool is_size(const char *value)
-{
-    uint64_t size;
-    return read_size(value, &size);
-}
-
-static bool is_switch(const char *value)
-{
-    return strcmp(value, "0") == 0 || strcmp(value, "1") == 0;
-}
-
-static bool is_region(const char *value)
-{
-    uint64_t size;
-    return read_region(value, &size);
-}
-
-/** As face/malloc/init.c reads it. */
-static bool is_interval(const char *value)
-{
-    char *end;
-    if (strcmp(value, "all") == 0 || strcmp(value, "0") == 0)
-        return true;
-    unsigned long long milliseconds = strtoull(value, &end, 10);
-    return isdigit((unsigned char)*value) && *end == '\0' && milliseconds > 0 &&
-           milliseconds <= MOST_SAMPLE_MS;
-}
-
 /** The program reads them at its first malloc, which may never come. @library: that it gets. */
 static int check_environment(const struct request *request, const char *library)
 {
     const struct {
         const char *name, *expected;
-        bool (*is_good)(const char *value);
+        bool (*read)(const char *value, uint64_t *number);
         bool is_replaced; /* by an option */
     } settings[] = {
-        {"QUARRY_LIMIT", "a number of bytes, such as 65536, 512M or 2G", is_size,
-         request->limit[0] != '\0'},
-        {"QUARRY_CMA", "a size, such as 64M, or with a policy 64M,eager", is_region,
-         request->cma[0] != '\0'},
-        {"QUARRY_CHECK", "0 or 1", is_switch, request->check},
-        {"QUARRY_HARDEN", "0 or 1", is_switch, request->harden},
-        {"QUARRY_SAMPLE", "milliseconds between two samples, such as 100, or all", is_interval,
-         false},
+        {"QUARRY_LIMIT", QY_EXPECTED_BYTES, qy_setting_bytes, request->limit[0] != '\0'},
+        {"QUARRY_CMA", QY_EXPECTED_REGION, read_region, request->cma[0] != '\0'},
+        {"QUARRY_CHECK", QY_EXPECTED_SWITCH, qy_setting_switch, request->check},
+        {"QUARRY_HARDEN", QY_EXPECTED_SWITCH, qy_setting_switch, request->harden},
+        {"QUARRY_SAMPLE", QY_EXPECTED_INTERVAL, qy_setting_interval, false},
     };
     for (size_t s = 0; s < sizeof(settings) / sizeof(settings[0]); s++) {
         const char *value = getenv(settings[s].name);
         bool counts = value != NULL && *value != '\0' && !settings[s].is_replaced;
-        if (counts && !settings[s].is_good(value)) {
+        uint64_t number;
+        if (counts && !settings[s].read(value, &number)) {
             complain("%s=%s: expected %s", settings[s].name, value, settings[s].expected);
             return EXIT_RUN_FAILED;
         }
-        if (counts && settings[s].is_good == is_region && !library_is(library, WHOLE_LIBRARY)) {
+        if (counts && settings[s].read == read_region && !library_is(library, WHOLE_LIBRARY)) {
             complain("%s=%s: " WHOLE_LIBRARY " can do that, which --cma takes", settings[s].name,
                      value);
             return EXIT_RUN_FAILED;
