@@ -32,7 +32,7 @@
 #define PARTS 8
 /** A slot that makes slow calls looks at the clock so often in an interval. */
 #define LEAST_LOOKS 16
-/** So long, and doubled so often, the interval's end is still to come. */
+/** Of an interval so long, doubled for each part, the end is a time that a clock can still show. */
 #define LONGEST_NS (UINT64_MAX >> (PARTS + 2))
 
 uint64_t qy_sample_draw(struct qy_sampling *sampling)
@@ -79,17 +79,20 @@ static bool open_gate(struct qy_mm *mm, struct qy_cpu *cpu)
     return true;
 }
 
-/** It is time. Who asks often asks less often from now on, but not so that it would matter. */
-static bool is_due(const struct qy_sampling *sampling, struct qy_cpu *cpu, uint64_t now)
+/** The slot looks at the clock now. Who does often does less often from now on, but not so that it
+ *  would matter. */
+static void pace(const struct qy_sampling *sampling, struct qy_cpu *cpu, uint64_t now)
 {
-    if (sampling->interval_ns == 0)
-        return true;
-    if (cpu != NULL) {
-        bool often = now - cpu->looked_ns < sampling->interval_ns / LEAST_LOOKS;
-        cpu->looks_every = (uint8_t)(often ? cpu->looks_every << 1 | 1 : cpu->looks_every >> 1);
-        cpu->looks_in = cpu->looks_every;
-        cpu->looked_ns = now;
-    }
+    if (cpu == NULL || sampling->interval_ns == 0)
+        return;
+    bool often = now - cpu->looked_ns < sampling->interval_ns / LEAST_LOOKS;
+    cpu->looks_every = (uint8_t)(often ? cpu->looks_every << 1 | 1 : cpu->looks_every >> 1);
+    cpu->looks_in = cpu->looks_every;
+    cpu->looked_ns = now;
+}
+
+static bool is_due(const struct qy_sampling *sampling, uint64_t now)
+{
     return now >= atomic_load_explicit(&sampling->next_ns, memory_order_relaxed);
 }
 
@@ -98,14 +101,16 @@ void qy_sample_soon(struct qy_mm *mm)
     struct qy_cpu *cpu = qy_port_cpu(mm, mm->port_index);
     if (mm->sampling.interval_ns == 0 || !qy_sample_asks(mm))
         return;
-    if (is_due(&mm->sampling, cpu, qy_port_clock_ns()))
+    uint64_t now = qy_port_clock_ns();
+    pace(&mm->sampling, cpu, now);
+    if (is_due(&mm->sampling, now))
         close_gate(cpu);
     else
         open_gate(mm, cpu);
 }
 
-/** Of those who find that it is time this is the one who samples. */
-static bool is_first(struct qy_sampling *sampling, const struct qy_sample_pool *pool, uint64_t now)
+/** The sample is this caller's, and the next one's time is set. False: somebody else was faster. */
+static bool take_turn(struct qy_sampling *sampling, const struct qy_sample_pool *pool, uint64_t now)
 {
     uint64_t due = atomic_load_explicit(&sampling->next_ns, memory_order_relaxed);
     uint64_t parts = pool != NULL ? sampling->nr_live * PARTS / pool->nr_slots : 0;
@@ -189,7 +194,8 @@ void *qy_sample(struct qy_mm *mm, size_t bytes, size_t align, qy_gfp_t gfp)
     struct qy_cpu *cpu = qy_port_cpu(mm, mm->port_index);
     uint64_t now = qy_port_clock_ns();
     bool was_closed = open_gate(mm, cpu), always = sampling->interval_ns == 0;
-    if (!is_due(sampling, cpu, now))
+    pace(sampling, cpu, now);
+    if (!is_due(sampling, now))
         return NULL;
     if (bytes > QY_PAGE_BYTES || align > QY_PAGE_BYTES || !(gfp & QY_GFP_DIRECT_RECLAIM) ||
         (!was_closed && !always && (qy_sample_draw(sampling) & 1))) {
@@ -197,7 +203,7 @@ void *qy_sample(struct qy_mm *mm, size_t bytes, size_t align, qy_gfp_t gfp)
         return NULL;
     }
     struct qy_sample_pool *pool = atomic_load_explicit(&sampling->pool, memory_order_acquire);
-    if (!is_first(sampling, pool, now))
+    if (!take_turn(sampling, pool, now))
         return NULL;
     if (pool == NULL)
         pool = make_pool(mm);
