@@ -64,8 +64,10 @@ static _Atomic uint64_t unused = UINT64_MAX; /* the least that was free and not 
 static uint64_t idle_after;                  /* in caches, after they were last emptied */
 static _Atomic bool deciding;
 
+/** In frames. */
 struct held {
-    uint64_t used, backed;
+    uint64_t used;
+    uint64_t backed; /* free and not given back; large runs that all slots share are free here */
 };
 
 static struct held look(const struct qy_mm *mm)
@@ -217,7 +219,7 @@ void qy_malloc_decay_in_child(void)
     atomic_store(&deciding, false);
 }
 
-void qy_malloc_decay_note(struct qy_mm *mm)
+void qy_malloc_decay_taken(struct qy_mm *mm)
 {
     struct held held = look(mm);
     note_unused(held.backed);

@@ -42,7 +42,7 @@ static void *kmalloc(size_t bytes, qy_gfp_t gfp)
     struct qy_mm *mm = qy_malloc_enter();
     void *block = mm != NULL ? qy_kmalloc_slow(mm, bytes, gfp) : NULL;
     if (bytes > QY_KMALLOC_LARGEST && block != NULL)
-        qy_malloc_decay_note(mm);
+        qy_malloc_decay_taken(mm);
     qy_malloc_note(mm, block);
     qy_malloc_tell(mm);
     qy_malloc_leave();

@@ -129,7 +129,7 @@ void qy_malloc_decay(struct qy_mm *mm);
 void qy_malloc_decay_resized(struct qy_mm *mm);
 /** Much was taken: what is free now is not what nobody uses, or it is no use, and goes back. Called
  *  off the fast path. */
-void qy_malloc_decay_note(struct qy_mm *mm);
+void qy_malloc_decay_taken(struct qy_mm *mm);
 /** After a fork: the thread that was deciding may be none of the child's. */
 void qy_malloc_decay_in_child(void);
 
