@@ -34,7 +34,7 @@ static void take_memory(struct argp_state *state, const char *argument, size_t *
         argp_failure(state, EXIT_USAGE, 0, "--memory: '%s' is no number from 1 on", argument);
 }
 
-/** An empty $(pidof ...) is no wish to see this machine, which has one memory. */
+/** This machine has to be asked for: an empty $(pidof ...) is no wish to see it. */
 static void check(struct argp_state *state, const struct whose *whose)
 {
     if (whose->host && whose->pid != 0)

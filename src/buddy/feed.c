@@ -63,7 +63,7 @@ static bool walk_word(struct hole *hole, uint64_t word, uint64_t at, uint64_t le
     return false;
 }
 
-/** The topmost that is long enough, or its end; none, or none near the top, has no frames. */
+/** The topmost that is long enough, or @most frames at its end. No frames: none near the top is. */
 static struct hole find_locked(const struct qy_mm *mm, const struct qy_zone *zone, uint64_t least,
                                uint64_t most)
 {

@@ -115,7 +115,7 @@ static uint32_t largest_block(const struct qy_zone *zone, unsigned migratetype)
     return zone->list[migratetype][31 - __builtin_clz(lists)].first;
 }
 
-/** May a pageblock be taken over? A whole one, or one more than half free; those who cannot
+/** May a pageblock be taken over? One of which half is free, or more; those who cannot
  *  move take any that has a large block, so that they spoil few (Linux:
  *  can_steal_fallback). */
 static bool worth_taking_over(const struct qy_pageblock *pb, enum qy_migratetype migratetype)

@@ -24,7 +24,8 @@
  * LOCKS   (c) cache->lock for slots, red bytes and reach, across the port's calls. Who allocates
  *         does not wait for it; who explains an access takes none.
  *
- * COST    Four system calls and a fault or two for a block and its free.
+ * COST    Five system calls, two of which ask who the thread is, and a fault or two for a block and
+ *         its free.
  */
 #include "slab/sampled.h"
 
@@ -288,7 +289,7 @@ size_t qy_sampled_bytes(struct qy_kmem_cache *cache, const void *block)
     return bytes;
 }
 
-/** The slot on whose page or guard an address lies; NULL: it was never used. */
+/** The slot whose page, or guard behind it, this frame is; NULL: it was never used. */
 static const struct qy_sample_slot *slot_at(const struct qy_mm *mm,
                                             const struct qy_sample_pool *pool, uint64_t index)
 {
