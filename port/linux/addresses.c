@@ -19,10 +19,13 @@
  *
  * LOCKS   none: a place in the table is taken by an exchange, and its start is written before its
  *         end. Who looks for a window shows first what it would take and then looks at the others':
- *         of two that want the same one, one sees the other at least.
+ *         of two that want the same one, one sees the other at least. Once nothing overlaps it, it
+ *         is OWNED, and its owner's alone to release. A window that was reserved is forgotten
+ *         before it is unmapped: until then nobody else can be given its addresses.
  *
- * COST    Four system calls a window. In a process that nobody forked, qy_port_inherited() is a
- *         load.
+ * COST    Two system calls for a window that is found, four for one that is reserved and released.
+ *         In a process that is no child of a fork, or of a parent without such memories,
+ *         qy_port_inherited() is a load.
  */
 #define _GNU_SOURCE
 #include "linux.h"
@@ -38,17 +41,18 @@
 #define LOWEST_WINDOW UINT64_C(0x100000000000)
 #define WINDOW_STEPS 65536
 #define WINDOW_STEP (UINT64_C(1) << 30)
-#if defined(__SANITIZE_THREAD__)
-#define TRIES 0 /* it has shadow for few ranges of addresses: the kernel knows which are left */
-#else
-#define TRIES 16
-#endif
+/** The thread sanitizer has shadow for few ranges of addresses: the kernel knows which are left. */
+#define TRIES (QY_PORT_TSAN ? 0 : 16)
+/** Ranges that the system offers before one is free of windows. */
+#define RESERVE_TRIES 8
 
-#define MOST 256
-
+/** Windows of a process, and of those it was forked from: 32 KiB, of which few are touched. */
+#define MOST 1024
+/** What a window is. */
 #define RESERVED 1u  /* mapped without access as a whole */
 #define LENDS 2u     /* the frames can be lent: a child may not use what is in it */
 #define INHERITED 4u /* it was such a one of the parent's */
+#define OWNED 8u     /* somebody has it, and does not only try */
 
 static struct place {
     _Atomic bool used;
@@ -66,12 +70,12 @@ static bool overlaps(const struct place *place, uintptr_t start, uintptr_t end)
     return start < atomic_load(&place->end) && end > atomic_load(&place->start);
 }
 
-/** The next place, if it is one, that has such a flag and holds an address of [start, end). */
-static struct place *next_in(struct place *place, unsigned flag, uintptr_t start, uintptr_t end)
+/** The next place that has these flags and meets [start, end); NULL: there is none. */
+static struct place *next_in(struct place *place, unsigned flags, uintptr_t start, uintptr_t end)
 {
     const struct place *behind = places + atomic_load(&nr_places);
     for (place = place != NULL ? place + 1 : places; place < behind; place++)
-        if ((atomic_load(&place->flags) & flag) == flag && overlaps(place, start, end))
+        if ((atomic_load(&place->flags) & flags) == flags && overlaps(place, start, end))
             return place;
     return NULL;
 }
@@ -115,10 +119,10 @@ static uint64_t draw(void)
 {
     static _Atomic uint64_t drawn;
     const void *random = (const void *)getauxval(AT_RANDOM); /* NOLINT */
-    uint64_t number = 0;
+    uint64_t seed = 0, number = (uintptr_t)&drawn; /* another copy of the library draws others */
     if (random != NULL)
-        __builtin_memcpy(&number, random, sizeof(number)); /* at any address */
-    number += (atomic_fetch_add(&drawn, 1) + 1) * UINT64_C(0x9e3779b97f4a7c15);
+        __builtin_memcpy(&seed, random, sizeof(seed)); /* at any address */
+    number += seed + (atomic_fetch_add(&drawn, 1) + 1) * UINT64_C(0x9e3779b97f4a7c15);
     number = (number ^ (number >> 32)) * UINT64_C(0xd6e8feb86659fd93);
     return number ^ (number >> 32);
 }
@@ -141,6 +145,7 @@ int qy_linux_window_find(struct qy_linux_window *window, size_t bytes)
         if (place == NULL)
             return -ENOMEM;
         if (is_alone(place) && is_vacant(start) && is_vacant(start + bytes - QY_PAGE_BYTES)) {
+            atomic_fetch_or(&place->flags, OWNED);
             *window = (struct qy_linux_window){start, bytes};
             return 0;
         }
@@ -165,41 +170,50 @@ static char *reserve(size_t bytes, size_t align)
     return start;
 }
 
-/** What the system gave lay where a window of the parent's is not mapped in this child. */
-static void forget_inherited(const char *start, size_t bytes)
+/** Where no window lies: the system knows nothing of what is not mapped in one. What it offers
+ *  there is held until it has offered another range. NULL: there is none. */
+static char *reserve_alone(size_t bytes, size_t align)
 {
-    struct place *place = NULL;
-    while ((place = next_in(place, INHERITED, (uintptr_t)start, (uintptr_t)start + bytes)) != NULL)
-        forget(place);
+    char *offered[RESERVE_TRIES], *start = NULL;
+    unsigned tries = 0;
+    while (tries < RESERVE_TRIES && (offered[tries] = reserve(bytes, align)) != NULL) {
+        struct place *place = show_place(offered[tries], bytes, RESERVED);
+        if (place != NULL && is_alone(place)) {
+            atomic_fetch_or(&place->flags, OWNED);
+            start = offered[tries];
+            break;
+        }
+        if (place != NULL)
+            forget(place);
+        tries++;
+    }
+    while (tries-- > 0)
+        munmap(offered[tries], bytes);
+    return start;
 }
 
 int qy_linux_window_reserve(struct qy_linux_window *window, size_t bytes, size_t least)
 {
     for (; bytes >= least; bytes /= 2) {
-        char *start =
-            reserve(bytes, bytes > WINDOW_STEP ? WINDOW_STEP : QY_SECTION_FRAMES * QY_PAGE_BYTES);
-        if (start == NULL)
-            continue;
-        forget_inherited(start, bytes);
-        if (show_place(start, bytes, RESERVED) == NULL) {
-            munmap(start, bytes);
-            return -ENOMEM;
+        size_t align = bytes > WINDOW_STEP ? WINDOW_STEP : QY_SECTION_FRAMES * QY_PAGE_BYTES;
+        char *start = reserve_alone(bytes, align);
+        if (start != NULL) {
+            *window = (struct qy_linux_window){start, bytes};
+            return 0;
         }
-        *window = (struct qy_linux_window){start, bytes};
-        return 0;
     }
     return -ENOMEM;
 }
 
 bool qy_linux_window_is_reserved(const char *address)
 {
-    return next_in(NULL, RESERVED, (uintptr_t)address, (uintptr_t)address + 1) != NULL;
+    return next_in(NULL, RESERVED | OWNED, (uintptr_t)address, (uintptr_t)address + 1) != NULL;
 }
 
 static struct place *starting_at(const char *start)
 {
     struct place *place = NULL;
-    while ((place = next_in(place, 0, (uintptr_t)start, (uintptr_t)start + 1)) != NULL)
+    while ((place = next_in(place, OWNED, (uintptr_t)start, (uintptr_t)start + 1)) != NULL)
         if (atomic_load(&place->start) == (uintptr_t)start)
             break;
     return place;
@@ -210,9 +224,10 @@ void qy_linux_window_release(const struct qy_linux_window *window)
     struct place *place = starting_at(window->start);
     if (place == NULL)
         return;
-    if (atomic_load(&place->flags) & RESERVED)
-        munmap(window->start, window->bytes);
+    bool reserved = atomic_load(&place->flags) & RESERVED;
     forget(place);
+    if (reserved)
+        munmap(window->start, window->bytes);
 }
 
 /* ---- fork ---- */

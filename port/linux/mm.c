@@ -121,8 +121,9 @@ static struct qy_mm *create_in(const struct qy_linux_window *window, uint64_t wa
         qy_error_set(error, shared, "no memfd for a span of bytes: ", span, "");
     else if (options->fixed && qy_port_commit(NULL, frames, span) != 0)
         qy_error_set(error, -ENOMEM, "no memory for a fixed span of bytes: ", span, "");
-    else if ((mm = qy_boot(&map, &core, error)) == NULL && options->fixed)
-        munmap(frames, span);
+    else if ((mm = qy_boot(&map, &core, error)) == NULL && options->fixed &&
+             !qy_linux_window_is_reserved(frames))
+        munmap(frames, span); /* else with its window, of which nobody gets a part before */
     if (mm == NULL)
         qy_linux_unshare(frames);
     if (mm == NULL)

@@ -7,6 +7,7 @@
 
 #include "buddy/alloc.h"
 #include "buddy/buddy.h"
+#include "../../port/linux/linux.h"
 #include "memory/mm.h"
 
 #include <quarry/buddy.h>
@@ -191,6 +192,44 @@ static void windows_are_apart(void **state)
         qy_linux_mm_destroy(mm);
     }
     qy_linux_mm_destroy(wide);
+}
+
+#define OTHERS 4
+
+static void *reserve_and_release(void *unused)
+{
+    struct qy_linux_window window;
+    for (unsigned i = 0; i < 5000; i++)
+        if (qy_linux_window_reserve(&window, 4 * MIB, 4 * MIB) == 0) {
+            assert_true(qy_linux_window_is_reserved(window.start));
+            qy_linux_window_release(&window);
+        }
+    return unused;
+}
+
+/* Wrong if it failed: the end of one window would be taken for that of another thread's, which the
+ * system has just been given the same addresses: it would be unmapped, or never be known to end. */
+static void windows_come_and_go_side_by_side(void **state)
+{
+    pthread_t threads[OTHERS];
+    struct qy_linux_window windows[1024];
+    unsigned count = 0, again = 0;
+    (void)state;
+    while (count < COUNT_OF(windows) &&
+           qy_linux_window_reserve(&windows[count], 4 * MIB, 4 * MIB) == 0)
+        count++;
+    assert_in_range(count, 1000, COUNT_OF(windows)); /* as many as there can be */
+    for (unsigned i = 0; i < count; i++)
+        qy_linux_window_release(&windows[i]);
+    for (unsigned i = 0; i < OTHERS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, reserve_and_release, NULL), 0);
+    for (unsigned i = 0; i < OTHERS; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    while (again < count && qy_linux_window_reserve(&windows[again], 4 * MIB, 4 * MIB) == 0)
+        again++;
+    assert_int_equal(again, count);
+    for (unsigned i = 0; i < count; i++)
+        qy_linux_window_release(&windows[i]);
 }
 
 static unsigned nr_mappings(void)
@@ -494,6 +533,7 @@ int main(void)
         cmocka_unit_test(a_limit_is_kept_and_used_again_and_again),
         cmocka_unit_test(instances_come_and_go),
         cmocka_unit_test(windows_are_apart),
+        cmocka_unit_test(windows_come_and_go_side_by_side),
         cmocka_unit_test(what_cannot_be_made_leaves_all_as_it_was),
         cmocka_unit_test(a_limit_that_is_too_low_is_told_the_least),
         cmocka_unit_test(options_that_make_no_sense),
