@@ -9,11 +9,12 @@
  *         so the slot is suspended: nobody waits for it or touches it until the handler returns,
  *         in either process. In a slow half this thread may hold a lock, and nothing can be waited
  *         for: the interrupted call is finished in both processes after the handler returns,
- *         and what other threads held at that instant stays as it is in the child.
+ *         and what other threads held at that instant stays as it is in the child. Signals wait
+ *         from the first handler here to the last, so that no fork comes within another.
  *
  * LOCKS   all of them, in rank order.
  *
- * COST    A heavy barrier and some fifty lock pairs a fork.
+ * COST    A heavy barrier, two system calls and some fifty lock pairs a fork.
  */
 #define _GNU_SOURCE
 #include "malloc.h"
@@ -21,9 +22,14 @@
 #include "../../port/linux/linux.h"
 
 #include <pthread.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
-/** This thread was inside: in a slow half, or between two instructions of a fast path. */
-static _Thread_local bool in_slow_half, in_fast_half;
+/* Of this thread's fork, from its first handler to its last; no other one can come in between. */
+static _Thread_local bool in_slow_half; /* a signal handler forks, and has interrupted one */
+static _Thread_local bool in_fast_half; /* or has interrupted this */
+static _Thread_local uint64_t blocked;  /* signals that were blocked before */
 
 /** Every lock after cpus_lock, in rank order. */
 static void for_each_lock(struct qy_mm *mm, void (*work)(struct qy_lock *))
@@ -58,8 +64,21 @@ static void reset(struct qy_lock *lock)
     atomic_store(&lock->word, 0);
 }
 
+/** In the kernel's set of signals. */
+#define BIT(signal) (UINT64_C(1) << ((signal)-1))
+/** All but those that a fault raises. */
+#define MAY_WAIT (~(BIT(SIGILL) | BIT(SIGTRAP) | BIT(SIGBUS) | BIT(SIGFPE) | BIT(SIGSEGV)))
+
+static void set_blocked(uint64_t signals, uint64_t *before)
+{
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &signals, before, sizeof(signals));
+}
+
 static void before(void)
 {
+    uint64_t own;
+    set_blocked(MAY_WAIT, &own); /* a handler that forked now would wait for this fork's locks */
+    blocked = own;
     struct qy_mm *mm = qy_malloc_get_mm();
     in_slow_half = qy_malloc_depth != 0 || mm == NULL;
     if (in_slow_half)
@@ -72,11 +91,12 @@ static void before(void)
 static void in_parent(void)
 {
     struct qy_mm *mm = qy_malloc_get_mm();
-    if (in_slow_half)
-        return;
-    for_each_lock(mm, release);
-    qy_cpu_resume(&qy_malloc_cpu, in_fast_half);
-    qy_slots_resume(mm);
+    if (!in_slow_half) {
+        for_each_lock(mm, release);
+        qy_cpu_resume(&qy_malloc_cpu, in_fast_half);
+        qy_slots_resume(mm);
+    }
+    set_blocked(blocked, NULL);
 }
 
 static void reset_all(struct qy_mm *mm)
@@ -98,6 +118,7 @@ static void in_child(void)
     if (mm != NULL && !in_slow_half)
         reset_all(mm);
     qy_malloc_report_in_child();
+    set_blocked(blocked, NULL);
 }
 
 /** The start files, which are left out, would have it: whose handlers go when a library is

@@ -10,7 +10,7 @@
  *           owner                            drainer (holds cpus_lock)
  *           busy = 1                         stop = 1, limits = 0
  *           light barrier                    heavy barrier
- *           limits != 0 ? work : slow path   wait until busy == 0
+ *           limits != 0 ? work : slow path   wait until busy != 1
  *           busy = 0                         work; limits back; stop = 0
  *
  *         "Limits" are the bounds that the fast paths compare against anyway: how large a
@@ -32,7 +32,7 @@
  *         C2  A slot on mm->cpus has limits of 0 exactly while stop is set.
  *
  * LOCKS   (o) the owner, or the drainer of a stopped slot; (p) mm->cpus_lock.
- *         cpus_lock is never taken while busy.
+ *         cpus_lock is never taken while busy is 1.
  */
 #ifndef QY_BASE_PERCPU_H
 #define QY_BASE_PERCPU_H
@@ -89,7 +89,8 @@ struct qy_cpu {
                                      asks is led to the slow halves; written by (p) */
     struct qy_kept *kept;             /* (o) freed runs of pages */
     struct qy_kept_stack *last_stack; /* (o) the stack of last_tag: slab/runs.h */
-    bool alone;                       /* (o) no other thread frees runs: R4 in slab/kept.h */
+    bool alone;                       /* (o) no other thread frees runs, cleared by (p): R4 in
+                                         slab/kept.h */
     uint8_t last_tag;                 /* (o) of the run freed last; 0: none */
     bool led_astray;                  /* ready_bytes is always 0: mm->tags_of_slots */
     uint8_t give_type, give_zone;     /* (o) of the last pageblock that a frame was given to */
