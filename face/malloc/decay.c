@@ -160,7 +160,8 @@ static void exchange(struct qy_mm *mm, const struct held *held)
     uint64_t all = held->used + held->backed;
     uint64_t spare = LEAST_SPARE + held->used / SPARE_PART;
     uint64_t less = held->backed > spare ? held->backed - spare : 0, left = all / MOST_PART;
-    less = qy_least(qy_least(less, all - most), left > exchanged ? left - exchanged : 0);
+    less = qy_least(less, all > most ? all - most : 0);
+    less = qy_least(less, left > exchanged ? left - exchanged : 0);
     if (less > 0) {
         qy_run_depot_drain(mm);
         uint64_t gone = qy_mm_trim(mm, held->backed - less);

@@ -50,7 +50,7 @@ struct qy_malloc_settings {
     uint64_t limit_bytes; /* QUARRY_LIMIT: bytes, or with K, M, G, T */
     bool harden;          /* QUARRY_HARDEN=1 */
     bool check;           /* QUARRY_CHECK=1, and not the above, which finds more */
-    uint64_t sample_ms;   /* QUARRY_SAMPLE, likewise; QY_SAMPLE_ALL; 0: off */
+    uint64_t sample_ms;   /* QUARRY_SAMPLE, likewise: milliseconds, or QY_SAMPLE_ALL; 0: off */
     char cma[32];         /* QUARRY_CMA, not read yet; "": not set */
 };
 void qy_malloc_read_settings(struct qy_malloc_settings *settings);
@@ -127,8 +127,8 @@ void qy_malloc_decay(struct qy_mm *mm);
 /** The same after a realloc to a large size: what it holds is no growth that a malloc would have to
  *  make up for. */
 void qy_malloc_decay_resized(struct qy_mm *mm);
-/** Much was taken: what is free now is not what nobody uses, or it is no use, and goes back. Called
- *  off the fast path. */
+/** A large block was taken: note how little is free now; if more is held than ever, free pieces
+ *  that did not do for it go back. Called off the fast path. */
 void qy_malloc_decay_taken(struct qy_mm *mm);
 /** After a fork: the thread that was deciding may be none of the child's. */
 void qy_malloc_decay_in_child(void);

@@ -1,8 +1,8 @@
 /*
  * settings.c - how a value of QUARRY_* is read
  *
- * WHAT    Without what could allocate, or needs a C library that has started: the first malloc may
- *         come before that.
+ * WHAT    Values are read without what could allocate, or needs a C library that has started: the
+ *         first malloc may come before that.
  *
  * RULES   none.
  *

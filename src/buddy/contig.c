@@ -215,8 +215,9 @@ static qy_pfn_t find_behind_last_locked(struct qy_mm *mm, struct qy_zone *zone,
 }
 
 /** A run at the start of a pageblock that is wholly free: it goes down from there to where the free
- *  frames of this kind begin. What follows is laid behind it, over the borders of pageblocks; else
- *  each would keep a rest that is too short for a run. */
+ *  frames of this migratetype begin, MOST_SLIDE pageblocks at most; of each one frame says whether
+ *  they have memory, as here, or not. What follows is laid behind it, over the borders of
+ *  pageblocks; else each would keep a rest that is too short for a run. */
 static qy_pfn_t slide_locked(const struct qy_mm *mm, const struct qy_zone *zone, uint32_t block,
                              qy_pfn_t pfn)
 {
