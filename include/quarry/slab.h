@@ -48,7 +48,8 @@ QY_API QY_MUST_CHECK struct qy_kmem_cache *qy_kmem_cache_create(struct qy_mm *mm
 
 /**
  * Destroy a cache. Returns 0, or -EBUSY while objects are live: then nothing changed and
- * *live (may be NULL) says how many. Of a cache that was destroyed before it reports a fault (S5)
+ * *live (may be NULL) says how many; 0: a signal handler that forks has just interrupted a thread
+ * that has some in its slot. Of a cache that was destroyed before it reports a fault (S5)
  * and returns -EINVAL, as long as nothing else lies there. No other call on this cache may run
  * meanwhile.
  */

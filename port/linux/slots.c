@@ -208,7 +208,9 @@ void qy_linux_slots_after_fork(struct qy_mm *mm)
             continue;
         qy_list_remove(link);
         mm->nr_cpus--;
-        if (!qy_cpu_is_suspended(cpu)) /* what lies in one is nobody's for good */
+        if (qy_cpu_is_suspended(cpu))
+            qy_slot_abandon(mm, cpu);
+        else
             qy_slot_empty(mm, cpu);
         put_block(&instances[mm->port_index], cpu, NULL);
     }

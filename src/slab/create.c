@@ -287,17 +287,22 @@ struct qy_kmem_cache *qy_cache_make_class(struct qy_mm *mm, unsigned tag, const 
 /* ---- empty and destroy ---- */
 
 /** Empty a cache's magazines in every slot, and its depot. cpus_lock held, slots stopped. */
-static void drain_stopped(struct qy_mm *mm, struct qy_kmem_cache *cache)
+/** False: a slot that is suspended still has magazines of the cache. */
+static bool drain_stopped(struct qy_mm *mm, struct qy_kmem_cache *cache)
 {
+    bool all = true;
     qy_checked_drain(cache);
     if (cache->places == 0)
-        return;
+        return true;
     qy_list_for_each (link, &mm->cpus) {
         struct qy_cpu *cpu = qy_list_entry(link, struct qy_cpu, link);
         if (!qy_cpu_is_suspended(cpu))
             qy_magazine_drain(cpu, cache);
+        else
+            all = all && !qy_magazine_has_any(cpu, cache);
     }
     qy_depot_drain(cache, NULL);
+    return all;
 }
 
 static size_t count_live(struct qy_kmem_cache *cache)
@@ -328,11 +333,11 @@ int qy_kmem_cache_destroy(struct qy_kmem_cache *cache, size_t *live)
                                                       .note = "it is no cache any more"});
     struct qy_kmem_cache *caches = mm->cache_of[TAG_OF_CACHES];
     qy_slots_stop(mm);
-    drain_stopped(mm, cache);
+    bool busy = !drain_stopped(mm, cache) || cache->tag < mm->kmalloc_end; /* those are for ever */
     qy_lock(&mm->chain_lock);
     size_t still = count_live(cache);
-    bool permanent = cache->tag < mm->kmalloc_end;
-    if (still == 0 && !permanent) {
+    busy = busy || still != 0;
+    if (!busy) {
         qy_list_remove(&cache->chain);
         mm->cache_of[cache->tag] = NULL;
     }
@@ -340,7 +345,7 @@ int qy_kmem_cache_destroy(struct qy_kmem_cache *cache, size_t *live)
     qy_slots_resume(mm);
     if (live != NULL)
         *live = still;
-    if (still != 0 || permanent)
+    if (busy)
         return -QY_EBUSY;
     qy_slab_release(cache, NULL, 0);
     qy_kmem_cache_free(caches, cache);

@@ -344,6 +344,20 @@ static void drain_list(struct qy_kmem_cache *cache, struct qy_cpu *cpu, void **f
     }
 }
 
+/** Of what a slot has of a cache nothing is left to be counted. */
+static void forget(struct qy_kmem_cache *cache, struct qy_depot *own)
+{
+    if (own->extra != 0)
+        atomic_fetch_sub(&cache->mm->extra_bytes, own->extra * magazine_bytes(cache));
+    *own = (struct qy_depot){.full = NULL};
+}
+
+bool qy_magazine_has_any(const struct qy_cpu *cpu, const struct qy_kmem_cache *cache)
+{
+    const struct qy_depot *own = &cpu->depot[cache->tag];
+    return loaded(cpu, cache->tag) || own->full != NULL || own->extra != 0;
+}
+
 void qy_magazine_drain(struct qy_cpu *cpu, struct qy_kmem_cache *cache)
 {
     struct qy_depot *own = &cpu->depot[cache->tag];
@@ -356,10 +370,14 @@ void qy_magazine_drain(struct qy_cpu *cpu, struct qy_kmem_cache *cache)
         free_magazine(cache->mm, cpu, magazine);
     }
     void **full = own->full;
-    if (own->extra != 0)
-        atomic_fetch_sub(&cache->mm->extra_bytes, own->extra * magazine_bytes(cache));
-    *own = (struct qy_depot){.full = NULL};
+    forget(cache, own);
     drain_list(cache, cpu, full);
+}
+
+void qy_magazine_abandon(struct qy_cpu *cpu, struct qy_kmem_cache *cache)
+{
+    cpu->top[cache->tag] = QY_NO_MAGAZINE;
+    forget(cache, &cpu->depot[cache->tag]);
 }
 
 static void free_magazines(struct qy_mm *mm, struct qy_cpu *cpu, void **magazine)

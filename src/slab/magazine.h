@@ -83,13 +83,19 @@ static inline bool qy_magazine_push(struct qy_cpu *cpu, uint64_t tag, void *obje
 void *qy_magazine_refill(struct qy_cpu *cpu, struct qy_kmem_cache *cache);
 int qy_magazine_flush(struct qy_cpu *cpu, struct qy_kmem_cache *cache, void *object);
 
+/** Has the slot a magazine of this cache, or room in its depot for more than the usual? */
+bool qy_magazine_has_any(const struct qy_cpu *cpu, const struct qy_kmem_cache *cache);
 /** Give everything that a slot holds of a cache back to its slabs. */
 void qy_magazine_drain(struct qy_cpu *cpu, struct qy_kmem_cache *cache);
-/** The same for a cache's shared depot. */
+/** It has nothing of it any more, and the objects are nobody's for good. */
+void qy_magazine_abandon(struct qy_cpu *cpu, struct qy_kmem_cache *cache);
+/** Give everything that lies in a cache's shared depot back to its slabs. */
 void qy_depot_drain(struct qy_kmem_cache *cache, struct qy_cpu *cpu);
 
 /** Give everything that a stopped slot holds back: objects, magazines, frames. */
 void qy_slot_empty(struct qy_mm *mm, struct qy_cpu *cpu);
+/** A suspended slot whose owner will not go on: what it holds stays in use, and is nobody's. */
+void qy_slot_abandon(struct qy_mm *mm, struct qy_cpu *cpu);
 /** Give a slot's spare magazines back. */
 void qy_magazine_drop_spare(struct qy_cpu *cpu);
 

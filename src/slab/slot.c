@@ -84,15 +84,24 @@ void qy_cpu_attach(struct qy_mm *mm, struct qy_cpu *cpu, void *memory)
     qy_unlock(&mm->cpus_lock);
 }
 
-void qy_slot_empty(struct qy_mm *mm, struct qy_cpu *cpu)
+static void for_each_cache(struct qy_mm *mm, struct qy_cpu *cpu,
+                           void (*work)(struct qy_cpu *cpu, struct qy_kmem_cache *cache))
 {
     for (unsigned tag = QY_TAG_CACHE; tag < QY_NR_TAGS; tag++) {
         struct qy_kmem_cache *cache = __atomic_load_n(&mm->cache_of[tag], __ATOMIC_ACQUIRE);
-        if (cache == NULL || cache->places == 0)
-            continue;
-        qy_magazine_drain(cpu, cache);
-        cpu->depot[tag].fill = 0;
+        if (cache != NULL && cache->places != 0)
+            work(cpu, cache);
     }
+}
+
+void qy_slot_abandon(struct qy_mm *mm, struct qy_cpu *cpu)
+{
+    for_each_cache(mm, cpu, qy_magazine_abandon);
+}
+
+void qy_slot_empty(struct qy_mm *mm, struct qy_cpu *cpu)
+{
+    for_each_cache(mm, cpu, qy_magazine_drain);
     qy_magazine_drop_spare(cpu);
     qy_kept_drain(cpu);
     qy_pcp_drain(mm, cpu);

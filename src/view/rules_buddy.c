@@ -273,7 +273,9 @@ void qy_check_pcp(struct qy_ruling *ruling)
     struct qy_mm *mm = ruling->mm;
     qy_list_for_each (link, &mm->cpus) {
         const struct qy_cpu *cpu = qy_list_entry(link, struct qy_cpu, link);
-        for (size_t z = 0; cpu->pcp != NULL && z < QY_MAX_ZONES; z++) {
+        if (cpu->pcp == NULL || qy_cpu_is_suspended(cpu)) /* in the middle of a call, maybe */
+            continue;
+        for (size_t z = 0; z < QY_MAX_ZONES; z++) {
             const struct qy_zone *zone = &mm->zones[z];
             if (!qy_zone_populated(zone))
                 continue;

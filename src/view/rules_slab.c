@@ -343,7 +343,7 @@ void qy_check_kept(struct qy_ruling *ruling)
     check_run_depot(ruling);
     qy_list_for_each (link, &ruling->mm->cpus) {
         const struct qy_cpu *cpu = qy_list_entry(link, struct qy_cpu, link);
-        if (cpu->kept != NULL)
+        if (cpu->kept != NULL && !qy_cpu_is_suspended(cpu)) /* in the middle of a call, maybe */
             check_kept(ruling, cpu->kept);
         if (cpu->alone && (ruling->mm->many_slots || ruling->mm->nr_cpus != 1))
             qy_broken(ruling, "R4", "slots:", ruling->mm->nr_cpus,

@@ -139,6 +139,11 @@ proctype owner()
 	for (round : 1 .. ROUNDS) {
 		do
 		:: store0(BUSY, INSIDE);
+			if
+			:: handler()
+			:: skip
+			fi;
+			owner_works = false;
 			/* Compiler barrier. */
 			atomic {
 				load(OWNER, LIMIT, limit);

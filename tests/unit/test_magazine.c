@@ -5,6 +5,7 @@
 
 #include "slab/magazine.h"
 
+#include <errno.h>
 #include <pthread.h>
 
 #define OBJECTS 5000
@@ -269,6 +270,12 @@ static void a_shrink_empties_all_of_them(void **state)
     test_rules(memory.mm);
 }
 
+static void *give_one(void *object)
+{
+    assert_int_equal(qy_kmem_cache_free(cache, object), 0);
+    return NULL;
+}
+
 static void *shrink(void *unused)
 {
     (void)unused;
@@ -301,6 +308,41 @@ static void a_suspended_slot_is_left_alone(void **state)
     assert_int_equal(qy_kmem_cache_free(cache, objects[9]), 0);
 }
 
+static void *destroy(void *code)
+{
+    size_t live = 1;
+    *(int *)code = qy_kmem_cache_destroy(cache, &live);
+    assert_int_equal(live, 0);
+    return NULL;
+}
+
+/* Wrong if it failed: S5: the magazine of a cache that is gone would be taken for one of the next
+ * cache's, whose objects lie elsewhere in it. */
+static void a_cache_in_a_suspended_slot_is_not_destroyed(void **state)
+{
+    pthread_t thread;
+    int code = 0;
+    (void)state;
+    take(1);
+    struct qy_cpu *slot = the_slot();
+    unsigned count = 1;
+    while ((objects[count] = qy_magazine_pop(slot, cache->tag)) != NULL)
+        count++;
+    while (count-- > 0) /* not by this slot: its magazine stays loaded, and empty */
+        assert_int_equal(pthread_create(&thread, NULL, give_one, objects[count]) ||
+                             pthread_join(thread, NULL),
+                         0);
+    qy_cpu_set_busy(slot);
+    assert_true(qy_cpu_suspend(slot));
+    assert_int_equal(pthread_create(&thread, NULL, destroy, &code), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(code, -EBUSY);
+    qy_cpu_resume(slot, true);
+    qy_cpu_leave(slot);
+    destroy(&code);
+    assert_int_equal(code, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -314,6 +356,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_first_fills_are_small, build, memory_end),
         cmocka_unit_test_setup_teardown(a_shrink_empties_all_of_them, build, memory_end),
         cmocka_unit_test_setup_teardown(a_suspended_slot_is_left_alone, build, memory_end),
+        cmocka_unit_test_setup_teardown(a_cache_in_a_suspended_slot_is_not_destroyed, build,
+                                        memory_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
