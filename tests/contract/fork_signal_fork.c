@@ -4,12 +4,12 @@
  */
 #include "fork_signal.h"
 
-#define FORKS 1000
+#define FORKS 500
 
 int main(void)
 {
     struct sigaction action = {.sa_handler = fork_now, .sa_flags = SA_RESTART};
-    struct itimerval often = {{0, 300}, {0, 300}};
+    struct itimerval often = {{0, 1500}, {0, 1500}};
     struct itimerval never = {{0, 0}, {0, 0}};
     int status;
 
