@@ -3,19 +3,19 @@
  */
 #include "tool.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 
-/** A number from 1 on; 0: it is none. */
+/** A number from 1 on, of digits alone; 0: it is none. */
 static int number_of(const char *text)
 {
     char *end;
     errno = 0;
     long number = strtol(text, &end, 10);
-    return errno == 0 && end != text && *end == '\0' && number > 0 && number <= INT_MAX
-               ? (int)number
-               : 0;
+    bool is_one = isdigit((unsigned char)*text) && *end == '\0' && errno == 0;
+    return is_one && number <= INT_MAX ? (int)number : 0;
 }
 
 static void take_pid(struct argp_state *state, const char *argument, pid_t *pid)

@@ -182,13 +182,13 @@ typedef qy_pfn_t (*find_run_t)(struct qy_mm *mm, struct qy_zone *zone, const str
 static qy_pfn_t find_with_memory_locked(struct qy_mm *mm, struct qy_zone *zone,
                                         const struct run *run)
 {
-    uint32_t block = qy_block_of(mm, zone->start_pfn), last = qy_block_of(mm, zone->end_pfn - 1);
+    uint32_t block = qy_block_of(mm, zone->start_pfn), end = qy_block_of(mm, zone->end_pfn - 1) + 1;
     uint64_t count = 0; /* such frames in a row, before the word that is looked at */
     if (run->align_order > 0 || run->nr_frames <= QY_PAGEBLOCK_FRAMES ||
         qy_zone_backed(mm, zone) < run->nr_frames)
         return QY_PFN_NONE;
-    for (last = last - block < QY_MOST_LOOKED ? last : block + QY_MOST_LOOKED; block <= last;
-         block++) {
+    end = end - block < QY_MOST_LOOKED ? end : block + QY_MOST_LOOKED;
+    for (; block < end; block++) {
         bool may = qy_block_serves_backed(zone, &mm->blocks[block]);
         for (unsigned w = 0; w < QY_BITS_WORDS; w++) {
             uint64_t others = may ? ~qy_block_backed_word(mm, block, w) : ~UINT64_C(0);
