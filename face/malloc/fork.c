@@ -76,9 +76,8 @@ static void set_blocked(uint64_t signals, uint64_t *before)
 
 static void before(void)
 {
-    uint64_t own;
-    set_blocked(MAY_WAIT, &own); /* a handler that forked now would wait for this fork's locks */
-    blocked = own;
+    set_blocked(MAY_WAIT,
+                &blocked); /* a handler that forked now would wait for this fork's locks */
     struct qy_mm *mm = qy_malloc_get_mm();
     in_slow_half = qy_malloc_depth != 0 || mm == NULL;
     if (in_slow_half)

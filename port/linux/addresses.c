@@ -30,6 +30,7 @@
 #define _GNU_SOURCE
 #include "linux.h"
 
+#include "base/round.h"
 #include "memory/mm.h"
 
 #include <errno.h>
@@ -105,11 +106,26 @@ static void forget(struct place *place)
     atomic_store(&place->used, false);
 }
 
-/** None but itself lies where it does. */
-static bool is_alone(struct place *place)
+/** It lies in a window with these flags; NULL: in none. */
+static struct place *place_at(const void *address, unsigned flags)
 {
-    uintptr_t start = atomic_load(&place->start), end = atomic_load(&place->end);
-    return next_in(NULL, 0, start, end) == place && next_in(place, 0, start, end) == NULL;
+    return next_in(NULL, flags, (uintptr_t)address, (uintptr_t)address + 1);
+}
+
+/** A window of the caller's own. False: another one lies there, or is tried there just now; or
+ *  there are too many. */
+static bool own_place(const char *start, size_t bytes, unsigned flags)
+{
+    uintptr_t from = (uintptr_t)start, to = from + bytes;
+    struct place *place = show_place(start, bytes, flags);
+    if (place == NULL)
+        return false;
+    bool alone = next_in(NULL, 0, from, to) == place && next_in(place, 0, from, to) == NULL;
+    if (alone)
+        atomic_fetch_or(&place->flags, OWNED);
+    else
+        forget(place);
+    return alone;
 }
 
 /* ---- finding one ---- */
@@ -141,15 +157,11 @@ int qy_linux_window_find(struct qy_linux_window *window, size_t bytes)
 {
     for (int i = 0; i < TRIES; i++) {
         char *start = (char *)(LOWEST_WINDOW + draw() % WINDOW_STEPS * WINDOW_STEP);
-        struct place *place = show_place(start, bytes, 0);
-        if (place == NULL)
-            return -ENOMEM;
-        if (is_alone(place) && is_vacant(start) && is_vacant(start + bytes - QY_PAGE_BYTES)) {
-            atomic_fetch_or(&place->flags, OWNED);
+        if (is_vacant(start) && is_vacant(start + bytes - QY_PAGE_BYTES) &&
+            own_place(start, bytes, 0)) {
             *window = (struct qy_linux_window){start, bytes};
             return 0;
         }
-        forget(place);
     }
     return -ENOMEM;
 }
@@ -163,7 +175,7 @@ static char *reserve(size_t bytes, size_t align)
     errno = saved;
     if (at == MAP_FAILED)
         return NULL;
-    char *start = (char *)(((uintptr_t)at + align - 1) & ~(uintptr_t)(align - 1));
+    char *start = at + (qy_round_up((uintptr_t)at, align) - (uintptr_t)at);
     if (start > at)
         munmap(at, (size_t)(start - at));
     munmap(start + bytes, (size_t)(at + align - start));
@@ -176,19 +188,16 @@ static char *reserve_alone(size_t bytes, size_t align)
 {
     char *offered[RESERVE_TRIES], *start = NULL;
     unsigned tries = 0;
-    while (tries < RESERVE_TRIES && (offered[tries] = reserve(bytes, align)) != NULL) {
-        struct place *place = show_place(offered[tries], bytes, RESERVED);
-        if (place != NULL && is_alone(place)) {
-            atomic_fetch_or(&place->flags, OWNED);
-            start = offered[tries];
+    for (; start == NULL && tries < RESERVE_TRIES; tries++) {
+        offered[tries] = reserve(bytes, align);
+        if (offered[tries] == NULL)
             break;
-        }
-        if (place != NULL)
-            forget(place);
-        tries++;
+        if (own_place(offered[tries], bytes, RESERVED))
+            start = offered[tries];
     }
     while (tries-- > 0)
-        munmap(offered[tries], bytes);
+        if (offered[tries] != start)
+            munmap(offered[tries], bytes);
     return start;
 }
 
@@ -207,7 +216,7 @@ int qy_linux_window_reserve(struct qy_linux_window *window, size_t bytes, size_t
 
 bool qy_linux_window_is_reserved(const char *address)
 {
-    return next_in(NULL, RESERVED | OWNED, (uintptr_t)address, (uintptr_t)address + 1) != NULL;
+    return place_at(address, RESERVED | OWNED) != NULL;
 }
 
 static struct place *starting_at(const char *start)
@@ -249,7 +258,7 @@ void qy_linux_inherit(void)
 
 bool qy_linux_is_inherited(const void *handle)
 {
-    return next_in(NULL, INHERITED, (uintptr_t)handle, (uintptr_t)handle + 1) != NULL;
+    return place_at(handle, INHERITED) != NULL;
 }
 
 static void watch(void)

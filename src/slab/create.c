@@ -286,8 +286,8 @@ struct qy_kmem_cache *qy_cache_make_class(struct qy_mm *mm, unsigned tag, const 
 
 /* ---- empty and destroy ---- */
 
-/** Empty a cache's magazines in every slot, and its depot. cpus_lock held, slots stopped. */
-/** False: a slot that is suspended still has magazines of the cache. */
+/** Empty a cache's magazines in every slot, and its depot. cpus_lock held, slots stopped. False: a
+ *  slot that is suspended still has some. */
 static bool drain_stopped(struct qy_mm *mm, struct qy_kmem_cache *cache)
 {
     bool all = true;

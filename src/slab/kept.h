@@ -19,9 +19,9 @@
  *             length, and at most QY_KEPT_MOST, unless it is of one.
  *         R4  Who frees a run clears its tag, so that of two who do one finds it cleared: by an
  *             atomic instruction, unless the slot is `alone`. Only the one slot of a memory that
- *             has never had two is, while nobody frees runs without a slot. (A
- *             thread that a signal handler's fork interrupts after it has seen `alone` may not see
- *             that there are two since: of two who free one run then, both may succeed.)
+ *             has never had two is, while nobody frees runs without a slot. (A thread
+ *             that a signal handler's fork interrupts after it has seen `alone` may not see that
+ *             there are two since: of two who free one run then, both may succeed.)
  *
  * LOCKS   (o) the slot's owner is inside, or its drainer.
  *

@@ -270,6 +270,14 @@ static void a_shrink_empties_all_of_them(void **state)
     test_rules(memory.mm);
 }
 
+/** A call of another thread's, from its first to its last. */
+static void elsewhere(void *(*call)(void *), void *argument)
+{
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, call, argument), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
 static void *give_one(void *object)
 {
     assert_int_equal(qy_kmem_cache_free(cache, object), 0);
@@ -288,7 +296,6 @@ static void *shrink(void *unused)
  * malloc that it interrupted is about to take an object. */
 static void a_suspended_slot_is_left_alone(void **state)
 {
-    pthread_t thread;
     (void)state;
     take(10);
     give(10);
@@ -297,8 +304,7 @@ static void a_suspended_slot_is_left_alone(void **state)
     assert_false(qy_cpu_suspend(slot));
     qy_cpu_set_busy(slot);
     assert_true(qy_cpu_suspend(slot));
-    assert_int_equal(pthread_create(&thread, NULL, shrink, NULL), 0);
-    assert_int_equal(pthread_join(thread, NULL), 0);
+    elsewhere(shrink, NULL);
     assert_ptr_equal(slot->top[cache->tag], top);
     qy_cpu_resume(slot, true);
     assert_ptr_equal(qy_magazine_pop(slot, cache->tag), objects[9]);
@@ -320,7 +326,6 @@ static void *destroy(void *code)
  * cache's, whose objects lie elsewhere in it. */
 static void a_cache_in_a_suspended_slot_is_not_destroyed(void **state)
 {
-    pthread_t thread;
     int code = 0;
     (void)state;
     take(1);
@@ -329,13 +334,10 @@ static void a_cache_in_a_suspended_slot_is_not_destroyed(void **state)
     while ((objects[count] = qy_magazine_pop(slot, cache->tag)) != NULL)
         count++;
     while (count-- > 0) /* not by this slot: its magazine stays loaded, and empty */
-        assert_int_equal(pthread_create(&thread, NULL, give_one, objects[count]) ||
-                             pthread_join(thread, NULL),
-                         0);
+        elsewhere(give_one, objects[count]);
     qy_cpu_set_busy(slot);
     assert_true(qy_cpu_suspend(slot));
-    assert_int_equal(pthread_create(&thread, NULL, destroy, &code), 0);
-    assert_int_equal(pthread_join(thread, NULL), 0);
+    elsewhere(destroy, &code);
     assert_int_equal(code, -EBUSY);
     qy_cpu_resume(slot, true);
     qy_cpu_leave(slot);
